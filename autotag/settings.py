@@ -1,0 +1,201 @@
+"""Settings: what config.json's environments, ``-o`` and the topology's configuration say under ``autotag.*``."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from autotag.errors import SettingsError
+
+PREFIX = "autotag."
+PROJECT = Path(__file__).resolve().parent.parent
+"""The project's folder when run from a checkout; on a Storm worker, where the code lies in a jar, ``autotag.home``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Every setting, checked. Field ``photo_max_bytes`` is the key ``autotag.photo.max.bytes``.
+
+    Relative paths are relative to `home`. Build it at the edge with `from_config` or `from_storm` and pass it in.
+
+    Raises:
+        SettingsError: an unknown key (with the nearest known one), a value of the wrong type or out of bounds.
+    """
+
+    home: str = str(PROJECT)
+    """Absolute folder that relative paths start from."""
+    queue: str = "sqlite:build/data/queue.db"
+    """URL of the queue of photo events."""
+    store: str = "sqlite:build/data/store.db"
+    """URL of the store of tags."""
+    model: str = "build/bundles/default"
+    """Folder of published bundles, of which the newest is used, or of one bundle."""
+
+    photo_roots: tuple[str, ...] = ()
+    """Absolute folders below which ``file`` URIs may point; none by default."""
+    photo_private_hosts: bool = False
+    """Whether http may reach loopback, link-local and private addresses."""
+    photo_connect_timeout_s: float = 3.0
+    photo_read_timeout_s: float = 5.0
+    photo_deadline_s: float = 15.0
+    """From the first byte asked for to the last one read, redirects included."""
+    photo_decode_timeout_s: float = 10.0
+    photo_max_bytes: int = 32 * 1024 * 1024
+    photo_max_pixels: int = 100_000_000
+    """Width times height as the header says, before anything is decoded."""
+
+    fetch_threads: int = 8
+    """Photos fetched at once by one bolt."""
+    decoders: int = 1
+    """Decoding child processes of one bolt."""
+    network_threads: int = 1
+    """Inference threads, and BLAS threads, of one bolt."""
+    batch_photos: int = 16
+    """Photos scored at once, at most; fewer when fewer wait."""
+    batch_writes: int = 64
+    """Results written to the store at once, at most."""
+
+    queue_attempts: int = 4
+    """Times an event is leased before it becomes a dead letter."""
+    queue_backoff_s: float = 2.0
+    """Wait before the second attempt; four times as long before each one after that, give or take a fifth."""
+    queue_backoff_max_s: float = 300.0
+    queue_lease_s: float = 600.0
+    """How long a leased event stays away if its spout never comes back; longer than `topology.message.timeout.secs`."""
+    queue_keep_done_s: float = 7 * 86400.0
+    """How long the keys of finished events are kept to recognise the same event sent twice."""
+
+    cluster_home: str = "build/cluster"
+    """Folder of the local cluster's data, logs and sockets."""
+    cluster_zookeeper_port: int = 2181
+    cluster_nimbus_port: int = 6627
+    cluster_worker_ports: tuple[int, ...] = (6700, 6701)
+
+    def __post_init__(self) -> None:
+        if not Path(self.home).is_absolute():
+            raise SettingsError(f"autotag.home must be an absolute folder. Given: {self.home!r}")
+        for root in self.photo_roots:
+            if not Path(root).is_absolute():
+                raise SettingsError(f"autotag.photo.roots must be absolute folders. Given: {root!r}")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                _check_number(field.name, value)
+        for port in self.cluster_worker_ports:
+            _check_number("cluster_worker_ports", port)
+        ports = [self.cluster_zookeeper_port, self.cluster_nimbus_port, *self.cluster_worker_ports]
+        if len(set(ports)) < len(ports) or not self.cluster_worker_ports:
+            raise SettingsError(f"autotag.cluster.*.port: the ports must be there and differ. Given: {ports!r}")
+
+    @classmethod
+    def from_config(
+        cls, environment: str = "local", path: Path | None = None, overrides: Mapping[str, Any] | None = None
+    ) -> Settings:
+        """The settings of one of config.json's environments, for the command line, Spark and tests.
+
+        Args:
+            environment: a key of ``envs``.
+            path: the file; by default the project's own.
+            overrides: flat ``autotag.*`` keys that stand over the file's, as ``-o`` gives them.
+        """
+        path = path or PROJECT / "config.json"
+        try:
+            config = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"{path}: cannot be read as JSON: {error}") from error
+        environments = config.get("envs", {})
+        if environment not in environments:
+            raise SettingsError(f"{path}: no environment {environment!r}; there are {sorted(environments)}")
+        options = environments[environment].get("options", {})
+        return cls._from_keys({**options, **(overrides or {})}, f"{path}, environment {environment!r}")
+
+    @classmethod
+    def from_storm(cls, conf: Mapping[str, Any]) -> Settings:
+        """The settings in the mapping that Storm hands to ``initialize``; keys of other prefixes are Storm's own.
+
+        Raises:
+            SettingsError: also when a tuple could time out while it waits for the photos before it.
+        """
+        settings = cls._from_keys(conf, "the topology's configuration")
+        pending, timeout_s = conf.get("topology.max.spout.pending"), conf.get("topology.message.timeout.secs")
+        if pending and timeout_s:
+            settings.check_message_timeout(int(pending), float(timeout_s))
+        return settings
+
+    @classmethod
+    def _from_keys(cls, mapping: Mapping[str, Any], where: str) -> Settings:
+        types = get_type_hints(cls)
+        fields = {PREFIX + name.replace("_", "."): name for name in types}
+        values = {}
+        for key, value in mapping.items():
+            if not key.startswith(PREFIX):
+                continue
+            if key not in fields:
+                near = difflib.get_close_matches(key, fields, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known are {sorted(fields)}"
+                raise SettingsError(f"{where}: unknown setting {key!r}; {hint}")
+            values[fields[key]] = _converted(key, value, types[fields[key]], where)
+        return cls(**values)
+
+    def path(self, value: str) -> Path:
+        """`value` as a path; relative ones start at `home`."""
+        return Path(self.home, Path(value).expanduser())
+
+    def check_message_timeout(self, pending: int, timeout_s: float) -> None:
+        """Refuse settings under which Storm would time out a tuple that only waits its turn.
+
+        The worst case: one bolt, every photo in flight takes its whole deadline, `fetch_threads` at a time.
+        """
+        worst_s = math.ceil(pending / self.fetch_threads) * (self.photo_deadline_s + self.photo_decode_timeout_s)
+        if worst_s > timeout_s:
+            raise SettingsError(
+                f"topology.message.timeout.secs must be at least {worst_s:.0f}: {pending} photos in flight "
+                f"(topology.max.spout.pending), autotag.fetch.threads {self.fetch_threads} at a time, each with "
+                f"autotag.photo.deadline.s + autotag.photo.decode.timeout.s. Given: {timeout_s:.0f}"
+            )
+        if self.queue_lease_s <= timeout_s:
+            raise SettingsError(
+                f"autotag.queue.lease.s must be longer than topology.message.timeout.secs ({timeout_s:.0f}), "
+                f"or an event would be leased twice at once. Given: {self.queue_lease_s:.0f}"
+            )
+
+
+def _check_number(name: str, value: float) -> None:
+    key = PREFIX + name.replace("_", ".")
+    if not math.isfinite(value) or value <= 0:
+        raise SettingsError(f"{key} must be more than 0. Given: {value!r}")
+    if "port" in name and not 1024 <= value <= 65535:
+        raise SettingsError(f"{key} must be a port from 1024 to 65535. Given: {value!r}")
+
+
+def _converted(key: str, value: Any, wanted: Any, where: str) -> Any:
+    """`value` as the field's type; text from ``-o`` is read as what the field wants."""
+    if wanted in (tuple[str, ...], tuple[int, ...]):
+        items = [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
+        if isinstance(items, (list, tuple)):
+            return tuple(_converted(key, item, str if wanted == tuple[str, ...] else int, where) for item in items)
+    elif wanted is bool:
+        if isinstance(value, bool):
+            return value
+        if str(value).lower() in ("true", "false"):
+            return str(value).lower() == "true"
+    elif wanted is str:
+        if isinstance(value, str) and value:
+            return value
+    elif not isinstance(value, bool):
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if wanted is float and not math.isnan(number):
+            return number
+        if number.is_integer():
+            return int(number)
+    name = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}.get(wanted, "a list")
+    raise SettingsError(f"{where}: {key} must be {name}. Given: {value!r}")
