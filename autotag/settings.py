@@ -46,6 +46,7 @@ class Settings:
     photo_deadline_s: float = 15.0
     """From the first byte asked for to the last one read, redirects included."""
     photo_decode_timeout_s: float = 10.0
+    """For decoding one photo; a photo waits as long at most for a decoder to be free."""
     photo_max_bytes: int = 32 * 1024 * 1024
     photo_max_pixels: int = 100_000_000
     """Width times height as the header says, before anything is decoded."""
@@ -150,14 +151,17 @@ class Settings:
     def check_message_timeout(self, pending: int, timeout_s: float) -> None:
         """Refuse settings under which Storm would time out a tuple that only waits its turn.
 
-        The worst case: one bolt, every photo in flight takes its whole deadline, `fetch_threads` at a time.
+        The worst case: one bolt has all photos in flight (the spout may overshoot by one lease), `fetch_threads` of
+        them at a time, and each takes its whole deadline, waits as long as allowed for a decoder, and then in it.
         """
-        worst_s = math.ceil(pending / self.fetch_threads) * (self.photo_deadline_s + self.photo_decode_timeout_s)
+        photo_s = self.photo_deadline_s + 2 * self.photo_decode_timeout_s
+        worst_s = math.ceil((pending + self.batch_photos) / self.fetch_threads) * photo_s
         if worst_s > timeout_s:
             raise SettingsError(
                 f"topology.message.timeout.secs must be at least {worst_s:.0f}: {pending} photos in flight "
-                f"(topology.max.spout.pending), autotag.fetch.threads {self.fetch_threads} at a time, each with "
-                f"autotag.photo.deadline.s + autotag.photo.decode.timeout.s. Given: {timeout_s:.0f}"
+                f"(topology.max.spout.pending) and a lease of autotag.batch.photos more, autotag.fetch.threads "
+                f"({self.fetch_threads}) at a time, each for autotag.photo.deadline.s + 2 x "
+                f"autotag.photo.decode.timeout.s. Given: {timeout_s:.0f}"
             )
         if self.queue_lease_s <= timeout_s:
             raise SettingsError(

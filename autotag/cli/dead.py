@@ -1,0 +1,80 @@
+"""``autotag dead``: what used up its attempts, and what a person does about it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+import click
+
+from autotag.cli import CommandLine, print_json, print_table, with_json, with_settings
+from autotag.events import iso_time
+from autotag.queues import open_queue
+
+
+def register(group: click.Group) -> None:
+    group.add_command(dead)
+
+
+@click.group()
+def dead() -> None:
+    """Events that used up their attempts: list, replay or drop them."""
+
+
+@dead.command("list")
+@with_json
+@with_settings
+def list_(line: CommandLine, as_json: bool) -> None:
+    """The dead letters, newest first."""
+    letters = open_queue(line.settings).dead()
+    if as_json:
+        for letter in letters:
+            print_json(
+                {
+                    "key": letter.key,
+                    "photo_id": letter.event.photo_id,
+                    "attempts": letter.attempts,
+                    "reason": letter.reason,
+                    "detail": letter.detail,
+                    "dead_time": iso_time(letter.dead_us),
+                    "event": letter.event.to_dict(),
+                }
+            )
+        return
+    rows = [
+        [letter.key, iso_time(letter.dead_us)[:19], str(letter.attempts), letter.reason, letter.event.photo_id]
+        for letter in letters
+    ]
+    print_table(rows, ["key", "since", "attempts", "reason", "photo"])
+
+
+with_keys = click.argument("keys", nargs=-1, metavar="KEY...")
+with_all = click.option("--all", "every", is_flag=True, help="All of them.")
+
+
+@dead.command()
+@with_keys
+@with_all
+@with_settings
+def replay(line: CommandLine, keys: tuple[str, ...], every: bool) -> None:
+    """Put dead letters back on the queue with fresh attempts."""
+    _act(open_queue(line.settings).replay, keys, every, "replayed")
+
+
+@dead.command()
+@with_keys
+@with_all
+@with_settings
+def drop(line: CommandLine, keys: tuple[str, ...], every: bool) -> None:
+    """Forget dead letters."""
+    _act(open_queue(line.settings).drop, keys, every, "dropped")
+
+
+def _act(action: Callable[[Sequence[str] | None], int], keys: tuple[str, ...], every: bool, done: str) -> None:
+    if bool(keys) == every:
+        raise click.UsageError("give keys, as `autotag dead list` shows them, or --all")
+    count = action(None if every else keys)
+    click.echo(f"{done} {count}")
+    if keys and count < len(set(keys)):
+        click.echo(f"{len(set(keys)) - count} of the keys are no dead letter", err=True)
+        sys.exit(1)

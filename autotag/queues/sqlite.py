@@ -1,0 +1,184 @@
+"""The embedded queue: one SQLite file."""
+
+from __future__ import annotations
+
+import json
+import random
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from autotag.errors import QueueError
+from autotag.events import PhotoEvent, now_us
+from autotag.queues import LOST, DeadLetter, Lease, QueueStatus
+from autotag.settings import Settings
+from autotag.sqlite import Database
+
+SCHEMA_VERSION = 1
+SCHEMA = """
+CREATE TABLE events (
+    key TEXT PRIMARY KEY,
+    event TEXT NOT NULL,                      -- CloudEvents JSON
+    state TEXT NOT NULL DEFAULT 'ready' CHECK (state IN ('ready', 'leased', 'done', 'dead')),
+    due_us INTEGER NOT NULL,                  -- ready: not before; leased: until; done, dead: since
+    queued_us INTEGER NOT NULL,
+    holder TEXT,                              -- leased: by whom
+    attempts INTEGER NOT NULL DEFAULT 0,
+    outages INTEGER NOT NULL DEFAULT 0,       -- failures that used up no attempt; they lengthen the back-off
+    suspect INTEGER NOT NULL DEFAULT 0,       -- its last lease was lost without a verdict
+    reason TEXT,                              -- why it failed last
+    detail TEXT,
+    noted INTEGER NOT NULL DEFAULT 0,         -- a verdict on the present lease is written; the fail follows
+    counts INTEGER NOT NULL DEFAULT 1         -- that verdict's attempt counts
+);
+CREATE INDEX events_due ON events (state, suspect, due_us);
+CREATE INDEX events_queued ON events (queued_us) WHERE state IN ('ready', 'leased');
+"""
+_PURGE_EVERY_US = 60_000_000
+_MAX_DETAIL = 1000
+
+
+class SqliteQueue:
+    """An EventQueue in one file. `put` survives a power failure; a lease, ack or fail that one undoes is only repeated.
+
+    Args:
+        path: the file, created when missing.
+        settings: attempts, back-off, lease duration, and how long finished keys are kept.
+    """
+
+    def __init__(self, path: Path, settings: Settings) -> None:
+        self._settings = settings
+        self._database = Database(path, SCHEMA, SCHEMA_VERSION, QueueError)
+        self._purged_us = now_us()
+
+    def put(self, events: Sequence[PhotoEvent]) -> list[bool]:
+        now = now_us()
+        with self._database.transaction(durable=True) as db:
+            return [
+                db.execute(
+                    "INSERT OR IGNORE INTO events (key, event, due_us, queued_us) VALUES (?, ?, ?, ?)",
+                    (event.key, json.dumps(event.to_dict(), ensure_ascii=False), now, now),
+                ).rowcount
+                == 1
+                for event in events
+            ]
+
+    def lease(self, count: int, holder: str) -> list[Lease]:
+        now = now_us()
+        # Looked at before the file's one write lock is asked for: an idle spout polls a hundred times a second.
+        if not self._database.rows(
+            "SELECT 1 FROM events WHERE state IN ('ready', 'leased') AND suspect IN (0, 1) AND due_us <= ? LIMIT 1",
+            (now,),
+        ):
+            return []
+        with self._database.transaction(durable=False) as db:
+            self._take_back(db, "due_us <= ?", (now,), now)
+            self._purge(db, now)
+            ready = "SELECT key, event, attempts FROM events WHERE state = 'ready' AND suspect = ? AND due_us <= ?"
+            rows = db.execute(f"{ready} ORDER BY due_us LIMIT ?", (0, now, count)).fetchall()
+            if not db.execute("SELECT 1 FROM events WHERE state = 'leased' AND suspect = 1 LIMIT 1").fetchone():
+                rows += db.execute(f"{ready} ORDER BY due_us LIMIT 1", (1, now)).fetchall()
+            until = now + int(self._settings.queue_lease_s * 1e6)
+            db.executemany(
+                "UPDATE events SET state = 'leased', holder = ?, due_us = ?, attempts = attempts + 1, noted = 0,"
+                " counts = 1 WHERE key = ?",
+                [(holder, until, row["key"]) for row in rows],
+            )
+        return [Lease(row["key"], _event(row["event"]), row["attempts"] + 1) for row in rows]
+
+    def ack(self, keys: Sequence[str], holder: str) -> None:
+        with self._database.transaction(durable=False) as db:
+            db.executemany(
+                "UPDATE events SET state = 'done', due_us = ?, holder = NULL WHERE key = ? AND state = 'leased'"
+                " AND holder = ?",
+                [(now_us(), key, holder) for key in keys],
+            )
+
+    def note(self, key: str, reason: str, detail: str, *, counts: bool) -> None:
+        with self._database.transaction(durable=False) as db:
+            db.execute(
+                "UPDATE events SET noted = 1, reason = ?, detail = ?, counts = ? WHERE key = ? AND state = 'leased'",
+                (reason, detail[:_MAX_DETAIL], counts, key),
+            )
+
+    def fail(self, keys: Sequence[str], holder: str) -> None:
+        now = now_us()
+        with self._database.transaction(durable=False) as db:
+            for key in keys:
+                self._take_back(db, "key = ? AND holder = ?", (key, holder), now)
+
+    def release(self, holder: str) -> int:
+        with self._database.transaction(durable=False) as db:
+            return self._take_back(db, "holder = ?", (holder,), now_us())
+
+    def _take_back(self, db: sqlite3.Connection, where: str, values: Sequence[object], now: int) -> int:
+        """End the leases that match: with the verdict that was noted, else as lost."""
+        rows = db.execute(f"SELECT * FROM events WHERE state = 'leased' AND {where}", values).fetchall()  # noqa: S608
+        for row in rows:
+            attempts = row["attempts"] if row["counts"] else row["attempts"] - 1
+            outages = row["outages"] if row["counts"] else row["outages"] + 1
+            dead = attempts >= self._settings.queue_attempts
+            # A suspect waits for its turn alone anyway; a back-off would only make that turn later.
+            due_us = now if dead or not row["noted"] else now + self._backoff_us(attempts + outages)
+            reason, detail = (
+                (row["reason"], row["detail"])
+                if row["noted"]
+                else (LOST, f"attempt {attempts}: no verdict; its process died or its tuple timed out")
+            )
+            db.execute(
+                "UPDATE events SET state = ?, due_us = ?, holder = NULL, attempts = ?, outages = ?, suspect = ?,"
+                " reason = ?, detail = ? WHERE key = ?",
+                ("dead" if dead else "ready", due_us, attempts, outages, not row["noted"], reason, detail, row["key"]),
+            )
+        return len(rows)
+
+    def _backoff_us(self, failures: int) -> int:
+        wait_s = min(self._settings.queue_backoff_s * 4.0 ** min(failures - 1, 20), self._settings.queue_backoff_max_s)
+        return int(wait_s * random.uniform(0.8, 1.2) * 1e6)  # noqa: S311 - jitter
+
+    def _purge(self, db: sqlite3.Connection, now: int) -> None:
+        if now - self._purged_us > _PURGE_EVERY_US:
+            self._purged_us = now
+            oldest = now - int(self._settings.queue_keep_done_s * 1e6)
+            db.execute("DELETE FROM events WHERE state = 'done' AND suspect IN (0, 1) AND due_us < ?", (oldest,))
+
+    def dead(self) -> list[DeadLetter]:
+        rows = self._database.rows("SELECT * FROM events WHERE state = 'dead' ORDER BY due_us DESC")
+        return [
+            DeadLetter(row["key"], _event(row["event"]), row["attempts"], row["reason"], row["detail"], row["due_us"])
+            for row in rows
+        ]
+
+    def replay(self, keys: Sequence[str] | None = None) -> int:
+        sql = "UPDATE events SET state = 'ready', due_us = ?, attempts = 0, outages = 0 WHERE state = 'dead'"
+        return self._dead_letters(sql, (now_us(),), keys)
+
+    def drop(self, keys: Sequence[str] | None = None) -> int:
+        return self._dead_letters("DELETE FROM events WHERE state = 'dead'", (), keys)
+
+    def _dead_letters(self, sql: str, values: tuple[object, ...], keys: Sequence[str] | None) -> int:
+        with self._database.transaction(durable=True) as db:
+            if keys is None:
+                return db.execute(sql, values).rowcount
+            return sum(db.execute(f"{sql} AND key = ?", (*values, key)).rowcount for key in keys)
+
+    def status(self) -> QueueStatus:
+        now = now_us()
+        row = self._database.rows(
+            "SELECT count(*) FILTER (WHERE state = 'ready' AND due_us <= :now) AS ready,"
+            " count(*) FILTER (WHERE state = 'ready' AND due_us > :now) AS waiting,"
+            " count(*) FILTER (WHERE state = 'leased') AS in_flight,"
+            " count(*) FILTER (WHERE state = 'dead') AS dead,"
+            " min(queued_us) FILTER (WHERE state IN ('ready', 'leased')) AS oldest_us"
+            " FROM events WHERE state <> 'done'",
+            {"now": now},
+        )[0]
+        oldest_s = max(0.0, (now - row["oldest_us"]) / 1e6) if row["oldest_us"] else 0.0
+        return QueueStatus(row["ready"], row["waiting"], row["in_flight"], row["dead"], oldest_s)
+
+    def close(self) -> None:
+        self._database.close()
+
+
+def _event(text: str) -> PhotoEvent:
+    return PhotoEvent.from_dict(json.loads(text))

@@ -1,0 +1,149 @@
+"""The embedded store: one SQLite file."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from autotag import results
+from autotag.errors import StoreError
+from autotag.events import now_us
+from autotag.results import Deleted, Rejected, Result, Tagged
+from autotag.sqlite import Database
+from autotag.stores import FoundPhoto, Page, StoredPhoto, StoreStatus
+from models.bundle import Tag
+
+SCHEMA_VERSION = 1
+SCHEMA = """
+CREATE TABLE photos (
+    photo_id TEXT PRIMARY KEY,
+    owner TEXT NOT NULL,
+    uri TEXT NOT NULL,
+    content_us INTEGER NOT NULL,
+    kind TEXT NOT NULL,                       -- Tagged, Rejected, Deleted
+    reason TEXT,                              -- Rejected: why
+    rank TEXT NOT NULL,                       -- Result.rank as JSON
+    result TEXT NOT NULL,                     -- results.to_dict as JSON
+    stored_us INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX photos_kind ON photos (kind, reason);
+CREATE TABLE tags (                           -- of photos of kind Tagged, for searching; photos.result has the truth
+    photo_id TEXT NOT NULL,
+    tag_id TEXT NOT NULL,
+    name TEXT NOT NULL COLLATE NOCASE,
+    owner TEXT NOT NULL,
+    content_us INTEGER NOT NULL,
+    score REAL NOT NULL,
+    bank TEXT NOT NULL,
+    PRIMARY KEY (photo_id, tag_id)
+) WITHOUT ROWID;
+CREATE INDEX tags_by_id ON tags (tag_id, content_us, photo_id);
+CREATE INDEX tags_by_name ON tags (name, content_us, photo_id);
+CREATE INDEX tags_by_owner_id ON tags (owner, tag_id, content_us, photo_id);
+CREATE INDEX tags_by_owner_name ON tags (owner, name, content_us, photo_id);
+"""
+
+
+class SqliteStore:
+    """A PhotoStore in one file."""
+
+    def __init__(self, path: Path) -> None:
+        self._database = Database(path, SCHEMA, SCHEMA_VERSION, StoreError)
+
+    def write(self, results: Sequence[Result]) -> None:
+        with self._database.transaction(durable=True) as db:
+            for result in results:
+                self._write(db, result)
+
+    def _write(self, db: sqlite3.Connection, result: Result) -> None:
+        found = db.execute("SELECT rank, result FROM photos WHERE photo_id = ?", (result.photo_id,)).fetchone()
+        text = json.dumps(results.to_dict(result), ensure_ascii=False, sort_keys=True)
+        # The text breaks a tie, so that two writers' equal ranks end the same in either order.
+        if found and (tuple(json.loads(found["rank"])), found["result"]) >= (result.rank, text):
+            return
+        db.execute(
+            "INSERT OR REPLACE INTO photos VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                result.photo_id,
+                result.owner,
+                result.uri,
+                result.content_us,
+                type(result).__name__,
+                result.reason if isinstance(result, Rejected) else None,
+                json.dumps(result.rank),
+                text,
+                now_us(),
+            ),
+        )
+        db.execute("DELETE FROM tags WHERE photo_id = ?", (result.photo_id,))
+        if isinstance(result, Tagged):
+            db.executemany(
+                "INSERT INTO tags VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (result.photo_id, tag.id, tag.name, result.owner, result.content_us, tag.score, tag.bank)
+                    for tag in result.tags
+                ],
+            )
+
+    def get(self, photo_id: str) -> StoredPhoto | None:
+        rows = self._database.rows(
+            "SELECT result, stored_us FROM photos WHERE photo_id = ? AND kind <> ?", (photo_id, Deleted.__name__)
+        )
+        for row in rows:
+            result = results.from_dict(json.loads(row["result"]))
+            if isinstance(result, (Tagged, Rejected)):
+                return StoredPhoto(result, row["stored_us"])
+        return None
+
+    def search(self, tag: str, owner: str | None = None, limit: int = 50, cursor: str | None = None) -> Page:
+        # One of the four indexes serves each form: by id or by name, of one owner or of all.
+        by = "tag_id" if self._database.rows("SELECT 1 FROM tags WHERE tag_id = ? LIMIT 1", (tag,)) else "name"
+        conditions = [f"tags.{by} = ?"]
+        values: list[str | int] = [tag]
+        if owner is not None:
+            conditions.append("tags.owner = ?")
+            values.append(owner)
+        if cursor is not None:
+            conditions.append("(tags.content_us, tags.photo_id) < (?, ?)")
+            values.extend(_read_cursor(cursor))
+        rows = self._database.rows(
+            "SELECT tags.*, photos.uri FROM tags JOIN photos USING (photo_id)"  # noqa: S608 - fixed conditions
+            f" WHERE {' AND '.join(conditions)}"
+            " ORDER BY tags.content_us DESC, tags.photo_id DESC LIMIT ?",
+            (*values, limit + 1),
+        )
+        photos = tuple(
+            FoundPhoto(
+                row["photo_id"],
+                row["owner"],
+                row["uri"],
+                row["content_us"],
+                Tag(row["tag_id"], row["name"], row["score"], row["bank"]),
+            )
+            for row in rows[:limit]
+        )
+        more = len(rows) > limit and bool(photos)
+        return Page(photos, json.dumps([photos[-1].content_us, photos[-1].photo_id]) if more else None)
+
+    def status(self) -> StoreStatus:
+        rows = self._database.rows(
+            "SELECT kind, reason, count(*) AS photos FROM photos WHERE kind <> ? GROUP BY kind, reason",
+            (Deleted.__name__,),
+        )
+        return StoreStatus(
+            tagged=sum(row["photos"] for row in rows if row["reason"] is None),
+            rejected={row["reason"]: row["photos"] for row in rows if row["reason"] is not None},
+        )
+
+    def close(self) -> None:
+        self._database.close()
+
+
+def _read_cursor(cursor: str) -> tuple[int, str]:
+    try:
+        content_us, photo_id = json.loads(cursor)
+        return int(content_us), str(photo_id)
+    except (ValueError, TypeError) as error:
+        raise StoreError(f"the cursor was not given by a search. Given: {cursor!r}") from error

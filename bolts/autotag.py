@@ -1,0 +1,69 @@
+"""AutotagBolt: events to tags, or to a rejection with its reason."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from streamparse import Stream
+
+from autotag import results
+from autotag.errors import QueueError
+from autotag.events import PhotoEvent, now_us
+from autotag.photos import PhotoError
+from autotag.queues import open_queue
+from autotag.results import Rejected, Result, Tagged
+from autotag.settings import Settings
+from autotag.tagger import Tagger
+from bolts.batching import NaturalBatchingBolt
+
+FIELDS = ["photo_id", "key", "result"]
+
+
+class AutotagBolt(NaturalBatchingBolt):
+    """Holds one Tagger for its whole life; photos are read ahead by a small pool, and scored in natural batches."""
+
+    outputs = [Stream(fields=FIELDS, name="tagged"), Stream(fields=FIELDS, name="rejected")]
+
+    def load(self, settings: Settings) -> int:
+        self.queue = open_queue(settings)
+        self.tagger = Tagger.open(settings)
+        self.readers = ThreadPoolExecutor(settings.fetch_threads, thread_name_prefix="read")
+        self.logger.info("ready: model %s", self.tagger.model)
+        return settings.batch_photos
+
+    def process(self, tup: Any) -> None:
+        self.readers.submit(self.guarded, self._read, tup)
+
+    def _read(self, tup: Any) -> None:
+        event = PhotoEvent.from_dict(tup.values.event)
+        try:
+            pixels = self.tagger.read(event.uri)
+        except PhotoError as error:
+            self._give_up(tup, event, error)
+        else:
+            self.hand_over((tup, event, pixels))
+
+    def _give_up(self, tup: Any, event: PhotoEvent, error: PhotoError) -> None:
+        if not error.transient:
+            rejected = Rejected(
+                **results.of_event(event), reason=error.reason, detail=error.detail, computed_us=now_us()
+            )
+            self._emit(tup, "rejected", rejected)
+            return
+        try:
+            self.queue.note(tup.values.key, error.reason, error.detail, counts=not error.outage)
+        except QueueError as away:
+            self.logger.error("%s: %s; the reason was not noted: %s", event.photo_id, error, away)
+        self.fail(tup)
+
+    def process_batch(self, batch: list[Any]) -> None:
+        scored = self.tagger.score(np.stack([pixels for _, _, pixels in batch]))
+        for (tup, event, _), tags in zip(batch, scored, strict=True):
+            tagged = Tagged(**results.of_event(event), model=self.tagger.model, tags=tags, computed_us=now_us())
+            self._emit(tup, "tagged", tagged)
+
+    def _emit(self, tup: Any, stream: str, result: Result) -> None:
+        self.emit([result.photo_id, tup.values.key, results.to_dict(result)], stream=stream, anchors=[tup])
+        self.ack(tup)

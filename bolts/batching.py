@@ -1,0 +1,113 @@
+"""NaturalBatchingBolt: what a bolt needs that loads long, works in batches, and must never stop answering Storm.
+
+pystorm reads tuples, answers heartbeats and catches exceptions in one thread. Here that thread only hands tuples on, and
+a worker thread takes whatever waits, up to a limit, at once: alone when the stream is idle, in batches under load.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pystorm.exceptions import StormWentAwayError
+from streamparse import Bolt
+
+from autotag.settings import Settings
+
+KEEP_ALIVE_S = 5.0
+"""Between signs of life while loading; Storm ends the worker after `topology.subprocess.timeout.secs` without one."""
+
+
+class NaturalBatchingBolt(Bolt):
+    """Subclasses give `load` and `process_batch`; both may take as long as they need."""
+
+    # They belong to the reading thread: a tuple is acked when its batch is done, by the thread that did it, once.
+    auto_anchor = auto_ack = auto_fail = False
+
+    def __init__(self, input_stream: Any = sys.stdin, output_stream: Any = None, **options: Any) -> None:
+        super().__init__(input_stream, output_stream or _take_stdout(), **options)
+        self._waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._batch_limit = 1
+
+    def load(self, settings: Settings) -> int:
+        """Build the collaborators; returns the batch limit."""
+        raise NotImplementedError
+
+    def process_batch(self, batch: list[Any]) -> None:
+        """Work on what was handed over with `hand_over` (tuples, by default), and ack or fail every tuple of it."""
+        raise NotImplementedError
+
+    def initialize(self, storm_conf: dict[str, Any], context: dict[str, Any]) -> None:
+        with self._kept_alive():
+            self.guarded(self._load, storm_conf)
+        threading.Thread(target=self.guarded, args=(self._work,), name="batches", daemon=True).start()
+
+    def _load(self, storm_conf: dict[str, Any]) -> None:
+        self._batch_limit = self.load(Settings.from_storm(storm_conf))
+
+    def process(self, tup: Any) -> None:
+        self.hand_over(tup)
+
+    def hand_over(self, item: Any) -> None:
+        """Let the worker thread have `item` in its next batch."""
+        self._waiting.put(item)
+
+    def _work(self) -> None:
+        while True:
+            batch = [self._waiting.get()]
+            while len(batch) < self._batch_limit and not self._waiting.empty():
+                batch.append(self._waiting.get())  # does not wait: this thread is the only taker
+            self.process_batch(batch)
+
+    def guarded(self, work: Callable[..., None], *args: Any) -> None:
+        """Run `work` in any thread; an exception of ours is reported to Storm and ends this process, loudly."""
+        try:
+            work(*args)
+        except StormWentAwayError:
+            os._exit(2)
+        except BaseException as error:
+            self.logger.exception("ending this process: %s", error)
+            try:
+                self.raise_exception(error)
+            finally:
+                os._exit(1)  # sys.exit would end this thread only
+
+    @contextmanager
+    def _kept_alive(self) -> Iterator[None]:
+        done = threading.Event()
+
+        def sign_of_life() -> None:
+            while not done.wait(KEEP_ALIVE_S):
+                self.send_message({"command": "sync"})
+
+        thread = threading.Thread(target=self.guarded, args=(sign_of_life,), name="keep-alive", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    def send_message(self, message: dict[str, Any]) -> None:
+        """Send, or raise: pystorm's own logs what it cannot serialise and goes on, and the ack after it loses a photo."""
+        text = json.dumps(message, allow_nan=False)
+        stream = self.serializer.output_stream
+        with self._writer_lock:
+            try:
+                stream.write(f"{text}\nend\n")
+                stream.flush()
+            except OSError as error:
+                raise StormWentAwayError from error
+
+
+def _take_stdout() -> Any:
+    """A private copy of file descriptor 1, which then points to 2: what a native library prints is not the protocol."""
+    private = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return private
