@@ -1,1 +1,77 @@
-setup:
+# The only commands anyone has to remember. `make help` lists them.
+
+PYTHON ?= python3.11
+CONFIG ?= config.json
+DEBIAN_PACKAGES := python3.11-venv openjdk-17-jdk-headless maven leiningen
+AUTOTAG := .venv/bin/autotag --config $(CONFIG)
+UV := .venv/bin/uv
+UV_VERSION := 0.13.8
+WORKER := build/virtualenvs/tagging
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint types bench up down clean lock debian
+
+help: ## show this help
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+setup: debian .venv/.ready $(WORKER)/.ready build/bundles/default ## set everything up, start nothing
+	@$(AUTOTAG) cluster prepare
+
+run: setup ## start the local cluster, tag real photos through it, show the tags; leaves it up
+	@$(AUTOTAG) demo
+
+test: setup lint types ## run every test, those on the real cluster too
+	.venv/bin/pytest
+
+lint: .venv/.ready ## check style and format
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+
+types: .venv/.ready ## check types
+	.venv/bin/mypy
+
+bench: setup ## measure against the alternatives, write bench/results.md (PHOTOS=folder of photos)
+	.venv/bin/python -m bench.run $(PHOTOS)
+
+up: setup ## start the local cluster
+	@$(AUTOTAG) cluster up
+
+down: .venv/.ready ## stop the local cluster and everything that runs on it
+	@$(AUTOTAG) cluster down
+
+clean: ## stop the cluster, remove what was built; keeps no tags and no queue
+	@[ ! -x .venv/bin/autotag ] || $(AUTOTAG) cluster down
+	rm -rf build .venv _build _resources
+
+lock: .venv/.ready ## pin the newest versions of the dependencies that pyproject.toml allows
+	$(UV) pip compile -q --upgrade --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url \
+	  --no-header --no-annotate -o requirements.lock pyproject.toml
+	$(UV) pip compile -q --python-version 3.11 --extra worker -c requirements.lock --generate-hashes \
+	  --no-emit-index-url --no-header --no-annotate -o virtualenvs/tagging.txt pyproject.toml
+
+debian:
+	@if command -v java >/dev/null && command -v mvn >/dev/null && command -v lein >/dev/null \
+	  && $(PYTHON) -c 'import ensurepip' 2>/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ]; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(DEBIAN_PACKAGES) >/dev/null; \
+	else \
+	  echo "Debian packages are missing. Run: sudo apt-get install -y $(DEBIAN_PACKAGES)"; exit 1; \
+	fi
+
+.venv/.ready: requirements.lock pyproject.toml | debian
+	@echo "installing the Python packages into .venv"
+	@[ -x .venv/bin/pip ] || $(PYTHON) -m venv .venv
+	@.venv/bin/pip install -q --disable-pip-version-check uv==$(UV_VERSION)
+	@$(UV) pip sync -q --python .venv/bin/python requirements.lock
+	@$(UV) pip install -q --python .venv/bin/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+# A worker's environment has third-party packages only: what runs is what was in the submitted jar.
+$(WORKER)/.ready: virtualenvs/tagging.txt .venv/.ready
+	@echo "installing the workers' Python packages into $(WORKER)"
+	@[ -x $(WORKER)/bin/python ] || $(PYTHON) -m venv --without-pip $(WORKER)
+	@$(UV) pip sync -q --python $(WORKER)/bin/python virtualenvs/tagging.txt
+	@touch $@
+
+build/bundles/default: | .venv/.ready
+	@$(AUTOTAG) model build

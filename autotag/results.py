@@ -20,6 +20,9 @@ class ModelVersion:
     version: str
     sequence: int
 
+    def __str__(self) -> str:
+        return f"{self.name}/{self.sequence:06d}-{self.version[:12]}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Result:

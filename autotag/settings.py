@@ -138,9 +138,8 @@ class Settings:
             if not key.startswith(PREFIX):
                 continue
             if key not in fields:
-                near = difflib.get_close_matches(key, fields, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"known are {sorted(fields)}"
-                raise SettingsError(f"{where}: unknown setting {key!r}; {hint}")
+                nearest = difflib.get_close_matches(key, fields, n=1, cutoff=0.0)[0]
+                raise SettingsError(f"{where}: unknown setting {key!r}; did you mean {nearest!r}?")
             values[fields[key]] = _converted(key, value, types[fields[key]], where)
         return cls(**values)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from streamparse import Stream
@@ -24,7 +24,7 @@ FIELDS = ["photo_id", "key", "result"]
 class AutotagBolt(NaturalBatchingBolt):
     """Holds one Tagger for its whole life; photos are read ahead by a small pool, and scored in natural batches."""
 
-    outputs = [Stream(fields=FIELDS, name="tagged"), Stream(fields=FIELDS, name="rejected")]
+    outputs: ClassVar = [Stream(fields=FIELDS, name="tagged"), Stream(fields=FIELDS, name="rejected")]
 
     def load(self, settings: Settings) -> int:
         self.queue = open_queue(settings)

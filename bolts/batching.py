@@ -1,7 +1,7 @@
 """NaturalBatchingBolt: what a bolt needs that loads long, works in batches, and must never stop answering Storm.
 
-pystorm reads tuples, answers heartbeats and catches exceptions in one thread. Here that thread only hands tuples on, and
-a worker thread takes whatever waits, up to a limit, at once: alone when the stream is idle, in batches under load.
+pystorm reads tuples, answers heartbeats and catches exceptions in one thread. Here that thread only hands tuples on,
+and a worker thread takes whatever waits, up to a limit, at once: alone when the stream is idle, in batches under load.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class NaturalBatchingBolt(Bolt):
             thread.join()
 
     def send_message(self, message: dict[str, Any]) -> None:
-        """Send, or raise: pystorm's own logs what it cannot serialise and goes on, and the ack after it loses a photo."""
+        """Send, or raise: pystorm's own logs what it cannot serialise and goes on; the next ack then loses a photo."""
         text = json.dumps(message, allow_nan=False)
         stream = self.serializer.output_stream
         with self._writer_lock:

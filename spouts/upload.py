@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 from streamparse import Spout, Stream
 
@@ -21,9 +21,9 @@ AWAY_S = 1.0
 
 
 class UploadSpout(Spout):
-    """Every event is a tuple whose id is the event's key. Acks and fails are written with the next look at the queue."""
+    """Every event is a tuple whose id is the event's key. Acks and fails are written with the next look at it."""
 
-    outputs = [
+    outputs: ClassVar = [
         Stream(fields=["key", "event"], name="default"),
         Stream(fields=["photo_id", "key", "result"], name="deleted"),
     ]

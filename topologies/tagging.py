@@ -1,5 +1,7 @@
 """The tagging topology: upload -> autotag -> writer."""
 
+from typing import ClassVar
+
 from streamparse import Grouping, Topology
 
 from autotag.settings import PROJECT
@@ -12,7 +14,7 @@ class Tagging(Topology):
     """Parallelism is by environment of config.json; a photo's results always go to the same writer."""
 
     # Where relative paths start; read here, on the submitter's machine, and -o replaces it.
-    config = {"autotag.home": str(PROJECT)}
+    config: ClassVar = {"autotag.home": str(PROJECT)}
 
     upload = UploadSpout.spec()
     autotag = AutotagBolt.spec(inputs={upload: Grouping.SHUFFLE}, par={"local": 2, "production": 16})

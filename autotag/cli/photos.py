@@ -6,6 +6,7 @@ import getpass
 import itertools
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -57,7 +58,7 @@ def tag(line: CommandLine, photos: tuple[str, ...], top: int | None, min_score: 
                 else:
                     click.echo(f"{name}: {tags}", err=True)
             elif as_json:
-                print_json({"photo": name, "model": str(tagger.model), "tags": [vars(tag) for tag in tags]})
+                print_json({"photo": name, "model": str(tagger.model), "tags": [asdict(tag) for tag in tags]})
             else:
                 click.echo(f"{name}: " + (", ".join(f"{tag.name} {tag.score:.2f}" for tag in tags) or "no tags"))
     if not names:

@@ -1,0 +1,101 @@
+"""Settings are checked where they come in, and an error names the key and the nearest known one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autotag.errors import SettingsError
+from autotag.settings import PROJECT, Settings
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "config.json"
+    options = {"autotag.batch.photos": 4, "topology.workers": 2}
+    path.write_text(json.dumps({"envs": {"local": {"options": options}}}))
+    return path
+
+
+def test_config_json_gives_its_environments_keys_and_defaults_for_the_rest(config: Path) -> None:
+    settings = Settings.from_config("local", config)
+    assert settings.batch_photos == 4
+    assert settings.queue_attempts == Settings().queue_attempts
+
+
+def test_options_stand_over_the_file_and_text_becomes_what_the_field_is(config: Path) -> None:
+    options = {
+        "autotag.batch.photos": "8",
+        "autotag.photo.private.hosts": "true",
+        "autotag.photo.roots": "/a,/b",
+        "autotag.cluster.worker.ports": "7000,7001",
+        "autotag.queue.backoff.s": "0.5",
+    }
+    settings = Settings.from_config("local", config, options)
+    assert settings.batch_photos == 8
+    assert settings.photo_private_hosts is True
+    assert settings.photo_roots == ("/a", "/b")
+    assert settings.cluster_worker_ports == (7000, 7001)
+    assert settings.queue_backoff_s == 0.5
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("autotag.batch.photo", 4, "did you mean 'autotag.batch.photos'"),
+        ("autotag.zzz", 4, "did you mean 'autotag"),
+        ("autotag.batch.photos", "many", "whole number. Given: 'many'"),
+        ("autotag.batch.photos", 1.5, "whole number"),
+        ("autotag.batch.photos", True, "whole number"),
+        ("autotag.batch.photos", 0, "autotag.batch.photos must be more than 0"),
+        ("autotag.photo.deadline.s", "nan", "a number"),
+        ("autotag.photo.deadline.s", "inf", "more than 0"),
+        ("autotag.photo.roots", ["relative"], "absolute folders"),
+        ("autotag.photo.roots", 7, "a list"),
+        ("autotag.photo.private.hosts", "perhaps", "true or false"),
+        ("autotag.queue", "", "must be text"),
+        ("autotag.cluster.nimbus.port", 80, "a port from 1024"),
+        ("autotag.cluster.nimbus.port", 2181, "differ"),
+        ("autotag.home", "relative", "absolute folder"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_its_key(config: Path, key: str, value: Any, says: str) -> None:
+    with pytest.raises(SettingsError, match=says):
+        Settings.from_config("local", config, {key: value})
+
+
+def test_an_unknown_environment_is_refused_with_the_known_ones(config: Path) -> None:
+    with pytest.raises(SettingsError, match=r"no environment 'staging'; there are \['local'\]"):
+        Settings.from_config("staging", config)
+
+
+def test_a_config_that_is_no_json_is_refused_with_its_path(tmp_path: Path) -> None:
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(SettingsError, match=r"broken\.json: cannot be read as JSON"):
+        Settings.from_config("local", tmp_path / "broken.json")
+
+
+def test_storms_own_keys_are_left_to_storm() -> None:
+    assert Settings.from_storm({"topology.workers": 1, "autotag.batch.photos": 2}).batch_photos == 2
+
+
+def test_a_tuple_that_could_time_out_while_it_waits_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"topology\.message\.timeout\.secs must be at least"):
+        Settings.from_storm({"topology.max.spout.pending": 1000, "topology.message.timeout.secs": 30})
+
+
+def test_a_lease_that_could_end_before_its_tuple_is_refused() -> None:
+    conf = {"topology.max.spout.pending": 8, "topology.message.timeout.secs": 500, "autotag.queue.lease.s": 400}
+    with pytest.raises(SettingsError, match=r"autotag\.queue\.lease\.s must be longer"):
+        Settings.from_storm(conf)
+
+
+@pytest.mark.parametrize("environment", ["local", "production"])
+def test_the_projects_own_environments_pass_what_the_worker_checks(environment: str) -> None:
+    options = json.loads((PROJECT / "config.json").read_text())["envs"][environment]["options"]
+    assert Settings.from_storm(options)
+    assert options["topology.max.spout.pending"]
+    assert options["topology.message.timeout.secs"]
