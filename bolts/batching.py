@@ -108,6 +108,6 @@ class NaturalBatchingBolt(Bolt):
 
 def _take_stdout() -> Any:
     """A private copy of file descriptor 1, which then points to 2: what a native library prints is not the protocol."""
-    private = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    private = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return private

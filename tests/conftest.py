@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import random
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +14,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from PIL import Image, ImageDraw
 
+from autotag.cluster import Cluster
 from autotag.events import EventType, PhotoEvent, now_us
 from autotag.queues import EventQueue, open_queue
 from autotag.settings import PROJECT, Settings
@@ -76,3 +80,58 @@ def make_event(photo_id: str = "p1", type: EventType = EventType.UPLOADED, **cha
     """An event of its own identity."""
     event = PhotoEvent(type, "tests", f"event-{next(_made)}", photo_id, now_us(), "ann", "file:///nowhere.jpg")
     return replace(event, **changes)  # type: ignore[arg-type]
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that nothing listens on, in a row, so that the one after each is free too."""
+    for first in range(random.randrange(20000, 30000, 16), 60000, 16):
+        sockets = [socket.socket() for _ in range(count)]
+        try:
+            for port, bound in enumerate(sockets, first):
+                bound.bind(("127.0.0.1", port))
+            return list(range(first, first + count))
+        except OSError:
+            continue
+        finally:
+            for bound in sockets:
+                bound.close()
+    raise AssertionError("no free ports")
+
+
+@pytest.fixture(scope="session")
+def cluster_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A config.json like the project's own, with ports and folders of this test run, and little patience."""
+    folder = tmp_path_factory.mktemp("cluster")
+    config = json.loads((PROJECT / "config.json").read_text())
+    local = config["envs"]["local"]
+    zookeeper, nimbus, _after_nimbus, *workers = free_ports(5)
+    local["nimbus"] = f"127.0.0.1:{nimbus}"
+    local["options"] |= {
+        "autotag.cluster.home": str(folder / "home"),
+        "autotag.cluster.zookeeper.port": zookeeper,
+        "autotag.cluster.nimbus.port": nimbus,
+        "autotag.cluster.worker.ports": workers,
+        "autotag.queue": f"sqlite:{folder / 'queue.db'}",
+        "autotag.store": f"sqlite:{folder / 'store.db'}",
+        "autotag.photo.deadline.s": 3,
+        "autotag.photo.read.timeout.s": 1,
+        "autotag.photo.connect.timeout.s": 1,
+        "autotag.photo.decode.timeout.s": 3,
+        "autotag.queue.attempts": 2,
+        "autotag.queue.backoff.s": 0.2,
+    }
+    config["envs"] = {"local": local}
+    path = folder / "config.json"
+    path.write_text(json.dumps(config))
+    return path
+
+
+@pytest.fixture(scope="session")
+def cluster(cluster_config: Path) -> Iterator[Cluster]:
+    """The real servers, up for the whole session."""
+    cluster = Cluster(Settings.from_config("local", cluster_config))
+    try:
+        cluster.up()
+        yield cluster
+    finally:
+        cluster.down()

@@ -43,7 +43,11 @@ class Component:
         threading.Thread(target=self._read, daemon=True).start()
         context = {"taskid": 7, "componentid": target.rsplit(".", 1)[1], "source->stream->fields": fields}
         self._write({"conf": {"topology.name": "tagging", **conf}, "pidDir": str(folder), "context": context})
-        self.pid = self.wait_for(lambda m: "pid" in m)["pid"]
+        try:
+            self.pid = self.wait_for(lambda m: "pid" in m)["pid"]
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
 
     def _write(self, message: Message | list[int]) -> None:
         assert self.process.stdin is not None

@@ -21,11 +21,15 @@ BELOW = {
 KNOWN_TO = {
     "openvino": {"models/network.py"},
     "sqlite3": {"autotag/sqlite.py", "autotag/queues/sqlite.py", "autotag/stores/sqlite.py"},
-    "requests": {"autotag/fetching.py", "autotag/photos.py"},
+    "requests": {"autotag/fetching.py", "autotag/peers.py"},
+    "PIL": {"autotag/decoding.py"},
+    "supervisor": {"autotag/cluster.py"},
+    "thriftpy2": {"autotag/nimbus.py"},
+    "onnx": {"models/efficientnet.py", "models/quantisation.py"},
     "click": {"autotag/cli/"},
     "streamparse": {"spouts/", "bolts/", "topologies/"},
     "pystorm": {"spouts/", "bolts/", "topologies/"},
-    "onnxruntime": {"models/quantisation.py", "autotag/building.py"},
+    "onnxruntime": {"models/quantisation.py"},
 }
 
 

@@ -106,7 +106,7 @@ def status(line: CommandLine, as_json: bool) -> None:
         "queue": lambda: asdict(open_queue(settings).status()),
         "store": lambda: asdict(open_store(settings).status()),
         "model": lambda: model_facts(Bundle.open(settings.path(settings.model))),
-        "cluster": lambda: Cluster(settings).status(),
+        "cluster": lambda: Cluster(settings).status().as_json(),
     }.items():
         try:
             answer[part] = ask()

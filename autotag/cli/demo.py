@@ -1,0 +1,110 @@
+"""``autotag demo``: what `make run` does once everything is set up."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from autotag.cli import CommandLine, print_json, print_table, progress, with_json, with_settings
+from autotag.cluster import Cluster
+from autotag.errors import AutotagError
+from autotag.events import PhotoEvent
+from autotag.photos import photo_uri
+from autotag.queues import open_queue
+from autotag.results import Rejected
+from autotag.samples import sample_photos
+from autotag.settings import PROJECT, Settings
+from autotag.stores import StoredPhoto, open_store
+
+TOPOLOGY = "tagging"
+DEADLINE_S = 180.0
+"""For all photos together; most of it is only ever needed on a machine that is busy otherwise."""
+SHOWN_TAGS = 4
+
+
+def register(group: click.Group) -> None:
+    group.add_command(demo)
+
+
+@click.command()
+@click.argument("photos", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@with_json
+@with_settings
+def demo(line: CommandLine, photos: tuple[Path, ...], as_json: bool) -> None:
+    """Start the local cluster, submit the topology, push photos (samples by default) and show their tags."""
+    settings = line.settings
+    _say("looking for the cluster")
+    cluster = Cluster(settings)
+    cluster.up(_say)
+    if not cluster.topology_active(TOPOLOGY):
+        _say("submitting the topology")
+        config = ["--config", str(line.config)] if line.config else []
+        cluster.sparse("submit", "-e", line.environment, "-n", TOPOLOGY, *config)
+    _say("waiting for the topology's components")
+    cluster.wait_for_topology(TOPOLOGY)
+    names = photos or sample_photos(settings.path("build/samples"), settings.path("build/wheels"))
+    stored = push_and_wait(settings, [Path(name) for name in names])
+    if as_json:
+        for name, (photo, milliseconds) in stored.items():
+            print_json({"photo": name, "milliseconds": round(milliseconds), "tags": _tags(photo)})
+    else:
+        rows = [[name, f"{milliseconds:.0f}", _tags(photo)] for name, (photo, milliseconds) in stored.items()]
+        print_table(rows, ["photo", "ms", "tags"])
+        _say(NEXT.format(program=_shown(Path(sys.argv[0]))))
+
+
+NEXT = """
+The cluster stays up. What next:
+  {program} push PATH|URL|FOLDER ...   tag more photos
+  {program} show PATH                  one photo's tags, with where they come from
+  {program} search cat                 photos by tag
+  {program} status                     queue, store, model and cluster
+  make down                                   stop everything"""
+
+
+def push_and_wait(settings: Settings, photos: list[Path]) -> dict[str, tuple[StoredPhoto, float]]:
+    """Push photos and wait until each is stored: by name, what is stored and the milliseconds since its push.
+
+    Raises:
+        AutotagError: one was not stored in time.
+    """
+    queue, store = open_queue(settings), open_store(settings)
+    events = {}
+    for photo in photos:
+        uri = photo_uri(str(photo))
+        events[photo.name] = PhotoEvent.uploaded(uri, uri, getpass.getuser())
+    queue.put(list(events.values()))
+    stored: dict[str, tuple[StoredPhoto, float]] = {}
+    deadline = time.monotonic() + DEADLINE_S
+    with progress(len(events), "tagging") as bar:
+        while len(stored) < len(events):
+            for name, event in events.items():
+                photo = None if name in stored else store.get(event.photo_id)
+                if photo is not None and photo.result.content_us >= event.content_us:
+                    stored[name] = photo, (photo.stored_us - event.content_us) / 1000
+                    bar.update(1)
+            if time.monotonic() > deadline:
+                missing = sorted(set(events) - set(stored))
+                raise AutotagError(f"not stored within {DEADLINE_S:.0f} s: {missing}; see `autotag status`")
+            time.sleep(0.01)
+    return {name: stored[name] for name in events}
+
+
+def _tags(photo: StoredPhoto) -> str:
+    if isinstance(photo.result, Rejected):
+        return f"rejected, {photo.result.reason}: {photo.result.detail}"
+    return ", ".join(f"{tag.name} {tag.score:.2f}" for tag in photo.result.tags[:SHOWN_TAGS]) or "none"
+
+
+def _shown(program: Path) -> str:
+    """The program as one types it in the project's folder."""
+    program = program.absolute()
+    return str(program.relative_to(PROJECT)) if program.is_relative_to(PROJECT) else str(program)
+
+
+def _say(what: str) -> None:
+    click.echo(what, err=True)

