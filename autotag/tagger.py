@@ -45,6 +45,7 @@ class Tagger:
         threadpool_limits(settings.network_threads, user_api="blas")
         tagger = cls(bundle, network, PhotoReader(settings, bundle.preprocessing, any_file=any_file), settings)
         size = bundle.preprocessing.size
+        tagger._reader.start()
         tagger.score(np.zeros((1, size, size, 3), np.uint8))  # whatever is done once, is done before the first photo
         return tagger
 

@@ -46,6 +46,7 @@ def running(cluster: Cluster, cluster_config: Path) -> Iterator[Cluster]:
 @pytest.fixture
 def queue(running: Cluster) -> Iterator[EventQueue]:
     queue = open_queue(running.settings)
+    queue.drop()
     yield queue
     queue.close()
 

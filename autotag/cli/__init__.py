@@ -59,7 +59,7 @@ def progress(length: int | None, label: str) -> Any:
     return click.progressbar(length=length or 0, label=label, file=sys.stderr, hidden=not sys.stderr.isatty())
 
 
-class Overrides(click.ParamType):
+class Overrides(click.ParamType[tuple[str, str]]):
     """``key=value`` of ``-o``."""
 
     name = "key=value"

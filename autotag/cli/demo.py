@@ -83,9 +83,9 @@ def push_and_wait(settings: Settings, photos: list[Path]) -> dict[str, tuple[Sto
     with progress(len(events), "tagging") as bar:
         while len(stored) < len(events):
             for name, event in events.items():
-                photo = None if name in stored else store.get(event.photo_id)
-                if photo is not None and photo.result.content_us >= event.content_us:
-                    stored[name] = photo, (photo.stored_us - event.content_us) / 1000
+                answer = None if name in stored else store.get(event.photo_id)
+                if answer is not None and answer.result.content_us >= event.content_us:
+                    stored[name] = answer, (answer.stored_us - event.content_us) / 1000
                     bar.update(1)
             if time.monotonic() > deadline:
                 missing = sorted(set(events) - set(stored))
@@ -97,7 +97,9 @@ def push_and_wait(settings: Settings, photos: list[Path]) -> dict[str, tuple[Sto
 def _tags(photo: StoredPhoto) -> str:
     if isinstance(photo.result, Rejected):
         return f"rejected, {photo.result.reason}: {photo.result.detail}"
-    return ", ".join(f"{tag.name} {tag.score:.2f}" for tag in photo.result.tags[:SHOWN_TAGS]) or "none"
+    # A parent is never less probable than what it contains: the last tags are those that say most.
+    narrowest = photo.result.tags[: -SHOWN_TAGS - 1 : -1]
+    return ", ".join(f"{tag.name} {tag.score:.2f}" for tag in narrowest) or "none is probable enough"
 
 
 def _shown(program: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -102,12 +103,13 @@ def status(line: CommandLine, as_json: bool) -> None:
     """Queue, store, model and cluster, as they are now."""
     settings = line.settings
     answer: dict[str, Any] = {}
-    for part, ask in {
+    questions: dict[str, Callable[[], dict[str, Any]]] = {
         "queue": lambda: asdict(open_queue(settings).status()),
         "store": lambda: asdict(open_store(settings).status()),
         "model": lambda: model_facts(Bundle.open(settings.path(settings.model))),
         "cluster": lambda: Cluster(settings).status().as_json(),
-    }.items():
+    }
+    for part, ask in questions.items():
         try:
             answer[part] = ask()
         except (AutotagError, ModelError) as error:  # the others are still worth telling
@@ -118,8 +120,18 @@ def status(line: CommandLine, as_json: bool) -> None:
     for part, values in answer.items():
         click.echo(part)
         for name, value in values.items():
-            shown = ", ".join(f"{k} {v}" for k, v in value.items()) or "none" if isinstance(value, dict) else value
-            click.echo(f"  {name:<10} {shown}")
+            click.echo(f"  {name:<10} {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    """A value of `status` for people: counts by name, servers and topologies by their state."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {count}" for name, count in value.items()) or "none"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(f"{one['name']} {one.get('state') or one.get('status')}" for one in value) or "none"
+    if isinstance(value, float):
+        return f"{value:.1f}"
+    return "-" if value is None else str(value)
 
 
 def model_facts(bundle: Bundle) -> dict[str, Any]:
@@ -129,5 +141,5 @@ def model_facts(bundle: Bundle) -> dict[str, Any]:
         "version": bundle.version,
         "sequence": bundle.sequence,
         "precision": bundle.precision,
-        "banks": {bank.name: bank.size for bank in bundle.banks},
+        "banks": {bank.name: len(bank.classifiers) for bank in bundle.banks},
     }

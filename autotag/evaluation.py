@@ -1,0 +1,124 @@
+"""How right a bundle is: top-1 and top-5 on a folder of photos that say what they show."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotag.errors import AutotagError
+from models.bundle import Bundle
+from models.classes import ClassTable
+from models.errors import ModelError
+from models.network import FeatureNetwork
+
+logger = logging.getLogger(__name__)
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".avif", ".gif", ".bmp", ".tif", ".tiff"}
+BATCH_PHOTOS = 32
+
+_WNID = re.compile(r"n\d{8}(?!\d)")
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A photo's file and the id of the class that it shows."""
+
+    path: Path
+    label: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Shares from 0 to 1 of the photos whose class is the best, or among the five best."""
+
+    photos: int
+    top1: float
+    top5: float
+    unreadable: tuple[Path, ...] = ()
+    """Photos that gave no pixels; they are in none of the figures."""
+
+
+def labelled_photos(folder: Path, classes: ClassTable) -> list[Labelled]:
+    """The photos in a folder, in order, with their classes: from the file name's wnid, or else the sub-folder's name.
+
+    A file's name begins with a wnid (``n02084071_12.jpg``), or it lies in a sub-folder named by a class's id or display
+    name, in any case, with blanks or underscores.
+
+    Raises:
+        ModelError: there are no photos, or names that are no class; the message lists them.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not files:
+        raise ModelError(f"{folder}: there are no photos here")
+    photos, unknown = [], set()
+    for path in files:
+        wnid = _WNID.match(path.name)
+        name = wnid[0] if wnid else path.parent.name if path.parent != folder else path.name
+        label = classes.find(name) or classes.find(name.replace("_", " "))
+        if label is None:
+            unknown.add(name)
+        else:
+            photos.append(Labelled(path, label))
+    if unknown:
+        listed = ", ".join(sorted(unknown)[:20]) + (", ..." if len(unknown) > 20 else "")
+        raise ModelError(f"{folder}: {len(unknown)} names are no class of this bundle: {listed}")
+    return photos
+
+
+def evaluate(
+    bundle: Bundle,
+    network: FeatureNetwork,
+    folder: Path,
+    read_pixels: Callable[[Path], NDArray[np.uint8]],
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Top-1 and top-5 of the bundle's classifiers (all banks', without sums over leaves) on a folder of photos.
+
+    A photo labelled with a parent counts as right where a class below it is found.
+
+    Args:
+        read_pixels: a photo's file to uint8 [s, s, 3], RGB, as the bundle's preprocessing says; where it raises an
+            `AutotagError` the photo is left out.
+        progress: is told how many photos of how many are done.
+
+    Raises:
+        ModelError: as `labelled_photos`, or no photo could be read.
+    """
+    photos = labelled_photos(folder, bundle.classes)
+    ranks: list[int] = []
+    unreadable: list[Path] = []
+    for start in range(0, len(photos), BATCH_PHOTOS):
+        batch, pixels = [], []
+        for photo in photos[start : start + BATCH_PHOTOS]:
+            try:
+                pixels.append(read_pixels(photo.path))
+                batch.append(photo)
+            except AutotagError as error:
+                logger.warning("%s is left out: %s", photo.path, error)
+                unreadable.append(photo.path)
+        if batch:
+            ranks += _ranks(bundle, network.features(np.stack(pixels)), [photo.label for photo in batch])
+        if progress is not None:
+            progress(min(start + BATCH_PHOTOS, len(photos)), len(photos))
+    if not ranks:
+        raise ModelError(f"{folder}: none of its {len(photos)} photos can be read")
+    places = np.array(ranks)
+    return Evaluation(len(ranks), float((places < 1).mean()), float((places < 5).mean()), tuple(unreadable))
+
+
+def _ranks(bundle: Bundle, features: NDArray[np.float32], labels: Sequence[str]) -> Iterator[int]:
+    """Of each photo, how many classes seem more probable than the right one; all where no classifier is right."""
+    best: dict[str, NDArray[np.float32]] = {}
+    for bank in bundle.banks:
+        for id_, column in zip(bank.classifiers, bank.probabilities(features).T, strict=False):
+            best[id_] = np.maximum(best[id_], column) if id_ in best else column
+    ids, probabilities = list(best), np.stack(list(best.values()), axis=1)
+    for row, label in zip(probabilities, labels, strict=True):
+        right = [id_ == label or label in bundle.classes.ancestors(id_) for id_ in ids]
+        yield int((row > row[right].max()).sum()) if any(right) else len(ids)

@@ -1,0 +1,223 @@
+"""PhotoFetcher: the bytes that a URI stands for, whoever wrote the URI and whoever answers."""
+
+from __future__ import annotations
+
+import re
+import time
+from http.cookiejar import DefaultCookiePolicy
+from types import TracebackType
+from urllib.parse import urljoin, urlsplit
+
+import requests
+import urllib3.exceptions
+
+from autotag.files import FileFetcher, too_large
+from autotag.peers import Leash, LeashedAdapter
+from autotag.reasons import PhotoError, Reason
+from autotag.settings import Settings
+
+MAX_REDIRECTS = 3
+MAX_URI_CHARACTERS = 8192
+
+_CHUNK_BYTES = 1 << 18
+_SHOWN_CHARACTERS = 160
+_HEARD_LATELY_S = 10.0
+"""While some server was heard that lately, a host that cannot be looked up or reached is no sign of an outage."""
+
+_REDIRECTS = (301, 302, 303, 307, 308)
+_STATUSES = {
+    404: Reason.NOT_FOUND,
+    410: Reason.NOT_FOUND,
+    401: Reason.FORBIDDEN,
+    403: Reason.FORBIDDEN,
+    407: Reason.FORBIDDEN,
+    451: Reason.FORBIDDEN,
+    408: Reason.SERVER_ERROR,
+    425: Reason.SERVER_ERROR,
+    429: Reason.SERVER_ERROR,
+}
+
+
+class PhotoFetcher:
+    """Fetches photos by ``file``, ``http`` and ``https`` URI. Safe for many threads; a context manager.
+
+    Trusts nobody: not who wrote the URI, not the server, not what it redirects to. Proxies, cookies and
+    passwords of the environment are not used.
+
+    Args:
+        settings: the ``photo_*`` and `fetch_threads`.
+        any_file: read any file, not only those below `photo_roots`: for a person who names the files.
+    """
+
+    def __init__(self, settings: Settings, any_file: bool = False) -> None:
+        self._settings = settings
+        self._files = FileFetcher(settings, any_file=any_file)
+        self._heard = float("-inf")
+        self._session = _Session()
+        adapter = LeashedAdapter(pool_connections=settings.fetch_threads, pool_maxsize=settings.fetch_threads)
+        self._session.mount("http://", adapter)
+        self._session.mount("https://", adapter)
+
+    def fetch(self, uri: str) -> bytes:
+        """The photo's bytes, at most `photo_max_bytes`, within `photo_deadline_s`.
+
+        A file system that hangs is the one thing that cannot be ended in time.
+
+        Raises:
+            PhotoError: `reason` says why, `transient` whether it may work later.
+        """
+        try:
+            scheme = _scheme(uri)
+            return self._files.fetch(uri) if scheme == "file" else self._fetch_http(uri)
+        except PhotoError as error:
+            raise PhotoError(error.reason, f"{shortened(uri)}: {error.detail}") from error
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self._session.close()
+
+    def __enter__(self) -> PhotoFetcher:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _fetch_http(self, uri: str) -> bytes:
+        settings = self._settings
+        with Leash(
+            deadline_s=settings.photo_deadline_s,
+            connect_timeout_s=settings.photo_connect_timeout_s,
+            read_timeout_s=settings.photo_read_timeout_s,
+            # Chunks and headers come on top; a server that needs more for them than for the photo is up to something.
+            max_bytes=2 * settings.photo_max_bytes + (1 << 20),
+            private_hosts=settings.photo_private_hosts,
+        ) as leash:
+            try:
+                return self._follow(uri, leash)
+            except PhotoError as error:
+                if error.outage and time.monotonic() - self._heard < _HEARD_LATELY_S:
+                    raise PhotoError(Reason.UNREACHABLE, error.detail) from error
+                raise
+            except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
+                raise _failure(error) from error
+            finally:
+                if leash.heard:
+                    self._heard = time.monotonic()
+
+    def _follow(self, uri: str, leash: Leash) -> bytes:
+        for _ in range(MAX_REDIRECTS + 1):
+            with self._get(uri, leash) as response:
+                if response.status_code == 200:
+                    return self._body(response, leash)
+                uri = _redirected(uri, response)
+        raise PhotoError(Reason.TOO_MANY_REDIRECTS, f"redirects more than {MAX_REDIRECTS} times")
+
+    def _get(self, uri: str, leash: Leash) -> requests.Response:
+        while True:
+            connections = leash.connections
+            try:
+                timeouts = (self._settings.photo_connect_timeout_s, self._settings.photo_read_timeout_s)
+                return self._session.get(uri, stream=True, allow_redirects=False, timeout=timeouts)
+            except requests.ConnectionError:
+                # A server may close a connection that waits in the pool just when it is used again. That ends one
+                # pooled connection each time, so the loop ends.
+                if leash.connections > connections or leash.left_s() <= 0:
+                    raise
+
+    def _body(self, response: requests.Response, leash: Leash) -> bytes:
+        encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+        if encoding not in ("", "identity"):
+            raise PhotoError(Reason.REFUSED, f"the server sends it encoded as {encoding[:40]!r}, unasked")
+        limit = self._settings.photo_max_bytes
+        if (response.raw.length_remaining or 0) > limit:
+            raise too_large(response.raw.length_remaining, limit)
+        chunks, total = [], 0
+        while chunk := response.raw.read(_CHUNK_BYTES, decode_content=False):
+            total += len(chunk)
+            if total > limit:
+                raise too_large(None, limit)
+            chunks.append(chunk)
+            leash.left_s()
+        return b"".join(chunks)
+
+
+class _Session(requests.Session):
+    """A session that follows nothing and remembers nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trust_env = False
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self.headers.update({"User-Agent": "autotag", "Accept-Encoding": "identity"})
+
+    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
+        """None: where there is one, requests reads the whole body, however long, before it hands out the response."""
+        return
+
+
+def shortened(uri: str) -> str:
+    """A URI for a message: one line, quoted, without password and query, which may be secrets, and not too long."""
+    text = uri
+    try:
+        parts = urlsplit(uri)
+        if parts.scheme in ("http", "https"):
+            query = "?..." if parts.query else ""
+            text = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{query}"
+    except ValueError:
+        text = uri.partition("?")[0]
+    if len(text) > _SHOWN_CHARACTERS:
+        text = f"{text[: _SHOWN_CHARACTERS // 2]}...{text[-_SHOWN_CHARACTERS // 2 :]}"
+    return repr(text)
+
+
+def _scheme(uri: str) -> str:
+    """``file``, ``http`` or ``https``."""
+    if len(uri) > MAX_URI_CHARACTERS:
+        raise PhotoError(Reason.BAD_URI, f"has {len(uri)} characters; at most {MAX_URI_CHARACTERS}")
+    try:
+        uri.encode()
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise PhotoError(Reason.BAD_URI, f"is no URI: {error}") from error
+    if re.search(r"[\x00-\x1f\x7f]", uri):
+        raise PhotoError(Reason.BAD_URI, "has control characters; percent-encode them")
+    if parts.scheme not in ("file", "http", "https"):
+        raise PhotoError(Reason.BAD_URI, f"the scheme must be file, http or https. Given: {parts.scheme!r}")
+    return parts.scheme
+
+
+def _redirected(uri: str, response: requests.Response) -> str:
+    """Where an answer that is no photo leads to."""
+    status = response.status_code
+    location = response.headers.get("Location")
+    if status in _REDIRECTS and location:
+        # Header bytes come as latin-1; browsers and servers mean UTF-8.
+        target = urljoin(uri, location.encode("latin-1").decode("utf-8", "replace"))
+        try:
+            scheme = _scheme(target)
+        except PhotoError as error:
+            raise PhotoError(error.reason, f"redirects to {shortened(target)}, which {error.detail}") from error
+        if scheme == "file":
+            raise PhotoError(Reason.FORBIDDEN, f"redirects to {shortened(target)}; only http and https may follow")
+        return target
+    reason = Reason.SERVER_ERROR if status >= 500 else _STATUSES.get(status, Reason.REFUSED)
+    raise PhotoError(reason, f"the server answered {status}")
+
+
+def _failure(error: Exception) -> PhotoError:
+    """What an error of requests or urllib3 means. Most never get here: the leash reports what happens on the wire."""
+    cause: object = error
+    while isinstance(cause, Exception) and cause.args and isinstance(cause.args[-1], Exception):
+        cause = cause.args[-1]
+    said = " ".join(str(cause).split())[:200]
+    if isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError)):
+        return PhotoError(Reason.TIMEOUT, "the server did not answer in time")
+    if isinstance(error, (requests.exceptions.SSLError, urllib3.exceptions.SSLError)):
+        return PhotoError(Reason.UNREACHABLE, f"no trusted TLS connection: {said}")
+    if isinstance(error, (requests.exceptions.InvalidHeader, urllib3.exceptions.InvalidHeader)):
+        return PhotoError(Reason.REFUSED, f"the answer is not HTTP: {said}")
+    if isinstance(error, ValueError):  # requests' InvalidURL, MissingSchema and the like are ValueErrors.
+        return PhotoError(Reason.BAD_URI, f"is no URI that can be asked for: {said}")
+    return PhotoError(Reason.INTERRUPTED, f"the connection ended too early: {said}")

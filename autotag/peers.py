@@ -1,0 +1,257 @@
+"""HTTP connections that reach only allowed peers and end in time, whatever the other side does.
+
+requests' time-outs are for one read each: a server that sends a byte a second is never late. And what a host name
+stands for is only known once it is connected to. So the sockets themselves are on a leash here: `Leash` says how
+long, how much and whom, and every read and every new connection of the thread asks it.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import queue
+import socket
+import ssl
+import threading
+import time
+from contextvars import ContextVar
+from typing import Any
+
+import certifi
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from autotag.reasons import PhotoError, Reason
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+"""RFC 6052: the last 32 bits are an IPv4 address."""
+_LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
+"""RFC 8215: some of the bits are an IPv4 address, and only its network knows which."""
+_NETWORK_DOWN = (errno.ENETUNREACH, errno.ENETDOWN)
+
+
+class Leash:
+    """What one fetch may still use up, and whom it may reach. Belongs to the thread that made it; a context manager.
+
+    Args:
+        deadline_s: seconds from now for everything, name look-ups included.
+        connect_timeout_s: for each address of a host.
+        read_timeout_s: for each wait for the server.
+        max_bytes: from all servers, headers and framing included.
+        private_hosts: whether loopback, link-local and private addresses may be reached.
+    """
+
+    def __init__(
+        self,
+        *,
+        deadline_s: float,
+        connect_timeout_s: float,
+        read_timeout_s: float,
+        max_bytes: int,
+        private_hosts: bool,
+    ) -> None:
+        self._deadline_s = deadline_s
+        self._deadline = time.monotonic() + deadline_s
+        self._connect_timeout_s = connect_timeout_s
+        self._read_timeout_s = read_timeout_s
+        self._bytes_left = max_bytes
+        self._private_hosts = private_hosts
+        self.connections = 0
+        """Made so far; the pool's old ones do not count."""
+        self.heard = False
+        """Whether any server sent anything."""
+
+    def __enter__(self) -> Leash:
+        self._token = _leash.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _leash.reset(self._token)
+
+    def left_s(self) -> float:
+        """Seconds to the deadline.
+
+        Raises:
+            PhotoError: it is over.
+        """
+        left_s = self._deadline - time.monotonic()
+        if left_s <= 0:
+            raise PhotoError(Reason.TIMEOUT, f"not fetched within {self._deadline_s:g} s")
+        return left_s
+
+    def receive(self, sock: socket.socket, count: int) -> None:
+        """Note what was received; refuse more than the cap, wherever in the answer it stands."""
+        self.heard = self.heard or count > 0
+        self._bytes_left -= count
+        if self._bytes_left < 0:
+            sock.close()
+            raise PhotoError(Reason.TOO_LARGE, "the answer with its framing goes on and on")
+
+    def read_timeout(self) -> float:
+        """Seconds that the next wait for the server may take."""
+        return min(self._read_timeout_s, self.left_s())
+
+    def late(self) -> PhotoError:
+        """What to raise when a wait took that long."""
+        self.left_s()
+        return PhotoError(Reason.TIMEOUT, f"the server was silent for {self._read_timeout_s:g} s")
+
+    def connect(self, host: str, port: int) -> socket.socket:
+        """A connection to the first of the host's addresses that may be reached and answers.
+
+        Raises:
+            PhotoError: there is none. Nothing at all was sent to a peer that may not be reached.
+        """
+        self.connections += 1
+        failure: PhotoError | None = None
+        for family, kind, protocol, _, address in self._look_up(host, port):
+            if not self._private_hosts and not is_public(str(address[0])):
+                failure = failure or self._forbidden(host, str(address[0]))
+                continue
+            sock = _LeashedSocket(family, kind, protocol)
+            try:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.settimeout(min(self._connect_timeout_s, self.left_s()))
+                sock.connect(address)
+                peer = str(sock.getpeername()[0])
+                if not self._private_hosts and not is_public(peer):
+                    raise self._forbidden(host, peer)
+                sock.settimeout(self.read_timeout())  # The TLS handshake as a whole keeps to it.
+            except OSError as error:
+                sock.close()
+                failure = self._unconnected(host, port, error)
+            except BaseException:
+                sock.close()
+                raise
+            else:
+                return sock
+        raise failure or PhotoError(Reason.UNREACHABLE, f"the host {host!r} has no address")
+
+    def _look_up(self, host: str, port: int) -> list[tuple[Any, Any, int, str, tuple[Any, ...]]]:
+        """getaddrinfo's answer, in time: it knows no deadline, so a thread waits for it."""
+        answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+        def look_up() -> None:
+            try:
+                answers.put(socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM))
+            except (OSError, ValueError) as error:
+                answers.put(error)
+
+        threading.Thread(target=look_up, name="look-up", daemon=True).start()
+        try:
+            answer = answers.get(timeout=self.left_s())
+        except queue.Empty:
+            raise PhotoError(Reason.TIMEOUT, f"the name {host!r} was not looked up in time") from None
+        if isinstance(answer, ValueError):  # UnicodeError among them: it cannot be written for the DNS.
+            raise PhotoError(Reason.BAD_URI, f"the host {host!r} is no name: {answer}")
+        if isinstance(answer, OSError):
+            down = isinstance(answer, socket.gaierror) and answer.errno == socket.EAI_AGAIN
+            raise PhotoError(
+                Reason.NETWORK_DOWN if down else Reason.UNREACHABLE, f"the host {host!r} has no address: {answer}"
+            )
+        return list(answer)
+
+    def _forbidden(self, host: str, address: str) -> PhotoError:
+        return PhotoError(
+            Reason.FORBIDDEN,
+            f"the host {host!r} is {address}, a private address; autotag.photo.private.hosts allows them",
+        )
+
+    def _unconnected(self, host: str, port: int, error: OSError) -> PhotoError:
+        if isinstance(error, TimeoutError):
+            self.left_s()
+            return PhotoError(Reason.TIMEOUT, f"{host}:{port} did not accept within {self._connect_timeout_s:g} s")
+        reason = Reason.NETWORK_DOWN if error.errno in _NETWORK_DOWN and not _has_route() else Reason.UNREACHABLE
+        return PhotoError(reason, f"{host}:{port} cannot be reached: {error.strerror or error}")
+
+
+_leash: ContextVar[Leash] = ContextVar("leash")
+
+
+def is_public(address: str) -> bool:
+    """Whether a numeric IPv4 or IPv6 address is one of the whole internet, also when it is one in disguise."""
+    ip = ipaddress.ip_address(address)
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = ip.ipv4_mapped or ip.sixtofour
+        if ip in _NAT64:
+            inner = ipaddress.IPv4Address(ip.packed[12:])
+        if inner is not None:
+            return is_public(str(inner))
+        if ip.is_site_local or ip in _LOCAL_NAT64:
+            return False
+    return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified or ip.is_loopback)
+
+
+def _has_route() -> bool:
+    """Whether this machine knows any way out. Asks the kernel; nothing is sent."""
+    for family, somewhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as sock:
+                sock.connect((somewhere, 9))
+                return True
+        except OSError:
+            continue
+    return False
+
+
+class _LeashedSocket(socket.socket):
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        leash = _leash.get()
+        self.settimeout(leash.read_timeout())
+        try:
+            count = super().recv_into(buffer, nbytes, flags)
+        except TimeoutError:
+            raise leash.late() from None
+        leash.receive(self, count)
+        return count
+
+
+class _LeashedTLSSocket(ssl.SSLSocket):
+    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
+        leash = _leash.get()
+        self.settimeout(leash.read_timeout())
+        try:
+            count = super().recv_into(buffer, nbytes, flags)
+        except TimeoutError:
+            raise leash.late() from None
+        leash.receive(self, count)
+        return count
+
+
+class _LeashedConnection(HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        return _leash.get().connect(self._dns_host, self.port)
+
+
+class _LeashedTLSConnection(HTTPSConnection):
+    def _new_conn(self) -> socket.socket:
+        return _leash.get().connect(self._dns_host, self.port)
+
+
+class _LeashedPool(HTTPConnectionPool):
+    ConnectionCls = _LeashedConnection
+
+
+class _LeashedTLSPool(HTTPSConnectionPool):
+    ConnectionCls = _LeashedTLSConnection
+
+
+class LeashedAdapter(HTTPAdapter):
+    """Makes every connection of a requests session obey the `Leash` of the thread that uses it.
+
+    Trusts the certificate authorities of the system (OpenSSL's ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` name others)
+    and those that requests brings along.
+    """
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **options: Any) -> None:
+        """Called by requests' own constructor."""
+        context = ssl.create_default_context()
+        context.load_verify_locations(certifi.where())
+        context.sslsocket_class = _LeashedTLSSocket
+        super().init_poolmanager(connections, maxsize, block, ssl_context=context, **options)
+        self.poolmanager.pool_classes_by_scheme = {"http": _LeashedPool, "https": _LeashedTLSPool}
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:  # noqa: ARG002
+        """Nothing: the context verifies; requests' own would load the authorities again for each connection."""
+        conn.cert_reqs = "CERT_REQUIRED"

@@ -1,0 +1,93 @@
+"""Why a photo gave no pixels: the small set of reasons that is stored, counted and shown."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from autotag.errors import AutotagError
+
+
+class Reason(StrEnum):
+    """Why a photo gave no pixels. Permanent unless `transient`; the values are stored, so they never change."""
+
+    NOT_FOUND = "not_found"
+    """No such file; HTTP 404 or 410."""
+    FORBIDDEN = "forbidden"
+    """Outside the photo roots, a private address, no permission; HTTP 401, 403, 407 or 451."""
+    NOT_A_FILE = "not_a_file"
+    """A directory, pipe, socket or device."""
+    BAD_URI = "bad_uri"
+    """Not an absolute file, http or https URI."""
+    REFUSED = "refused"
+    """The server answered, but with no photo: any other status, or an encoded body."""
+    TOO_MANY_REDIRECTS = "too_many_redirects"
+    TOO_LARGE = "too_large"
+    """More bytes than `photo_max_bytes`."""
+    TOO_MANY_PIXELS = "too_many_pixels"
+    """More pixels than `photo_max_pixels`, or than fit into the decoder's memory."""
+    NOT_AN_IMAGE = "not_an_image"
+    """Empty, or of no format that is read."""
+    TRUNCATED = "truncated"
+    """Begins like an image and ends before its end."""
+    DAMAGED = "damaged"
+    """Is whole, and yet its decoder cannot make an image of it."""
+
+    TIMEOUT = "timeout"
+    """The server, the name look-up or the decoder took too long."""
+    UNREACHABLE = "unreachable"
+    """No such host, connection refused, TLS failed."""
+    INTERRUPTED = "interrupted"
+    """The body ended before its announced length, or a read failed."""
+    SERVER_ERROR = "server_error"
+    """HTTP 5xx, 408, 425 or 429."""
+    DECODER_DIED = "decoder_died"
+    """The photo ended the process that decoded it."""
+
+    NETWORK_DOWN = "network_down"
+    """This machine reaches no host, or no name server."""
+    STORAGE_DOWN = "storage_down"
+    """A photo root is not there, or this machine can open no file."""
+
+    @property
+    def transient(self) -> bool:
+        """Whether the same photo may work later; outages among them."""
+        return self in _TRANSIENT or self in _OUTAGES
+
+    @property
+    def outage(self) -> bool:
+        """Whether the fault is around us and not the photo's, so that it uses up no attempt."""
+        return self in _OUTAGES
+
+
+_TRANSIENT = {
+    Reason.TIMEOUT,
+    Reason.UNREACHABLE,
+    Reason.INTERRUPTED,
+    Reason.SERVER_ERROR,
+    Reason.DECODER_DIED,
+}
+_OUTAGES = {Reason.NETWORK_DOWN, Reason.STORAGE_DOWN}
+
+
+class PhotoError(AutotagError):
+    """A photo gave no pixels. A result about this photo, not a fault of the process.
+
+    Attributes:
+        reason: one of a small set, for stores and counters.
+        detail: one line for people, with the photo's URI where it is known.
+    """
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+    @property
+    def transient(self) -> bool:
+        """Whether the same photo may work later; outages among them."""
+        return self.reason.transient
+
+    @property
+    def outage(self) -> bool:
+        """Whether the fault is around us and not the photo's, so that it uses up no attempt."""
+        return self.reason.outage

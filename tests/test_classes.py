@@ -1,0 +1,149 @@
+"""ClassTable, and the table of ImageNet's classes that is written from WordNet."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from models.classes import IMAGENET, ClassTable
+from models.errors import ModelError
+from models.make_imagenet import make_table, read_wordnet
+from tests.model_files import CLASS_ROWS
+
+
+@pytest.fixture
+def table() -> ClassTable:
+    return ClassTable(CLASS_ROWS)
+
+
+@pytest.fixture(scope="module")
+def imagenet() -> ClassTable:
+    return ClassTable.open(IMAGENET)
+
+
+def test_what_was_written_is_read_back(tmp_path: Path, table: ClassTable) -> None:
+    table.write(tmp_path / "classes.tsv", "facts\n\nof a kind")
+    text = (tmp_path / "classes.tsv").read_text()
+    assert text.startswith("# facts\n#\n# of a kind\nn1\tspaniel\tn11,n12\n")
+    read = ClassTable.open(tmp_path / "classes.tsv")
+    assert (read.ids, read.names, read.parents) == (table.ids, table.names, table.parents)
+
+
+def test_ancestors_are_all_above_and_not_the_class_itself(table: ClassTable) -> None:
+    assert table.ancestors("n1") == {"n10", "n11", "n12"}
+    assert table.ancestors("n10") == set()
+
+
+def test_members_count_a_leaf_once_however_many_ways_lead_to_it(table: ClassTable) -> None:
+    assert table.members(["n1", "n2", "n3"]) == {"n10": [0, 1], "n11": [0], "n12": [0]}
+    assert list(table.members(["n3", "n2", "n1"])) == ["n10", "n11", "n12"]
+
+
+def test_a_class_is_found_by_id_or_name_in_any_case(table: ClassTable) -> None:
+    assert [table.find(text) for text in ("n3", "teapot", "TEAPOT", "kettle")] == ["n3", "n3", "n3", None]
+    assert ("n3" in table, "teapot" in table, len(table)) == (True, False, 6)
+    with pytest.raises(ModelError, match="'n99'"):
+        table.name("n99")
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([("a", "A", []), ("a", "B", [])], "id 'a' occurs twice"),
+        ([("a", "Crane", []), ("b", "crane", [])], "name 'crane' occurs twice"),
+        ([("a", "A", ["z"])], "unknown parent 'z'"),
+        ([("a", "A", ["b"]), ("b", "B", ["a"]), ("c", "C", [])], r"contain themselves: \['a', 'b'\]"),
+        ([("a", "A", ["a"])], "contain themselves"),
+        ([("", "A", [])], "no id or no name"),
+        ([("a", "", [])], "no id or no name"),
+    ],
+)
+def test_a_table_that_contradicts_itself_is_refused(rows: list[tuple[str, str, list[str]]], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        ClassTable(rows)
+
+
+def test_a_malformed_line_is_named_by_its_number(tmp_path: Path) -> None:
+    path = tmp_path / "classes.tsv"
+    path.write_text("# comment\nn1\tspaniel\t\nn2 wolf\n")
+    with pytest.raises(ModelError, match=r"classes\.tsv, line 3.*n2 wolf"):
+        ClassTable.open(path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(ModelError, match=r"classes\.tsv"):
+        ClassTable.open(path)
+    with pytest.raises(ModelError, match=r"none\.tsv"):
+        ClassTable.open(tmp_path / "none.tsv")
+
+
+def test_20000_classes_open_in_under_a_tenth_of_a_second(tmp_path: Path) -> None:
+    rows = [(f"n{number}", f"class {number}", [f"n{number // 5}"] if number else []) for number in range(20_000)]
+    ClassTable(rows).write(tmp_path / "classes.tsv")
+    times_s = []
+    for _ in range(5):
+        start = time.perf_counter()
+        ClassTable.open(tmp_path / "classes.tsv")
+        times_s.append(time.perf_counter() - start)
+    assert min(times_s) < 0.1
+
+
+def test_imagenet_has_its_1000_classes_in_index_order_first(imagenet: ClassTable) -> None:
+    leaves = imagenet.ids[:1000]
+    assert list(leaves) == sorted(leaves)
+    names = {0: "tench", 207: "golden retriever", 281: "tabby", 487: "cellular telephone", 999: "toilet tissue"}
+    assert {index: imagenet.names[index] for index in names} == names
+    members = imagenet.members(leaves)
+    assert imagenet.ids[1000:] == tuple(sorted(members))
+    assert len(members[imagenet.find("dog")]) == 118
+
+
+def test_imagenets_colliding_names_are_told_apart(imagenet: ClassTable) -> None:
+    names = set(imagenet.names)
+    assert {"crane (wading bird)", "crane (lifting device)", "Cardigan (corgi)", "cardigan (sweater)"} <= names
+    assert {"maillot (tights)", "maillot (swimsuit)"} <= names
+    assert not names & {"crane", "cardigan", "Cardigan", "maillot"}
+
+
+def test_imagenets_parents_are_words_that_people_search(imagenet: ClassTable) -> None:
+    wanted = ["animal", "dog", "bird", "vehicle", "food", "building", "furniture", "clothing", "musical instrument"]
+    assert [name for name in wanted if imagenet.find(name) is None] == []
+    useless = ["entity", "physical entity", "object", "whole", "artifact", "instrumentality", "matter", "placental"]
+    assert [name for name in useless if imagenet.find(name) is not None] == []
+    retriever = imagenet.ancestors("n02099601")
+    assert {imagenet.name(id_) for id_ in retriever} >= {"retriever", "dog", "domestic animal", "mammal", "animal"}
+
+
+def test_no_two_of_imagenets_parents_say_the_same_and_none_has_one_leaf(imagenet: ClassTable) -> None:
+    members = [tuple(leaves) for leaves in imagenet.members(imagenet.ids[:1000]).values()]
+    assert len(set(members)) == len(members)
+    assert min(map(len, members)) > 1
+
+
+DATA_NOUN = """\
+  1 This is the licence
+  2
+00000001 03 n 01 entity 0 001 ~ 00000002 n 0000 | all there is
+00000002 03 n 01 animal 0 001 @ 00000001 n 0000 | alive
+00000003 05 n 01 craniate 0 001 @ 00000002 n 0000 | with a head
+00000004 05 n 02 wading_bird 0 wader 0 002 @ 00000003 n 0000 + 00000009 v 0101 | wades
+00000005 05 n 01 crane 0 001 @ 00000004 n 0000 | a bird
+00000006 05 n 01 heron 0 001 @ 00000004 n 0000 | another bird
+00000007 06 n 01 lifting_device 0 001 @ 00000001 n 0000 | lifts
+00000008 06 n 01 Crane 0 002 @ 00000007 n 0000 @i 00000001 n 0000 | a machine
+"""
+
+
+def test_the_script_tidies_wordnet_as_it_says(tmp_path: Path) -> None:
+    (tmp_path / "data.noun").write_text(DATA_NOUN)
+    synsets, licence = read_wordnet(tmp_path / "data.noun")
+    assert licence == "This is the licence\n"
+    assert synsets["n00000004"].hypernyms == ("n00000003",)
+    assert synsets["n00000008"].hypernyms == ("n00000007", "n00000001")
+    table = make_table(synsets, ["n00000005", "n00000006", "n00000008"])
+    # Of animal, craniate and wading bird, which contain the same two, the last stays; entity is removed; lifting device
+    # contains one leaf only.
+    assert table.ids == ("n00000005", "n00000006", "n00000008", "n00000004")
+    assert table.names == ("crane (wading bird)", "heron", "Crane (lifting device)", "wading bird")
+    assert table.parents["n00000005"] == ("n00000004",)
+    assert table.parents["n00000008"] == ()
