@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import string
 import subprocess
 import sys
@@ -129,6 +130,7 @@ class Cluster:
         with _locked(self.home / "lock"):
             if self._supervisord_state() is None:
                 self._end_orphans(progress)
+                self._forget_dead_workers()
                 self._check_ports()
                 self._render()
                 progress("starting ZooKeeper, Nimbus and Supervisor")
@@ -356,6 +358,14 @@ class Cluster:
             progress("ending what an earlier supervisord left behind")
             self._end(lambda process: _is_server(process) and not _is_keeper(process))
             self._end(_is_server)
+
+    def _forget_dead_workers(self) -> None:
+        """Remove what Storm noted of workers that are gone.
+
+        Its Supervisor would wait half a minute for their heartbeat, and after a reboot kill whoever has their pids.
+        """
+        if not self._processes():
+            shutil.rmtree(self.home / "storm" / "workers", ignore_errors=True)
 
     def _end(self, which: Callable[[Process], bool], stopping: tuple[str, ...] = ()) -> None:
         """End the cluster's processes that are `which`, and have supervisord not start those of `stopping` again.

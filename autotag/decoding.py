@@ -117,10 +117,10 @@ def decode_photo(
         seen = f"begins with {data[:12]!r}" if data else "is empty"
         raise UndecodableError("not_an_image", f"{seen}; known are {', '.join(_PLUGINS)}")
     try:
+        if kind == "PNG" and data[12:16] == b"IHDR":  # Pillow opens a PNG only once it has seen the pixels' beginning.
+            _check_pixels(kind, int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big"), max_pixels)
         with _open(kind, data) as photo:
-            width, height = photo.size
-            if width * height > max_pixels:
-                raise UndecodableError("too_many_pixels", f"{kind} of {width} x {height} pixels; at most {max_pixels}")
+            _check_pixels(kind, *photo.size, max_pixels)
             if kind == "JPEG":  # HEIF's draft would take an embedded thumbnail, which may show anything.
                 photo.draft("RGB", (resize_short_side, resize_short_side))
             photo.load()
@@ -131,6 +131,11 @@ def decode_photo(
         if "memory" in str(error).lower():
             raise MemoryError(str(error)) from error
         raise _undecodable(kind, data, error) from error
+
+
+def _check_pixels(kind: str, width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise UndecodableError("too_many_pixels", f"{kind} of {width} x {height} pixels; at most {max_pixels}")
 
 
 def _kind(data: bytes) -> str | None:
@@ -190,10 +195,13 @@ def _middle(photo: Image.Image, size: int, resize_short_side: int, resampling: I
         photo = photo.convert("RGBA")
     elif photo.mode in ("P", "PA"):
         photo = photo.convert("RGBA" if photo.mode == "PA" else "RGB")
+    # The very pixels that scaling first, to whole pixels, and cutting then would give; networks are measured that way.
     width, height = photo.size
-    side = min(width, height) * size / resize_short_side
-    left, top = (width - side) / 2, (height - side) / 2
-    small = photo.resize((size, size), resampling, box=(left, top, left + side, top + side))
+    scale = resize_short_side / min(width, height)
+    across, down = round(width * scale), round(height * scale)
+    left, top = (across - size) // 2, (down - size) // 2
+    x, y = width / across, height / down
+    small = photo.resize((size, size), resampling, box=(left * x, top * y, (left + size) * x, (top + size) * y))
     if small.mode.startswith("I"):  # 16 bits; `convert` alone would clip them.
         small = small.point(lambda value: value * (1 / 257)).convert("L")
     return small

@@ -36,15 +36,16 @@ def measure(model: Path, photos: Sequence[Path]) -> Stages:
     """Time decode, network and bank, one after the other."""
     bundle = Bundle.open(model)
     size, short_side = bundle.preprocessing.size, bundle.preprocessing.resize_short_side
+    how = bundle.preprocessing.interpolation
     data = [path.read_bytes() for path in photos]
-    pixels = np.stack([np.asarray(decode_photo(one, size, short_side, 10**9)) for one in data])
+    pixels = np.stack([np.asarray(decode_photo(one, size, short_side, 10**9, how)) for one in data])
     network = FeatureNetwork.open(bundle.network_path, bundle.precision, threads=1)
     features = network.features(pixels)
     count = len(photos)
     with threadpool_limits(1, user_api="blas"):
         bundle.tags(features[:BATCH])
         bank_ms = _ms(lambda: [bundle.tags(features[at : at + BATCH]) for at in range(0, count, BATCH)], count)
-    decode_ms = _ms(lambda: [np.asarray(decode_photo(one, size, short_side, 10**9)) for one in data], count)
+    decode_ms = _ms(lambda: [np.asarray(decode_photo(one, size, short_side, 10**9, how)) for one in data], count)
     network_ms = _ms(lambda: network.features(pixels), count)
     return Stages(decode_ms, network_ms, bank_ms)
 

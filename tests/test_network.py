@@ -46,6 +46,19 @@ def test_a_photo_has_the_same_features_to_the_last_bit_in_any_batch(
     assert len({row.tobytes() for row in together}) == 5
 
 
+def test_bf16_is_close_to_f32_and_not_the_same(path: Path, pixels: np.ndarray) -> None:
+    half, full = FeatureNetwork.open(path, "bf16"), FeatureNetwork.open(path, "f32")
+    features, exact = half.features(pixels), full.features(pixels)
+    # Where the CPU has no bf16 it is f32, and says so.
+    assert np.array_equal(features, exact) == (half.precision == "f32")
+    np.testing.assert_allclose(features, exact, atol=0.1)
+
+
+def test_the_system_chooses_the_cores(path: Path) -> None:
+    # Pinned, the processes of a host would all sit on the same one.
+    assert not FeatureNetwork.open(path)._request.get_compiled_model().get_property("ENABLE_CPU_PINNING")
+
+
 def test_features_are_the_callers_to_keep(path: Path, pixels: np.ndarray) -> None:
     network = FeatureNetwork.open(path, "f32")
     first = network.features(pixels[:1])
