@@ -131,6 +131,7 @@ class DecoderPool:
     Args:
         count: child processes.
         preprocessing: of the network that the photos are for.
+        wait_s: how long a photo waits for a free child, at most.
         timeout_s, max_pixels, command: as for `Decoder`.
     """
 
@@ -140,10 +141,12 @@ class DecoderPool:
         preprocessing: Preprocessing,
         *,
         timeout_s: float,
+        wait_s: float,
         max_pixels: int,
         command: Sequence[str] = COMMAND,
     ) -> None:
         self._preprocessing = preprocessing
+        self._wait_s = wait_s
         self._decoders = [Decoder(timeout_s=timeout_s, max_pixels=max_pixels, command=command) for _ in range(count)]
         # The one used last is taken first: the others are not even started while one is enough.
         self._idle: queue.LifoQueue[Decoder] = queue.LifoQueue()
@@ -159,9 +162,13 @@ class DecoderPool:
         """The upright middle of a photo: uint8 [size, size, 3], RGB. Safe for many threads; waits for an idle child.
 
         Raises:
-            PhotoError, RuntimeError: as `Decoder.decode`.
+            PhotoError, RuntimeError: as `Decoder.decode`; also when no child was free within `wait_s`.
         """
-        decoder = self._idle.get()
+        try:
+            decoder = self._idle.get(timeout=self._wait_s)
+        except queue.Empty:
+            detail = f"no decoder was free within {self._wait_s:g} s: others' photos kept them all busy"
+            raise PhotoError(Reason.DECODERS_BUSY, detail) from None
         try:
             return decoder.decode(data, self._preprocessing)
         finally:

@@ -45,6 +45,7 @@ class PhotoReader:
             settings.decoders,
             preprocessing,
             timeout_s=settings.photo_decode_timeout_s,
+            wait_s=settings.decoder_wait_s,
             max_pixels=settings.photo_max_pixels,
         )
 

@@ -48,6 +48,9 @@ class Reason(StrEnum):
     STORAGE_DOWN = "storage_down"
     """A photo root is not there, or this machine can open no file."""
 
+    DECODERS_BUSY = "decoders_busy"
+    """Other photos kept all decoders busy for too long."""
+
     @property
     def transient(self) -> bool:
         """Whether the same photo may work later; outages among them."""
@@ -66,7 +69,7 @@ _TRANSIENT = {
     Reason.SERVER_ERROR,
     Reason.DECODER_DIED,
 }
-_OUTAGES = {Reason.NETWORK_DOWN, Reason.STORAGE_DOWN}
+_OUTAGES = {Reason.NETWORK_DOWN, Reason.STORAGE_DOWN, Reason.DECODERS_BUSY}
 
 
 class PhotoError(AutotagError):

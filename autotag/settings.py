@@ -46,7 +46,7 @@ class Settings:
     photo_deadline_s: float = 15.0
     """From the first byte asked for to the last one read, redirects included."""
     photo_decode_timeout_s: float = 10.0
-    """For decoding one photo; a photo waits as long at most for a decoder to be free."""
+    """For decoding one photo; see also `decoder_wait_s`."""
     photo_max_bytes: int = 32 * 1024 * 1024
     photo_max_pixels: int = 100_000_000
     """Width times height as the header says, before anything is decoded."""
@@ -147,19 +147,24 @@ class Settings:
         """`value` as a path; relative ones start at `home`."""
         return Path(self.home, Path(value).expanduser())
 
+    @property
+    def decoder_wait_s(self) -> float:
+        """How long a photo waits for a free decoder, at most: two photos that hang there do no harm to a third."""
+        return 3 * self.photo_decode_timeout_s
+
     def check_message_timeout(self, pending: int, timeout_s: float) -> None:
         """Refuse settings under which Storm would time out a tuple that only waits its turn.
 
         The worst case: one bolt has all photos in flight (the spout may overshoot by one lease), `fetch_threads` of
         them at a time, and each takes its whole deadline, waits as long as allowed for a decoder, and then in it.
         """
-        photo_s = self.photo_deadline_s + 2 * self.photo_decode_timeout_s
+        photo_s = self.photo_deadline_s + self.decoder_wait_s + self.photo_decode_timeout_s
         worst_s = math.ceil((pending + self.batch_photos) / self.fetch_threads) * photo_s
         if worst_s > timeout_s:
             raise SettingsError(
                 f"topology.message.timeout.secs must be at least {worst_s:.0f}: {pending} photos in flight "
                 f"(topology.max.spout.pending) and a lease of autotag.batch.photos more, autotag.fetch.threads "
-                f"({self.fetch_threads}) at a time, each for autotag.photo.deadline.s + 2 x "
+                f"({self.fetch_threads}) at a time, each for autotag.photo.deadline.s + 4 x "
                 f"autotag.photo.decode.timeout.s. Given: {timeout_s:.0f}"
             )
         if self.queue_lease_s <= timeout_s:

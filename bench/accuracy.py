@@ -15,9 +15,9 @@ from pathlib import Path
 import click
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from autotag.building import CALIBRATION_PHOTOS, RECIPES, obtain_wheel, read_weights, write_bundle
+from autotag.decoding import decode_photo
 from autotag.evaluation import SUFFIXES, Labelled, labelled_photos
 from models.bank import ClassifierBank, Softmax
 from models.bundle import Bundle
@@ -31,17 +31,12 @@ PROJECT = Path(__file__).resolve().parent.parent
 THRESHOLDS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
 DEFAULT = ("efficientnet-lite0", "bf16")
 WANTED = 0.9
+MAX_PIXELS = 10**9
 
 
 def read_pixels(path: Path, size: int, short_side: int, interpolation: str) -> NDArray[np.uint8]:
-    """The middle of a photo, uint8 [size, size, 3], RGB: one resize, as autotag/decoding.py does it."""
-    with Image.open(path) as photo:
-        photo.draft("RGB", (short_side, short_side))
-        rgb = photo.convert("RGB")
-    side = min(rgb.size) * size / short_side
-    left, top = (rgb.width - side) / 2, (rgb.height - side) / 2
-    box = (left, top, left + side, top + side)
-    return np.asarray(rgb.resize((size, size), Image.Resampling[interpolation.upper()], box=box))
+    """The middle of a photo, uint8 [size, size, 3], RGB."""
+    return np.asarray(decode_photo(path.read_bytes(), size, short_side, MAX_PIXELS, interpolation))
 
 
 class Bundles:

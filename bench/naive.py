@@ -1,4 +1,4 @@
-"""The naive way: full decode, one photo at a time through ONNX Runtime's defaults, a Python loop over the classifiers."""
+"""The naive way: full decode, one photo at a time through ONNX Runtime's defaults, a loop over the classifiers."""
 
 from __future__ import annotations
 

@@ -158,3 +158,27 @@ def test_the_script_tidies_wordnet_as_it_says(tmp_path: Path) -> None:
     assert table.names == ("crane (wading bird)", "heron", "Crane (lifting device)", "wading bird")
     assert table.parents["n00000005"] == ("n00000004",)
     assert table.parents["n00000008"] == ()
+
+
+CAPS_AND_CARTS = """\
+03094503 06 n 01 container 0 000 | holds
+04524313 06 n 01 vehicle 0 000 | moves
+04576211 06 n 01 wheeled_vehicle 0 002 @ 03094503 n 0000 @ 04524313 n 0000 | has wheels
+00000011 06 n 01 cart 0 001 @ 04576211 n 0000 | one
+00000012 06 n 01 van 0 001 @ 04576211 n 0000 | two
+02954340 06 n 01 cap 0 000 | worn
+02954938 06 n 01 cap 0 000 | closes a bottle
+00000013 06 n 02 bathing_cap 0 swimming_cap 0 001 @ 02954340 n 0000 | one
+00000014 06 n 01 shower_cap 0 001 @ 02954340 n 0000 | two
+00000015 06 n 01 crown_cap 0 001 @ 02954938 n 0000 | one
+00000016 06 n 01 screw_cap 0 001 @ 02954938 n 0000 | two
+00000017 06 n 01 box 0 001 @ 03094503 n 0000 | holds, and does not move
+"""
+
+
+def test_the_scripts_exceptions_hold(tmp_path: Path) -> None:
+    (tmp_path / "data.noun").write_text(CAPS_AND_CARTS)
+    table = make_table(read_wordnet(tmp_path / "data.noun")[0], [f"n000000{number}" for number in range(11, 18)])
+    assert table.ids[7:] == ("n02954340", "n04576211")
+    assert table.names[7:] == ("cap", "wheeled vehicle")
+    assert table.parents["n00000015"] == ()

@@ -520,7 +520,7 @@ class TestDecoderPool:
         photos = [encoded(Image.new("RGB", (300, 200), colour), "PNG") for colour in colours]
         before = children()
         with (
-            DecoderPool(2, LITE0, timeout_s=20, max_pixels=MAX_PIXELS) as pool,
+            DecoderPool(2, LITE0, timeout_s=20, wait_s=60, max_pixels=MAX_PIXELS) as pool,
             ThreadPoolExecutor(8) as threads,
         ):
             pool.start()
@@ -538,7 +538,7 @@ class TestDecoderPool:
                 return error.reason
 
         with (
-            DecoderPool(2, LITE0, timeout_s=20, max_pixels=MAX_PIXELS, command=stand_in) as pool,
+            DecoderPool(2, LITE0, timeout_s=20, wait_s=60, max_pixels=MAX_PIXELS, command=stand_in) as pool,
             ThreadPoolExecutor(8) as threads,
         ):
             outcomes = list(threads.map(outcome, photos))
@@ -547,7 +547,22 @@ class TestDecoderPool:
 
     def test_only_as_many_processes_start_as_are_needed(self) -> None:
         before = children()
-        with DecoderPool(4, LITE0, timeout_s=20, max_pixels=MAX_PIXELS) as pool:
+        with DecoderPool(4, LITE0, timeout_s=20, wait_s=60, max_pixels=MAX_PIXELS) as pool:
             for _ in range(3):
                 pool.decode(encoded(drawing(), "JPEG"))
             assert len(set(children()) - set(before)) == 1
+
+    def test_a_photo_that_finds_all_decoders_busy_is_not_blamed_for_it(self, stand_in: tuple[str, ...]) -> None:
+        with (
+            DecoderPool(1, LITE0, timeout_s=2, wait_s=0.1, max_pixels=MAX_PIXELS, command=stand_in) as pool,
+            ThreadPoolExecutor(1) as threads,
+        ):
+            pool.start()
+            hanging = threads.submit(pool.decode, b"hang")
+            while not pool._idle.empty():
+                time.sleep(0.01)
+            with pytest.raises(PhotoError, match="no decoder was free within") as busy:
+                pool.decode(b"good")
+            assert busy.value.outage
+            assert hanging.exception() is not None
+            assert pool.decode(b"good").shape == (224, 224, 3)

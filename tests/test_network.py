@@ -51,7 +51,8 @@ def test_bf16_is_close_to_f32_and_not_the_same(path: Path, pixels: np.ndarray) -
     features, exact = half.features(pixels), full.features(pixels)
     # Where the CPU has no bf16 it is f32, and says so.
     assert np.array_equal(features, exact) == (half.precision == "f32")
-    np.testing.assert_allclose(features, exact, atol=0.1)
+    cosines = (features * exact).sum(axis=1) / np.linalg.norm(features, axis=1) / np.linalg.norm(exact, axis=1)
+    assert cosines.min() > 0.995
 
 
 def test_the_system_chooses_the_cores(path: Path) -> None:

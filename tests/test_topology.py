@@ -25,6 +25,7 @@ from autotag.queues import EventQueue, open_queue
 from autotag.results import Rejected, Tagged
 from autotag.settings import PROJECT, Settings
 from autotag.stores import PhotoStore, StoredPhoto, open_store
+from tests.bad_photos import slow_jpeg
 from tests.conftest import make_event
 from tests.photo_server import PhotoServer
 
@@ -196,6 +197,7 @@ def test_whatever_is_pushed_every_good_photo_is_tagged_and_the_same_processes_ru
         "slow body": (f"{server.url}/slow-body", "timeout"),
         "slow headers": (f"{server.url}/slow-headers", "timeout"),
         "closed": ("http://127.0.0.1:1/a.jpg", "unreachable"),
+        "hangs in the decoder": (server.add("/slow.jpg", slow_jpeg()), "timeout"),
     }
     dead = {name: make_event(f"dead {name}", uri=uri) for name, (uri, _) in failing.items()}
     events = [*dead.values(), *rejected.values(), *good]
@@ -222,6 +224,51 @@ def test_whatever_is_pushed_every_good_photo_is_tagged_and_the_same_processes_ru
         assert store.get(event.photo_id) is None
     assert running.components(NAME) == before
     assert queue.drop() == len(dead)
+
+
+def test_a_photo_that_kills_its_process_in_native_code_ends_in_the_dead_letters_and_harms_no_other(
+    running: Cluster, queue: EventQueue, store: PhotoStore, server: PhotoServer, draw: Callable[..., Path]
+) -> None:
+    """The stand-in: a photo that keeps the native decoder busy, and a signal that ends it there, at every attempt."""
+    before = running.components(NAME)
+    bolts = {component.pid for component in before if component.name.endswith("AutotagBolt")}
+    killer = make_event("killer", uri=server.add("/killer.jpg", slow_jpeg()))
+    queue.put([killer])
+    killed = set()
+
+    def dead() -> bool:
+        for decoder, cpu_s in decoders_of(bolts).items():
+            if cpu_s > 0.5 and decoder not in killed:
+                os.kill(decoder, signal.SIGSEGV)
+                killed.add(decoder)
+        return bool(queue.dead())
+
+    # Other photos have used their decoders too: new ones, whose time is the killer's alone.
+    for decoder in decoders_of(bolts):
+        os.kill(decoder, signal.SIGKILL)
+    good = [event_for(draw(f"beside {seed}.jpg", seed)) for seed in range(12)]
+    queue.put(good)
+    wait(dead, queue.status)
+    (letter,) = queue.dead()
+    assert (letter.event, letter.attempts, letter.reason) == (killer, 2, "decoder_died")
+    assert "SIGSEGV" in letter.detail
+    wait_until_idle(queue)
+    for event in good:
+        assert isinstance(stored(store, event.photo_id).result, Tagged)
+    assert running.components(NAME) == before
+
+
+def decoders_of(bolts: set[int]) -> dict[int, float]:
+    """The decoding processes of these bolts, each with the seconds of processor time that it has used."""
+    found = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended meanwhile
+            continue
+        if int(fields[1]) in bolts:
+            found[int(stat.parent.name)] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return found
 
 
 def test_a_replaced_photo_is_tagged_again_and_a_deleted_one_is_gone(
@@ -294,13 +341,19 @@ def test_a_deactivated_topology_takes_nothing_and_loses_nothing(
 
     assert NAME in storm("list")
     storm("deactivate", NAME)
-    event = event_for(draw("waiting.jpg"))
-    queue.put([event])
-    time.sleep(2)
-    assert queue.status().ready == 1
+    events: list[PhotoEvent] = []
+
+    def left_alone() -> bool:  # the worker hears of it a little later than the command returns
+        events.append(event_for(draw(f"waiting {len(events)}.jpg")))
+        queue.put([events[-1]])
+        time.sleep(1)
+        return queue.status().ready == 1
+
+    wait(left_alone, queue.status)
     storm("activate", NAME)
     wait_until_idle(queue)
-    assert isinstance(stored(store, event.photo_id).result, Tagged)
+    for event in events:
+        assert isinstance(stored(store, event.photo_id).result, Tagged)
 
 
 def test_make_run_tags_the_sample_photos_and_leaves_the_cluster_up(running: Cluster, cluster_config: Path) -> None:

@@ -11,7 +11,7 @@ import click
 
 from autotag.cli import CommandLine, print_json, print_table, progress, with_json, with_settings
 from autotag.cluster import Cluster
-from autotag.errors import AutotagError
+from autotag.errors import AutotagError, ClusterError
 from autotag.events import PhotoEvent
 from autotag.photos import photo_uri
 from autotag.queues import open_queue
@@ -40,10 +40,17 @@ def demo(line: CommandLine, photos: tuple[Path, ...], as_json: bool) -> None:
     _say("looking for the cluster")
     cluster = Cluster(settings)
     cluster.up(_say)
-    if not cluster.topology_active(TOPOLOGY):
+    state = {topology.name: topology.status for topology in cluster.status().topologies}.get(TOPOLOGY)
+    if state == "KILLED":
+        _say("waiting until the killed topology is gone")
+        cluster.wait_until_gone(TOPOLOGY)
+        state = None
+    if state is None:
         _say("submitting the topology")
         config = ["--config", str(line.config)] if line.config else []
         cluster.sparse("submit", "-e", line.environment, "-n", TOPOLOGY, *config)
+    elif state != "ACTIVE":
+        raise ClusterError(f"topology {TOPOLOGY!r} is {state}; take it up again with: storm activate {TOPOLOGY}")
     _say("waiting for the topology's components")
     cluster.wait_for_topology(TOPOLOGY)
     names = photos or sample_photos(settings.path("build/samples"), settings.path("build/wheels"))

@@ -1,0 +1,390 @@
+"""The local cluster: real servers on free ports, killed, restarted and stopped; and the tools around them."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from autotag.cluster import DAEMONS, Cluster
+from autotag.errors import ClusterError
+from autotag.processes import listener, listening_addresses, processes_with
+from autotag.settings import PROJECT, Settings
+
+STORM = PROJECT / "cluster" / "storm"
+
+
+def free_ports(count: int) -> int:
+    """The first of `count` free ports in a row, below those that the system gives to outgoing connections."""
+    for _ in range(100):
+        first = random.randrange(20000, 30000)
+        if not any(listener(port) for port in range(first, first + count)):
+            return first
+    raise AssertionError("no free ports")
+
+
+def settings_in(home: Path) -> Settings:
+    first = free_ports(5)
+    return Settings(
+        cluster_home=str(home),
+        cluster_zookeeper_port=first,
+        cluster_nimbus_port=first + 1,
+        cluster_worker_ports=(first + 3, first + 4),
+    )
+
+
+def wait_until(what: Callable[[], bool], seconds: float, problem: str) -> None:
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until, problem
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster that is up, in a home of its own; down at the end, however that comes."""
+    cluster = Cluster(settings_in(tmp_path_factory.mktemp("cluster")))
+    try:
+        cluster.up()
+        yield cluster
+    finally:
+        cluster.down()
+
+
+TOPOLOGY = """
+    from streamparse import Topology
+    from ticking import TickBolt, TickSpout
+
+    class Ticks(Topology):
+        ticks = TickSpout.spec()
+        bolt = TickBolt.spec(inputs=[ticks])
+"""
+COMPONENTS = """
+    import itertools
+    import time
+
+    from streamparse import Bolt, Spout
+
+    class TickSpout(Spout):
+        outputs = ["tick"]
+
+        def initialize(self, conf, context):
+            self.ticks = itertools.count()
+
+        def next_tuple(self):
+            time.sleep(0.02)
+            tick = next(self.ticks)
+            self.emit([tick], tup_id=tick)
+
+    class TickBolt(Bolt):
+        def initialize(self, conf, context):
+            self.file = open(conf["ticks.file"], "a", buffering=1)
+
+        def process(self, tup):
+            self.file.write(f"{tup.values[0]}\\n")
+"""
+
+
+class Project:
+    """A streamparse project with one small topology, whose bolt writes a line a tuple."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("src", "topologies", "virtualenvs", "build", "workers"):
+            (folder / name).mkdir()
+        (folder / "src" / "ticking.py").write_text(textwrap.dedent(COMPONENTS))
+        (folder / "topologies" / "ticks.py").write_text(textwrap.dedent(TOPOLOGY))
+        (folder / "workers" / "python").symlink_to(sys.prefix)
+        (folder / "build" / "storm").symlink_to(PROJECT / "build" / "storm")
+        for name in ("project.clj", "tasks.py"):
+            shutil.copy(PROJECT / name, folder / name)
+        options = {
+            "install_virtualenv": False,
+            "virtualenv_name": "python",
+            "ticks.file": str(folder / "ticks"),
+            "topology.max.spout.pending": 100,
+        }
+        local = {
+            "user": "",
+            "nimbus": "127.0.0.1:1",
+            "use_ssh_for_nimbus": False,
+            "workers": ["127.0.0.1"],
+            "virtualenv_root": "workers",
+            "options": options,
+        }
+        specs = {"topology_specs": "topologies/", "virtualenv_specs": "virtualenvs/"}
+        (folder / "config.json").write_text(json.dumps({**specs, "envs": {"local": local}}))
+
+    def ticks(self) -> int:
+        """How many tuples have arrived."""
+        file = self.folder / "ticks"
+        return len(file.read_bytes().splitlines()) if file.exists() else 0
+
+    def assert_flows(self, seconds: float = 60.0) -> None:
+        before = self.ticks()
+        wait_until(lambda: self.ticks() > before + 20, seconds, "no tuple arrives")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return Project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="module")
+def ticking(cluster: Cluster, project: Project) -> Iterator[Project]:
+    """The project with its topology running on the cluster."""
+    cluster.sparse("submit", "-e", "local", project=project.folder)
+    cluster.wait_for_topology("ticks")
+    yield project
+    cluster.up()
+    if cluster.topology_active("ticks"):
+        cluster.nimbus.kill("ticks")
+        cluster.wait_until_gone("ticks")
+
+
+def storm(*arguments: str, conf: Path, folder: Path = PROJECT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [STORM, *arguments],
+        env=os.environ | {"STORM_CONF_DIR": str(conf)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def pids(cluster: Cluster) -> dict[str, int | None]:
+    return {daemon.name: daemon.pid for daemon in cluster.status().daemons}
+
+
+# Processes and ports
+
+
+def test_listener_names_the_process_that_holds_a_port() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert f"process {os.getpid()} " in str(listener(port))
+        assert ("127.0.0.1", port) in listening_addresses({os.getpid()})
+    assert listener(port) is None
+
+
+def test_processes_are_known_by_an_inherited_variable_after_their_parent_died() -> None:
+    command = "import subprocess; print(subprocess.Popen(['sleep', '60'], stdout=subprocess.DEVNULL).pid)"
+    value = str(random.random())
+    done = subprocess.run(
+        [sys.executable, "-c", command], env=os.environ | {"TESTED": value}, stdout=subprocess.PIPE, check=True
+    )
+    (left,) = processes_with("TESTED", value)
+    assert left.pid == int(done.stdout)
+    assert left.command == ("sleep", "60")
+    os.kill(left.pid, signal.SIGKILL)
+    wait_until(lambda: not processes_with("TESTED", value), 5, "a killed process is still found")
+
+
+# The launcher
+
+
+def test_storm_version_is_what_sparse_run_compares(tmp_path: Path) -> None:
+    assert storm("version", conf=tmp_path).stdout == "Storm 2.8.3\n"
+
+
+def test_storm_lists_its_commands_when_it_knows_none_of_that_name(tmp_path: Path) -> None:
+    done = storm("lst", conf=tmp_path)
+    assert done.returncode == 2
+    assert "unknown command 'lst'" in done.stderr
+    assert "set_log_level" in done.stderr
+
+
+def test_storm_says_how_to_start_the_cluster_when_there_is_none(tmp_path: Path) -> None:
+    done = storm("list", conf=tmp_path)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "autotag cluster up" in done.stderr
+
+
+def test_storm_runs_through_a_link_from_any_folder(tmp_path: Path) -> None:
+    (tmp_path / "storm").symlink_to(STORM)
+    done = subprocess.run([tmp_path / "storm", "version"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "Storm 2.8.3\n"
+
+
+# Up and down
+
+
+def test_a_taken_port_is_named_with_its_setting_and_holder(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    with socket.create_server(("127.0.0.1", settings.cluster_nimbus_port)), pytest.raises(ClusterError) as failure:
+        Cluster(settings).up()
+    message = str(failure.value)
+    assert f"port {settings.cluster_nimbus_port} (autotag.cluster.nimbus.port)" in message
+    assert f"process {os.getpid()} " in message
+
+
+def test_a_server_that_cannot_start_is_named_with_its_last_log_lines(tmp_path: Path) -> None:
+    cluster = Cluster(settings_in(tmp_path))
+    (tmp_path / "zookeeper").write_text("a file where ZooKeeper's folder should be")
+    try:
+        with pytest.raises((ClusterError, OSError)):
+            cluster.up()
+    finally:
+        cluster.down()
+
+
+def test_status_of_a_cluster_that_is_not_up(tmp_path: Path) -> None:
+    status = Cluster(settings_in(tmp_path)).status()
+    assert not status.ready
+    assert {daemon.state for daemon in status.daemons} == {"DOWN"}
+    assert json.dumps(status.as_json())
+
+
+def test_a_home_with_a_long_name_gets_a_short_socket(tmp_path: Path) -> None:
+    cluster = Cluster(settings_in(tmp_path / ("long" * 30)))
+    assert len(str(cluster._socket)) < 95
+    assert cluster._socket != Cluster(settings_in(tmp_path / ("lang" * 30)))._socket
+
+
+def test_up_is_done_when_a_topology_can_be_submitted(cluster: Cluster) -> None:
+    status = cluster.status()
+    assert status.ready
+    assert status.slots == 2
+    assert [(daemon.name, daemon.state) for daemon in status.daemons] == [(name, "RUNNING") for name in DAEMONS]
+
+
+def test_up_twice_changes_nothing(cluster: Cluster) -> None:
+    before = pids(cluster)
+    cluster.up()
+    assert pids(cluster) == before
+
+
+def test_up_with_other_settings_is_refused_while_the_cluster_runs(cluster: Cluster) -> None:
+    other = Settings(cluster_home=str(cluster.home), cluster_worker_ports=(6799,))
+    with pytest.raises(ClusterError, match="runs with other settings"):
+        Cluster(other).up()
+
+
+# With a topology
+
+
+def test_everything_listens_on_the_loopback_address_only(cluster: Cluster, ticking: Project) -> None:
+    ticking.assert_flows()
+    everything = {process.pid for process in processes_with("AUTOTAG_CLUSTER_HOME", str(cluster.home))}
+    addresses = listening_addresses(everything)
+    assert {address for address, _ in addresses} == {"127.0.0.1"}
+    assert len(addresses) == 4  # ZooKeeper, Nimbus, Supervisor and one worker
+
+
+def test_components_are_the_python_processes_of_the_topology(cluster: Cluster, ticking: Project) -> None:
+    components = cluster.components("ticks")
+    assert sorted(component.name for component in components) == ["ticking.TickBolt", "ticking.TickSpout"]
+    assert {component.worker for component in components} == set(cluster.workers("ticks"))
+    assert cluster.components("tick") == []
+
+
+def test_everything_is_logged_in_one_folder(cluster: Cluster, ticking: Project) -> None:
+    ticking.assert_flows()
+    names = {path.stem for path in cluster.log_files()}
+    assert names >= set(DAEMONS) | {"supervisord"}
+    assert any(name.startswith("worker-") for name in names)
+    assert "pystorm" in "".join(path.read_text() for path in cluster.logs_folder.glob("worker-*.log"))
+    with pytest.raises(ClusterError, match="nimbus"):
+        cluster.logs("nimbos")
+
+
+def test_storm_commands_reach_the_cluster(cluster: Cluster, ticking: Project) -> None:
+    conf = cluster.home / "conf"
+    assert "ticks" in storm("list", conf=conf).stdout
+    assert storm("deactivate", "ticks", conf=conf).returncode == 0
+    assert not cluster.topology_active("ticks")
+    assert storm("activate", "ticks", conf=conf).returncode == 0
+    assert cluster.topology_active("ticks")
+    assert json.loads(storm("get-errors", "ticks", conf=conf).stdout)["Comp-Errors"] == {}
+    missing = storm("activate", "tocks", conf=conf)
+    assert (missing.returncode, missing.stderr) == (1, "storm: activate: tocks is not alive\n")
+    assert storm("kill", conf=conf).returncode == 2
+
+
+@pytest.mark.parametrize("name", DAEMONS)
+def test_a_restarted_server_leaves_the_workers_alone(cluster: Cluster, ticking: Project, name: str) -> None:
+    before = cluster.components("ticks")
+    pid = pids(cluster)[name]
+    cluster.restart(name)
+    assert pids(cluster)[name] not in (None, pid)
+    ticking.assert_flows()
+    assert cluster.components("ticks") == before
+
+
+@pytest.mark.parametrize("name", DAEMONS)
+def test_a_killed_server_comes_back_by_itself(cluster: Cluster, ticking: Project, name: str) -> None:
+    before = cluster.components("ticks")
+    pid = pids(cluster)[name]
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: pids(cluster)[name] not in (None, pid), 10, f"{name} does not come back")
+    wait_until(lambda: cluster.status().ready, 60, cluster.logs(name))
+    ticking.assert_flows()
+    assert cluster.components("ticks") == before
+
+
+def test_a_killed_bolt_is_back_within_seconds(cluster: Cluster, ticking: Project) -> None:
+    before = {component.name: component.pid for component in cluster.components("ticks")}
+    os.kill(before["ticking.TickBolt"], signal.SIGKILL)
+    wait_until(lambda: before["ticking.TickBolt"] not in [c.pid for c in cluster.components("ticks")], 10, "it stays")
+    cluster.wait_for_topology("ticks", deadline_s=30)
+    ticking.assert_flows()
+
+
+def test_a_killed_worker_is_back_within_seconds(cluster: Cluster, ticking: Project) -> None:
+    (worker,) = cluster.workers("ticks")
+    os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: worker not in cluster.workers("ticks"), 10, "it stays")
+    cluster.wait_for_topology("ticks", deadline_s=30)
+    ticking.assert_flows()
+
+
+def test_up_repairs_what_a_killed_supervisord_left(cluster: Cluster, ticking: Project) -> None:
+    os.kill(int((cluster.home / "supervisord.pid").read_text()), signal.SIGKILL)
+    wait_until(lambda: not cluster.status().ready, 10, "supervisord survived")
+    cluster.up()
+    cluster.wait_for_topology("ticks")
+    ticking.assert_flows()
+
+
+def test_down_ends_every_process_and_up_brings_the_topology_back(cluster: Cluster, ticking: Project) -> None:
+    cluster.down()
+    assert processes_with("AUTOTAG_CLUSTER_HOME", str(cluster.home)) == []
+    cluster.down()
+    cluster.up()
+    cluster.wait_for_topology("ticks", deadline_s=30)
+    ticking.assert_flows()
+
+
+def test_sparse_list_and_kill(cluster: Cluster, ticking: Project) -> None:
+    assert "ticks" in cluster.sparse("list", "-e", "local", project=ticking.folder)
+    cluster.sparse("kill", "-e", "local", "--wait", "0", project=ticking.folder)
+    cluster.wait_until_gone("ticks")
+    assert cluster.components("ticks") == []
+    with pytest.raises(ClusterError, match="no topology 'ticks'"):
+        cluster.wait_for_topology("ticks")
+
+
+def test_sparse_run_is_a_cluster_of_its_own(cluster: Cluster, project: Project) -> None:
+    (project.folder / "ticks").unlink(missing_ok=True)
+    printed = cluster.sparse("run", "-e", "local", "-t", "10", project=project.folder)
+    assert project.ticks() > 20, printed
+    assert not any(topology.name == "ticks" for topology in cluster.status().topologies)
+
+
+def test_sparse_submit_refuses_a_setting_that_it_does_not_know(cluster: Cluster, project: Project) -> None:
+    with pytest.raises(ClusterError, match=r"did you mean 'autotag\.queue'"):
+        cluster.sparse("submit", "-e", "local", "-o", "autotag.quue=x", project=project.folder)
