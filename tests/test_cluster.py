@@ -17,10 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from autotag.cluster import DAEMONS, Cluster
+from autotag.cluster import Cluster
 from autotag.errors import ClusterError
 from autotag.processes import listener, listening_addresses, processes_with
 from autotag.settings import PROJECT, Settings
+from autotag.supervision import DAEMONS, Supervisord
 
 STORM = PROJECT / "cluster" / "storm"
 
@@ -249,9 +250,9 @@ def test_status_of_a_cluster_that_is_not_up(tmp_path: Path) -> None:
 
 
 def test_a_home_with_a_long_name_gets_a_short_socket(tmp_path: Path) -> None:
-    cluster = Cluster(settings_in(tmp_path / ("long" * 30)))
-    assert len(str(cluster._socket)) < 95
-    assert cluster._socket != Cluster(settings_in(tmp_path / ("lang" * 30)))._socket
+    sockets = [Supervisord(tmp_path / (name * 30)).socket for name in ("long", "lang")]
+    assert all(len(str(socket)) < 95 for socket in sockets)
+    assert len(set(sockets)) == 2
 
 
 def test_up_is_done_when_a_topology_can_be_submitted(cluster: Cluster) -> None:
