@@ -1,0 +1,225 @@
+"""The command line as a person uses it: real processes, what they print, and how they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+import pytest
+from PIL import Image
+
+from autotag.cli import cli, cluster, dead, demo, model, photos, reading
+from autotag.events import EventType
+from autotag.queues import open_queue
+from autotag.settings import PROJECT, Settings
+from tests.conftest import make_event
+from tests.photo_server import PhotoServer
+from tests.test_stores import rejected, tagged
+
+PROGRAM = str(Path(sys.executable).parent / "autotag")
+
+
+@pytest.fixture
+def config(settings: Settings, tmp_path: Path) -> Path:
+    options = {f"autotag.{name.replace('_', '.')}": value for name, value in vars(settings).items()}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"envs": {"local": {"options": options}}}))
+    return path
+
+
+@pytest.fixture
+def run(config: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the program, from a folder that is not the project's."""
+
+    def run(*arguments: str, stdin: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [PROGRAM, "--config", str(config), *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            cwd=cwd or "/",
+            timeout=100,
+            env={**os.environ, "PYTHONWARNINGS": "error"},
+        )
+
+    return run
+
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_tag_prints_a_line_of_json_a_photo_and_fails_when_one_has_none(
+    run: Run, tmp_path: Path, draw: Callable[..., Path]
+) -> None:
+    draw("photos/a.jpg", 1)
+    draw("photos/deep/b.png", 2)
+    (tmp_path / "photos/c.jpg").write_text("no photo")
+    done = run("tag", "--json", "--min-score", "0.01", "--top", "3", "photos", "missing.jpg", cwd=tmp_path)
+    assert done.returncode == 1
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["photo"] for line in lines] == ["photos/a.jpg", "photos/c.jpg", "photos/deep/b.png", "missing.jpg"]
+    assert [line.get("error") for line in lines] == [None, "not_an_image", None, "not_found"]
+    for line in (lines[0], lines[2]):
+        assert line["model"].startswith("default/")
+        assert len(line["tags"]) == 3
+        assert line["tags"][0].keys() >= {"name", "score"}
+        scores = [tag["score"] for tag in line["tags"]]
+        assert scores == sorted(scores, reverse=True)
+
+
+def test_tag_reads_urls_and_says_no_to_private_addresses_unless_allowed(run: Run, draw: Callable[..., Path]) -> None:
+    with PhotoServer() as server:
+        url = server.add("/a.jpg", draw().read_bytes())
+        assert run("tag", url).returncode == 0
+        refused = run("-o", "autotag.photo.private.hosts=false", "tag", "--json", url)
+    assert refused.returncode == 1
+    assert json.loads(refused.stdout)["error"] == "forbidden"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["tag"], "Missing argument"),
+        (["tag", "--min-score", "2", "x"], "2.0 is not in the range"),
+        (["nonsense"], "No such command"),
+        (["push"], "give photos, or --events FILE"),
+        (["dead", "drop"], "give keys"),
+        (["-o", "nonsense", "status"], "is not KEY=VALUE"),
+        (["-o", "autotag.bach.photos=3", "status"], "did you mean 'autotag.batch.photos'"),
+        (["-e", "staging", "status"], "no environment 'staging'"),
+        (["model", "build", "--precision", "int8"], "needs --calibration"),
+        (["cluster", "restart", "hbase"], "is not one of"),
+    ],
+)
+def test_wrong_use_is_said_and_ends_with_2(run: Run, arguments: list[str], says: str) -> None:
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_empty_folder_is_said(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = run("tag", str(tmp_path / "empty"))
+    assert done.returncode == 2
+    assert "no photos in" in done.stderr
+
+
+def test_a_missing_bundle_is_said_with_what_to_do(run: Run) -> None:
+    done = run("-o", "autotag.model=/nowhere", "model", "info")
+    assert done.returncode == 1
+    assert done.stderr.strip() == "autotag: /nowhere: there is no bundle here; build it again: autotag model build"
+
+
+def test_push_accepts_photos_and_refuses_what_is_no_file(
+    run: Run, settings: Settings, draw: Callable[..., Path]
+) -> None:
+    path = draw("a b.jpg")
+    done = run("push", str(path), str(path.parent / "missing.jpg"), "--owner", "ann", "--json")
+    assert done.returncode == 1
+    summary = json.loads(done.stdout)
+    assert (summary["accepted"], summary["known"], summary["photos"]) == (1, 0, [path.as_uri()])
+    assert [refused["reason"] for refused in summary["refused"]] == ["no such file"]
+    (lease,) = open_queue(settings).lease(9, "h")
+    assert (lease.event.photo_id, lease.event.owner) == (path.as_uri(), "ann")
+
+
+def test_push_takes_events_by_the_line_and_names_each_refused_one(run: Run, settings: Settings) -> None:
+    good = json.dumps(make_event("p1").to_dict())
+    deletion = json.dumps(make_event("p2", EventType.DELETED).to_dict())
+    no_time = json.dumps({**json.loads(good), "id": "x", "time": None})
+    lines = "\n".join([good, "", "{", no_time, deletion, good, "\x00" * 70_000, "[]"])
+    done = run("push", "--events", "-", stdin=lines)
+    assert done.returncode == 1
+    assert done.stdout == "accepted 2, 1 known already, refused 4\n"
+    said = done.stderr.splitlines()
+    assert said[0].startswith("refused line 3: not JSON")
+    assert said[1] == "refused line 4: 'time' is missing"
+    assert said[2] == "refused line 7: longer than 65536 bytes"
+    assert said[3] == "refused line 8: an event is a JSON object. Given: []"
+    assert open_queue(settings).status().ready == 2
+
+
+def test_show_tells_tags_or_the_reason_and_fails_for_the_unknown(
+    run: Run, settings: Settings, store: object, tmp_path: Path
+) -> None:
+    from autotag.stores import open_store
+
+    path = tmp_path / "dog.jpg"
+    open_store(settings).write([tagged(path.as_uri()), rejected(photo_id="gone")])
+    shown = run("show", "dog.jpg", cwd=tmp_path)
+    assert shown.returncode == 0
+    assert "0.9700  dog" in shown.stdout
+    assert "rejected not_found: gone" in run("show", "gone").stdout
+    unknown = run("show", "unknown")
+    assert unknown.returncode == 1
+    assert "nothing is stored of 'unknown'" in unknown.stderr
+    found = json.loads(run("search", "DOG", "--json").stdout)
+    assert [photo["photo_id"] for photo in found["photos"]] == [path.as_uri()]
+
+
+def test_dead_letters_are_listed_replayed_and_dropped(run: Run, settings: Settings) -> None:
+    queue = open_queue(settings)
+    events = [make_event(f"p{i}") for i in range(3)]
+    queue.put(events)
+    for _ in range(settings.queue_attempts):
+        while not (leases := queue.lease(9, "h")):
+            pass
+        for lease in leases:
+            queue.note(lease.key, "timeout", "never answered", counts=True)
+        queue.fail([lease.key for lease in leases], "h")
+        queue.release("h")
+        while queue.status().waiting:
+            pass
+    listed = run("dead", "list", "--json")
+    letters = {letter["key"]: letter for letter in map(json.loads, listed.stdout.splitlines())}
+    assert letters.keys() == {event.key for event in events}
+    assert letters[events[0].key]["reason"] == "timeout"
+    assert events[0].key in run("dead", "list").stdout
+    assert run("dead", "replay", events[0].key).stdout == "replayed 1\n"
+    assert run("dead", "drop", events[0].key).returncode == 1
+    assert run("dead", "drop", "--all").stdout == "dropped 2\n"
+
+
+def test_evaluate_prints_top1_and_top5(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "labelled"
+    for name in ("daisy", "n02099601"):
+        (folder / name).mkdir(parents=True)
+        Image.effect_noise((300, 300), 60).convert("RGB").save(folder / name / "1.jpg")
+    done = run("model", "evaluate", str(folder), "--json")
+    assert done.returncode == 0, done.stderr
+    right = json.loads(done.stdout)
+    assert right["photos"] == 2
+    assert 0 <= right["top1"] <= right["top5"] <= 1
+    (folder / "no class").mkdir()
+    Image.new("RGB", (9, 9)).save(folder / "no class" / "1.png")
+    unknown = run("model", "evaluate", str(folder))
+    assert unknown.returncode == 1
+    assert "no class" in unknown.stderr
+
+
+def commands(group: click.Group, path: str = "") -> Iterator[str]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{path}{name} ")
+        else:
+            yield f"{path}{name}"
+
+
+def test_every_command_is_in_the_readme() -> None:
+    for module in (photos, reading, dead, model, cluster, demo):
+        module.register(cli)
+    readme = (PROJECT / "README.md").read_text()
+    missing = [name for name in commands(cli) if name.split()[0] not in readme or name.split()[-1] not in readme]
+    assert missing == []
+
+
+def test_every_make_target_is_explained() -> None:
+    done = subprocess.run(["make", "help"], cwd=PROJECT, capture_output=True, text=True, check=True)
+    targets = {line.split()[0] for line in done.stdout.splitlines()}
+    assert targets >= {"help", "setup", "run", "test", "lint", "types", "bench", "up", "down", "clean"}
