@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
-import hashlib
 import json
 import logging
 import os
@@ -14,43 +13,33 @@ import string
 import subprocess
 import sys
 import time
-import xmlrpc.client
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from supervisor.xmlrpc import SupervisorTransport
 
 from autotag.errors import ClusterError
 from autotag.nimbus import ComponentError, Nimbus, Topology
 from autotag.processes import Process, end, listener, processes_with
 from autotag.settings import PROJECT, Settings
 from autotag.storm import ASSEMBLY, assemble
+from autotag.supervision import DAEMONS, Daemon, Supervisord
+
+__all__ = ["DAEMONS", "Cluster", "Component", "Daemon", "Status"]
 
 log = logging.getLogger(__name__)
 
 CLUSTER = PROJECT / "cluster"
-DAEMONS = ("zookeeper", "nimbus", "supervisor")
 HOME_VARIABLE = "AUTOTAG_CLUSTER_HOME"
 """Set for supervisord and so for every process of the cluster below it; see cluster/supervisord.conf."""
 WORKER_CLASS = "org.apache.storm.daemon.worker.Worker"
 UP_S = 90.0
 """How long `Cluster.up` waits until a topology can be submitted."""
+START_S = 10.0
+"""How long it watches a server that ends as soon as it starts."""
 
 Progress = Callable[[str], None]
 """Is told, in a few words, what is being done or waited for."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Daemon:
-    """A server of the cluster."""
-
-    name: str
-    state: str
-    """supervisord's word (``RUNNING``, ``STARTING``, ``BACKOFF``, ``STOPPED``...), or ``DOWN`` without supervisord."""
-    pid: int | None = None
-    uptime_s: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +85,7 @@ class Cluster:
         self.logs_folder = self.home / "logs"
         self.nimbus = Nimbus("127.0.0.1", settings.cluster_nimbus_port)
         self._configuration = self.home / "conf"
+        self._supervisord = Supervisord(self.home)
 
     @property
     def ports(self) -> dict[int, str]:
@@ -128,17 +118,17 @@ class Cluster:
         self.prepare(progress)
         self.logs_folder.mkdir(parents=True, exist_ok=True)
         with _locked(self.home / "lock"):
-            if self._supervisord_state() is None:
+            if not self._supervisord.runs():
                 self._end_orphans(progress)
                 self._forget_dead_workers()
                 self._check_ports()
                 self._render()
                 progress("starting ZooKeeper, Nimbus and Supervisor")
-                self._start_supervisord()
+                self._supervisord.start(CLUSTER / "supervisord.conf", self._environment())
             else:
                 self._check_rendered()
                 for name in DAEMONS:
-                    self._start_daemon(name)
+                    self._supervisord.start_daemon(name)
             self._wait_ready(progress)
 
     def down(self, progress: Progress = log.info) -> None:
@@ -148,28 +138,26 @@ class Cluster:
         progress("stopping the cluster")
         with _locked(self.home / "lock"):
             self._end(lambda process: not _is_keeper(process), stopping=("nimbus", "supervisor"))
-            with contextlib.suppress(OSError, xmlrpc.client.Error):
-                self._supervisord().supervisor.shutdown()
+            self._supervisord.shut_down()
             self._end(lambda _: True)
-            self._socket.unlink(missing_ok=True)
+            self._supervisord.socket.unlink(missing_ok=True)
 
     def restart(self, name: str, progress: Progress = log.info) -> None:
         """Stop one of `DAEMONS` and start it again; the workers go on meanwhile. Waits until the cluster is ready."""
         self._check_daemon(name)
         with _locked(self.home / "lock"):
-            if self._supervisord_state() is None:
+            if not self._supervisord.runs():
                 raise ClusterError(f"the cluster in {self.home} is not up; start it with `autotag cluster up`")
             progress(f"restarting {name}")
-            with contextlib.suppress(xmlrpc.client.Fault):  # It was not running.
-                self._supervisord().supervisor.stopProcess(name)
-            self._start_daemon(name)
+            self._supervisord.stop_daemon(name)
+            self._supervisord.start_daemon(name)
             self._wait_ready(progress)
 
     # What there is
 
     def status(self) -> Status:
         """The servers, slots and topologies now; asks supervisord and Nimbus, and never raises because one is down."""
-        daemons = self._daemons()
+        daemons = self._supervisord.daemons()
         if all(daemon.state != "RUNNING" for daemon in daemons if daemon.name == "nimbus"):
             return Status(home=str(self.home), ready=False, daemons=daemons, problem="Nimbus is not running")
         try:
@@ -289,62 +277,13 @@ class Cluster:
 
     # Inside
 
-    @property
-    def _socket(self) -> Path:
-        """supervisord's socket; the system allows 107 bytes, and supervisord first adds its pid to the name."""
-        path = self.home / "supervisord.sock"
-        if len(os.fsencode(path)) < 95:
-            return path
-        return Path("/tmp", f"autotag-{os.getuid()}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}.sock")  # noqa: S108
-
-    def _supervisord(self) -> Any:
-        transport = SupervisorTransport(None, None, f"unix://{self._socket}")
-        return xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
-
-    def _supervisord_state(self) -> str | None:
-        try:
-            return str(self._supervisord().supervisor.getState()["statename"])
-        except (OSError, xmlrpc.client.Error):
-            return None
-
-    def _daemons(self) -> tuple[Daemon, ...]:
-        try:
-            found = {info["name"]: info for info in self._supervisord().supervisor.getAllProcessInfo()}
-        except (OSError, xmlrpc.client.Error):
-            return tuple(Daemon(name=name, state="DOWN") for name in DAEMONS)
-        return tuple(
-            Daemon(
-                name=name,
-                state=found[name]["statename"],
-                pid=found[name]["pid"] or None,
-                uptime_s=found[name]["now"] - found[name]["start"] if found[name]["pid"] else None,
-            )
-            for name in DAEMONS
-        )
-
-    def _start_daemon(self, name: str) -> None:
-        with contextlib.suppress(xmlrpc.client.Fault):  # It runs already.
-            self._supervisord().supervisor.startProcess(name, False)
-
-    def _start_supervisord(self) -> None:
-        environment = os.environ | {
+    def _environment(self) -> dict[str, str]:
+        return {
             HOME_VARIABLE: str(self.home),
-            "AUTOTAG_CLUSTER_SOCKET": str(self._socket),
             "AUTOTAG_CLUSTER": str(CLUSTER),
             "AUTOTAG_STORM": str(ASSEMBLY),
             "STORM_CONF_DIR": str(self._configuration),  # Storm puts it on the workers' class path.
         }
-        done = subprocess.run(  # noqa: S603 - it goes into the background, in a session of its own
-            [sys.executable, "-m", "supervisor.supervisord", "-c", str(CLUSTER / "supervisord.conf")],
-            env=environment,
-            cwd=self.home,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise ClusterError(f"supervisord does not start: {done.stdout}{done.stderr}")
 
     def _processes(self) -> list[Process]:
         return processes_with(HOME_VARIABLE, str(self.home))
@@ -373,8 +312,7 @@ class Cluster:
         ZooKeeper has to go last: Nimbus waits for it to give up the lead, and without that the next Nimbus waits too.
         """
         for name in stopping:
-            with contextlib.suppress(OSError, xmlrpc.client.Error):
-                self._supervisord().supervisor.stopProcess(name, False)
+            self._supervisord.stop_daemon(name, wait=False)
         try:
             end(lambda: [process for process in self._processes() if which(process)], patience_s=10.0)
         except TimeoutError as error:
@@ -419,13 +357,15 @@ class Cluster:
 
     def _wait_ready(self, progress: Progress) -> None:
         progress("waiting until a topology can be submitted")
-        until = time.monotonic() + UP_S
+        began = time.monotonic()
         while True:
             status = self.status()
             if status.ready:
                 return
-            failed = [daemon for daemon in status.daemons if daemon.state in ("BACKOFF", "FATAL", "DOWN")]
-            if failed and failed[0].state != "BACKOFF" or time.monotonic() > until:
+            waited_s = time.monotonic() - began
+            hopeless = ("FATAL", "DOWN", "BACKOFF") if waited_s > START_S else ("FATAL", "DOWN")
+            failed = [daemon for daemon in status.daemons if daemon.state in hopeless]
+            if failed or waited_s > UP_S:
                 name = failed[0].name if failed else _slowest(status)
                 raise ClusterError(
                     f"{name} does not come up ({status.problem or 'no slots yet'})\n{self._last_lines(f'{name}.log')}"
@@ -433,16 +373,15 @@ class Cluster:
             time.sleep(0.2)
 
     def _topology_runs(self, name: str) -> bool:
-        """Whether its workers have reported every executor, and each Python process has answered its handshake."""
+        """Whether every executor has its worker, and each that is not Storm's own a Python process that has spoken.
+
+        What workers report to Nimbus comes too late, and is there still when they are gone.
+        """
         topology, executors = self.nimbus.topology(name), self.nimbus.executors(name)
         python = [executor for executor in executors if not executor.component.startswith("__")]
-        answered = {path.name for path in self.home.glob("storm/workers/*/pids/*")}
-        ready = [component for component in self.components(name) if str(component.pid) in answered]
-        return (
-            len(executors) == topology.executors > 0
-            and all(executor.uptime_s > 0 for executor in executors)
-            and len(ready) >= len(python)
-        )
+        spoken = {path.name for path in self.home.glob("storm/workers/*/pids/*")}
+        running = [component for component in self.components(name) if str(component.pid) in spoken]
+        return len(executors) == topology.executors > 0 and len(running) >= len(python)
 
     def _check_daemon(self, name: str) -> None:
         if name not in DAEMONS:
@@ -452,7 +391,7 @@ class Cluster:
         """The end of the logs called `pattern`, for an error's message; whole lines are in the files."""
         files = sorted(self.logs_folder.glob(pattern))
         return "\n".join(
-            f"{path}:\n" + "\n".join(line[:300] for line in _tail(path, 20).splitlines()) for path in files
+            f"{path}:\n" + "\n".join(line[:300] for line in _tail(path, 40).splitlines()) for path in files
         )
 
 

@@ -136,7 +136,7 @@ class Nimbus:
                 _thrift().Nimbus,
                 self.host,
                 self.port,
-                proto_factory=TBinaryProtocolFactory(),
+                proto_factory=TBinaryProtocolFactory(),  # type: ignore[no-untyped-call]
                 trans_factory=TFramedTransportFactory(),
                 connect_timeout=int(self.timeout_s * 1000),
                 socket_timeout=int(self.timeout_s * 1000),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import logging
 import os
@@ -131,15 +132,11 @@ def _state_and_parent(pid: int) -> tuple[str, int]:
 
 
 def _descriptors(pid: int) -> Iterator[str]:
-    try:
-        names = os.listdir(Path(PROC, str(pid), "fd"))
-    except OSError:
-        return
-    for name in names:
-        try:
-            yield str(Path(PROC, str(pid), "fd", name).readlink())
-        except OSError:
-            continue
+    """What the open files of a process are, as ``socket:[123]``; of another user's process, nothing."""
+    with contextlib.suppress(OSError):
+        for entry in Path(PROC, str(pid), "fd").iterdir():
+            with contextlib.suppress(OSError):
+                yield str(entry.readlink())
 
 
 def _pids() -> list[int]:

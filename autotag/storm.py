@@ -20,11 +20,11 @@ SOURCES = (PROJECT / "cluster" / "pom.xml", PROJECT / "cluster" / "Loopback.java
 """What the assembly follows from; it is made again when one of them changes."""
 
 LISTENERS = {
-    f"storm-client-{VERSION}.jar": "org/apache/storm/messaging/netty/Server",
-    f"storm-shaded-deps-{VERSION}.jar": "org/apache/storm/thrift/transport/TServerTransport$AbstractServerTransportArgs",
-    f"storm-server-{VERSION}.jar": "org/apache/storm/zookeeper/Zookeeper",
+    "storm-client": "org/apache/storm/messaging/netty/Server",
+    "storm-shaded-deps": "org/apache/storm/thrift/transport/TServerTransport$AbstractServerTransportArgs",
+    "storm-server": "org/apache/storm/zookeeper/Zookeeper",
 }
-"""The classes that open ports: the workers' slots, Nimbus's and Supervisor's Thrift, a LocalCluster's ZooKeeper."""
+"""The classes that open ports, by their jar: workers' slots, Nimbus's and Supervisor's Thrift, a LocalCluster's own."""
 
 POM = f"""<project>
   <modelVersion>4.0.0</modelVersion>
@@ -68,7 +68,7 @@ def _lay_out(folder: Path) -> None:
     (folder / "extlib").mkdir()
     (folder / "RELEASE").write_text(VERSION + "\n")
     asm = next((folder / "lib").glob("asm-*.jar"))
-    pairs = [text for pair in LISTENERS.items() for text in pair]
+    pairs = [text for jar, name in LISTENERS.items() for text in (f"{jar}-{VERSION}.jar", name)]
     source = PROJECT / "cluster" / "Loopback.java"
     _run("java", "-cp", str(asm), str(source), str(folder / "loopback"), str(folder / "lib"), *pairs)
     local = folder / "m2" / "org" / "apache" / "storm" / "storm-core" / VERSION

@@ -1,0 +1,106 @@
+"""supervisord: what keeps the local cluster's servers running."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import subprocess
+import sys
+import xmlrpc.client
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from supervisor.xmlrpc import SupervisorTransport
+
+from autotag.errors import ClusterError
+
+DAEMONS = ("zookeeper", "nimbus", "supervisor")
+"""The programs of cluster/supervisord.conf."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Daemon:
+    """A server of the cluster."""
+
+    name: str
+    state: str
+    """supervisord's word (``RUNNING``, ``STARTING``, ``BACKOFF``, ``STOPPED``...), or ``DOWN`` without supervisord."""
+    pid: int | None = None
+    uptime_s: int | None = None
+
+
+class Supervisord:
+    """The supervisord of one cluster home, spoken to over a socket in that folder; it may be up or not."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.socket = home / "supervisord.sock"
+        # The system allows 107 bytes, and supervisord first adds its pid to the name.
+        if len(os.fsencode(self.socket)) > 95:
+            digest = hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
+            self.socket = Path("/tmp", f"autotag-{os.getuid()}-{digest}.sock")  # noqa: S108
+
+    def runs(self) -> bool:
+        """Whether it answers."""
+        try:
+            self._ask("getState")
+        except (OSError, xmlrpc.client.Error):
+            return False
+        return True
+
+    def start(self, configuration: Path, environment: Mapping[str, str]) -> None:
+        """Start it, and it its programs, in a session of its own: it outlives whoever starts it.
+
+        Raises:
+            ClusterError: it does not start, with what it said.
+        """
+        done = subprocess.run(  # noqa: S603 - our own Python; it returns once supervisord is in the background
+            [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration)],
+            env=os.environ | {"AUTOTAG_CLUSTER_SOCKET": str(self.socket), **environment},
+            cwd=self.home,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise ClusterError(f"supervisord does not start: {done.stdout}{done.stderr}")
+
+    def shut_down(self) -> None:
+        """Tell it to stop its programs and end; returns before it has. No more than that happens when it is away."""
+        with contextlib.suppress(OSError, xmlrpc.client.Error):
+            self._ask("shutdown")
+
+    def start_daemon(self, name: str) -> None:
+        """Tell it to start a program, unless that runs."""
+        with contextlib.suppress(xmlrpc.client.Fault):
+            self._ask("startProcess", name, False)
+
+    def stop_daemon(self, name: str, wait: bool = True) -> None:
+        """Tell it to stop a program and not to start it again; nothing when that is stopped or it is away itself."""
+        with contextlib.suppress(OSError, xmlrpc.client.Error):
+            self._ask("stopProcess", name, wait)
+
+    def daemons(self) -> tuple[Daemon, ...]:
+        """The state of each of `DAEMONS`."""
+        try:
+            found = {info["name"]: info for info in self._ask("getAllProcessInfo")}
+        except (OSError, xmlrpc.client.Error):
+            return tuple(Daemon(name=name, state="DOWN") for name in DAEMONS)
+        return tuple(
+            Daemon(
+                name=name,
+                state=found[name]["statename"],
+                pid=found[name]["pid"] or None,
+                uptime_s=found[name]["now"] - found[name]["start"] if found[name]["pid"] else None,
+            )
+            for name in DAEMONS
+        )
+
+    def _ask(self, method: str, *arguments: Any) -> Any:
+        transport = SupervisorTransport(None, None, f"unix://{self.socket}")
+        with xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport) as proxy:
+            return getattr(proxy.supervisor, method)(*arguments)
