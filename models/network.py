@@ -15,25 +15,31 @@ from models.preprocessing import PRECISIONS
 
 logger = logging.getLogger(__name__)
 
+INFERENCE_PHOTOS = (4, 1)
+"""How many photos one inference takes; a batch is cut into these."""
+
 
 class FeatureNetwork:
     """A network loaded for its whole life. One caller at a time."""
 
-    # One photo an inference, whatever the batch. Measured with OpenVINO 2026.4 on one core, EfficientNet-Lite0, bf16,
-    # photos a second: 421 at a fixed batch of 1, 439 at a fixed 8, 385 at a fixed 16; where the batch may vary 372,
-    # 360, 336, 310 at 1, 8, 16, 32, because larger activations leave the cache. So batches would gain nothing, and
-    # alone each photo's features are the same to the last bit whatever it is tagged with.
+    # Few photos an inference, whatever the batch: more at once leave the cache. Measured with OpenVINO 2026.4, bf16,
+    # EfficientNet-Lite0. One process on one core: 421 photos a second at a fixed batch of 1, 439 at 8, 385 at 16, and
+    # 372 down to 310 where the batch may vary. Two processes that also decode, on two cores: 386 at 1, 400 at 4, 380
+    # at 8. The features were the same to the last bit at every size (AVX-512); on a CPU where they are not, a photo's
+    # company may change the last digit that bf16 leaves uncertain anyway.
 
-    def __init__(self, compiled: openvino.CompiledModel, size: int, dim: int, precision: str) -> None:
+    def __init__(self, requests: dict[int, openvino.InferRequest], size: int, dim: int, precision: str) -> None:
         self.size = size
         """Side of the input in pixels."""
         self.dim = dim
         """Length of a feature vector."""
         self.precision = precision
         """What it is really computed in: f32 where bf16 was asked for and the CPU has none."""
-        self._request = compiled.create_infer_request()
-        self._input = openvino.Tensor(np.zeros((1, size, size, 3), np.uint8), shared_memory=False)
-        self._request.set_input_tensor(self._input)
+        self._requests = requests
+        """By how many photos each takes, the largest first."""
+        for photos, request in requests.items():
+            pixels = np.zeros((photos, size, size, 3), np.uint8)
+            request.set_input_tensor(openvino.Tensor(pixels, shared_memory=False))
 
     @classmethod
     def open(cls, path: Path, precision: str = "bf16", threads: int = 1) -> FeatureNetwork:
@@ -61,23 +67,22 @@ class FeatureNetwork:
                 "this CPU has no bf16: %s is computed in f32, slower and with scores a little different", path
             )
             precision = "f32"
+        properties = {
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": False,  # every process would pin itself to the same first cores
+        }
         try:
             model = core.read_model(path)
             size, dim = _cut(model, path)
-            compiled = core.compile_model(
-                model,
-                "CPU",
-                {
-                    "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-                    "INFERENCE_NUM_THREADS": threads,
-                    "NUM_STREAMS": 1,
-                    # Every process would pin itself to the same first cores.
-                    "ENABLE_CPU_PINNING": False,
-                },
-            )
+            requests = {}
+            for photos in INFERENCE_PHOTOS:
+                model.reshape([photos, size, size, 3])
+                requests[photos] = core.compile_model(model, "CPU", properties).create_infer_request()
         except RuntimeError as error:
             raise ModelError(f"{path}: OpenVINO cannot load this network: {error}") from error
-        return cls(compiled, size, dim, precision)
+        return cls(requests, size, dim, precision)
 
     def features(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The feature vectors of photos: float32 [n, dim], a new array; some milliseconds a photo.
@@ -93,10 +98,13 @@ class FeatureNetwork:
             shape = f"[n, {self.size}, {self.size}, 3]"
             raise ModelError(f"pixels must be uint8 {shape}. Given: {pixels.dtype} {list(pixels.shape)}")
         features = np.empty((len(pixels), self.dim), np.float32)
-        for row, photo in zip(features, pixels, strict=True):
-            self._input.data[0] = photo
-            self._request.infer()
-            row[:] = self._request.get_output_tensor(0).data[0]
+        start = 0
+        for photos, request in self._requests.items():
+            while len(pixels) - start >= photos:
+                request.get_input_tensor().data[:] = pixels[start : start + photos]
+                request.infer()
+                features[start : start + photos] = request.get_output_tensor().data
+                start += photos
         return features
 
 
