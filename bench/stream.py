@@ -60,7 +60,7 @@ def push_and_wait(settings: Settings, uris: Sequence[str], label: str) -> list[t
             break
         if time.monotonic() > deadline:
             raise RuntimeError(f"not all stored within 600 s: {status}")
-        time.sleep(0.05)
+        time.sleep(0.5)  # what is stored says when; asking often would take time from it
     times = []
     for event in events:
         photo = store.get(event.photo_id)

@@ -34,6 +34,7 @@ class NaturalBatchingBolt(Bolt):
         super().__init__(input_stream, output_stream or _take_stdout(), **options)
         self._waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._batch_limit = 1
+        self._held = threading.local()
 
     def load(self, settings: Settings) -> int:
         """Build the collaborators; returns the batch limit."""
@@ -63,7 +64,8 @@ class NaturalBatchingBolt(Bolt):
             batch = [self._waiting.get()]
             while len(batch) < self._batch_limit and not self._waiting.empty():
                 batch.append(self._waiting.get())  # does not wait: this thread is the only taker
-            self.process_batch(batch)
+            with self._sent_together():
+                self.process_batch(batch)
 
     def guarded(self, work: Callable[..., None], *args: Any) -> None:
         """Run `work` in any thread; an exception of ours is reported to Storm and ends this process, loudly."""
@@ -96,11 +98,28 @@ class NaturalBatchingBolt(Bolt):
 
     def send_message(self, message: dict[str, Any]) -> None:
         """Send, or raise: pystorm's own logs what it cannot serialise and goes on; the next ack then loses a photo."""
-        text = json.dumps(message, allow_nan=False)
+        text = f"{json.dumps(message, allow_nan=False)}\nend\n"
+        held: list[str] | None = getattr(self._held, "messages", None)
+        if held is None:
+            self._write(text)
+        else:
+            held.append(text)
+
+    @contextmanager
+    def _sent_together(self) -> Iterator[None]:
+        """Send what this thread has to say at the end, at once: each message alone would wake Storm's worker."""
+        self._held.messages = []
+        try:
+            yield
+            self._write("".join(self._held.messages))
+        finally:
+            self._held.messages = None
+
+    def _write(self, text: str) -> None:
         stream = self.serializer.output_stream
         with self._writer_lock:
             try:
-                stream.write(f"{text}\nend\n")
+                stream.write(text)
                 stream.flush()
             except OSError as error:
                 raise StormWentAwayError from error

@@ -34,7 +34,7 @@ def pixels() -> np.ndarray:
 
 @pytest.mark.parametrize("precision", ["bf16", "f32"])
 def test_a_photo_has_the_same_features_in_any_batch(path: Path, pixels: np.ndarray, precision: str) -> None:
-    # To the last bit where it was measured; another CPU's kernels may add in another order for four photos than for one.
+    # To the last bit where it was measured; another CPU's kernels may add in another order for four than for one.
     close = {"bf16": 2e-2, "f32": 1e-4}[precision]
     network = FeatureNetwork.open(path, precision)
     together = network.features(pixels)

@@ -29,20 +29,20 @@ CREATE TABLE photos (
     stored_us INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX photos_kind ON photos (kind, reason);
+CREATE TABLE names (                          -- what tags are called, by each of their models
+    tag_id TEXT NOT NULL,
+    name TEXT NOT NULL COLLATE NOCASE,
+    PRIMARY KEY (name, tag_id)
+) WITHOUT ROWID;
 CREATE TABLE tags (                           -- of photos of kind Tagged, for searching; photos.result has the truth
     photo_id TEXT NOT NULL,
     tag_id TEXT NOT NULL,
-    name TEXT NOT NULL COLLATE NOCASE,
     owner TEXT NOT NULL,
     content_us INTEGER NOT NULL,
-    score REAL NOT NULL,
-    bank TEXT NOT NULL,
     PRIMARY KEY (photo_id, tag_id)
 ) WITHOUT ROWID;
 CREATE INDEX tags_by_id ON tags (tag_id, content_us, photo_id);
-CREATE INDEX tags_by_name ON tags (name, content_us, photo_id);
-CREATE INDEX tags_by_owner_id ON tags (owner, tag_id, content_us, photo_id);
-CREATE INDEX tags_by_owner_name ON tags (owner, name, content_us, photo_id);
+CREATE INDEX tags_by_owner ON tags (owner, tag_id, content_us, photo_id);
 """
 
 
@@ -79,12 +79,10 @@ class SqliteStore:
         )
         db.execute("DELETE FROM tags WHERE photo_id = ?", (result.photo_id,))
         if isinstance(result, Tagged):
+            db.executemany("INSERT OR IGNORE INTO names VALUES (?, ?)", [(tag.id, tag.name) for tag in result.tags])
             db.executemany(
-                "INSERT INTO tags VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (result.photo_id, tag.id, tag.name, result.owner, result.content_us, tag.score, tag.bank)
-                    for tag in result.tags
-                ],
+                "INSERT INTO tags VALUES (?, ?, ?, ?)",
+                [(result.photo_id, tag.id, result.owner, result.content_us) for tag in result.tags],
             )
 
     def get(self, photo_id: str) -> StoredPhoto | None:
@@ -98,32 +96,27 @@ class SqliteStore:
         return None
 
     def search(self, tag: str, owner: str | None = None, limit: int = 50, cursor: str | None = None) -> Page:
-        # One of the four indexes serves each form: by id or by name, of one owner or of all.
-        by = "tag_id" if self._database.rows("SELECT 1 FROM tags WHERE tag_id = ? LIMIT 1", (tag,)) else "name"
-        conditions = [f"tags.{by} = ?"]
-        values: list[str | int] = [tag]
+        after = None if cursor is None else _read_cursor(cursor)
+        found = self._database.rows("SELECT tag_id FROM names WHERE tag_id = ? OR name = ?", (tag, tag))
+        if not found:
+            return Page((), None)
+        # A name is one tag's, unless two models called two tags so: the first of them then.
+        tag_id = min(row["tag_id"] for row in found)
+        conditions = ["tags.tag_id = ?"]
+        values: list[str | int] = [tag_id]
         if owner is not None:
             conditions.append("tags.owner = ?")
             values.append(owner)
-        if cursor is not None:
+        if after is not None:
             conditions.append("(tags.content_us, tags.photo_id) < (?, ?)")
-            values.extend(_read_cursor(cursor))
+            values.extend(after)
         rows = self._database.rows(
-            "SELECT tags.*, photos.uri FROM tags JOIN photos USING (photo_id)"  # noqa: S608 - fixed conditions
+            "SELECT photos.result FROM tags JOIN photos USING (photo_id)"  # noqa: S608 - fixed conditions
             f" WHERE {' AND '.join(conditions)}"
             " ORDER BY tags.content_us DESC, tags.photo_id DESC LIMIT ?",
             (*values, limit + 1),
         )
-        photos = tuple(
-            FoundPhoto(
-                row["photo_id"],
-                row["owner"],
-                row["uri"],
-                row["content_us"],
-                Tag(row["tag_id"], row["name"], row["score"], row["bank"]),
-            )
-            for row in rows[:limit]
-        )
+        photos = tuple(_found(row["result"], tag_id) for row in rows[:limit])
         more = len(rows) > limit and bool(photos)
         return Page(photos, json.dumps([photos[-1].content_us, photos[-1].photo_id]) if more else None)
 
@@ -139,6 +132,12 @@ class SqliteStore:
 
     def close(self) -> None:
         self._database.close()
+
+
+def _found(text: str, tag_id: str) -> FoundPhoto:
+    photo = json.loads(text)
+    tag = next(tag for tag in photo["tags"] if tag["id"] == tag_id)
+    return FoundPhoto(photo["photo_id"], photo["owner"], photo["uri"], photo["content_us"], Tag(**tag))
 
 
 def _read_cursor(cursor: str) -> tuple[int, str]:
