@@ -50,7 +50,7 @@ lock: .venv/.ready ## pin the newest versions of the dependencies that pyproject
 	  --no-emit-index-url --no-header --no-annotate -o virtualenvs/tagging.txt pyproject.toml
 
 debian:
-	@if command -v java >/dev/null && command -v mvn >/dev/null && command -v lein >/dev/null \
+	@if command -v javac >/dev/null && command -v mvn >/dev/null && command -v lein >/dev/null \
 	  && $(PYTHON) -c 'import ensurepip' 2>/dev/null; then :; \
 	elif [ "$$(id -u)" = 0 ]; then \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(DEBIAN_PACKAGES) >/dev/null; \

@@ -90,9 +90,13 @@ class Settings:
                 _check_number(field.name, value)
         for port in self.cluster_worker_ports:
             _check_number("cluster_worker_ports", port)
-        ports = [self.cluster_zookeeper_port, self.cluster_nimbus_port, *self.cluster_worker_ports]
+        nimbus = self.cluster_nimbus_port
+        ports = [self.cluster_zookeeper_port, nimbus, nimbus + 1, *self.cluster_worker_ports]
         if len(set(ports)) < len(ports) or not self.cluster_worker_ports:
-            raise SettingsError(f"autotag.cluster.*.port: the ports must be there and differ. Given: {ports!r}")
+            raise SettingsError(
+                "autotag.cluster.*.port: the ports must be there and differ, the one after Nimbus's too (it is the "
+                f"Supervisor's). Given: {ports!r}"
+            )
 
     @classmethod
     def from_config(

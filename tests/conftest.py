@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import socket
@@ -83,18 +84,13 @@ def make_event(photo_id: str = "p1", type: EventType = EventType.UPLOADED, **cha
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nothing listens on, in a row, so that the one after each is free too."""
-    for first in range(random.randrange(20000, 30000, 16), 60000, 16):
-        sockets = [socket.socket() for _ in range(count)]
-        try:
-            for port, bound in enumerate(sockets, first):
-                bound.bind(("127.0.0.1", port))
+    """Free ports in a row, below those that the system gives to outgoing connections."""
+    for _ in range(100):
+        first = random.randrange(20000, 30000)
+        with contextlib.ExitStack() as bound, contextlib.suppress(OSError):
+            for port in range(first, first + count):
+                bound.enter_context(socket.socket()).bind(("127.0.0.1", port))
             return list(range(first, first + count))
-        except OSError:
-            continue
-        finally:
-            for bound in sockets:
-                bound.close()
     raise AssertionError("no free ports")
 
 

@@ -22,26 +22,18 @@ from autotag.errors import ClusterError
 from autotag.processes import listener, listening_addresses, processes_with
 from autotag.settings import PROJECT, Settings
 from autotag.supervision import DAEMONS, Supervisord
+from tests.conftest import free_ports
 
 STORM = PROJECT / "cluster" / "storm"
 
 
-def free_ports(count: int) -> int:
-    """The first of `count` free ports in a row, below those that the system gives to outgoing connections."""
-    for _ in range(100):
-        first = random.randrange(20000, 30000)
-        if not any(listener(port) for port in range(first, first + count)):
-            return first
-    raise AssertionError("no free ports")
-
-
 def settings_in(home: Path) -> Settings:
-    first = free_ports(5)
+    zookeeper, nimbus, _after_nimbus, *workers = free_ports(5)
     return Settings(
         cluster_home=str(home),
-        cluster_zookeeper_port=first,
-        cluster_nimbus_port=first + 1,
-        cluster_worker_ports=(first + 3, first + 4),
+        cluster_zookeeper_port=zookeeper,
+        cluster_nimbus_port=nimbus,
+        cluster_worker_ports=tuple(workers),
     )
 
 
@@ -52,7 +44,7 @@ def wait_until(what: Callable[[], bool], seconds: float, problem: str) -> None:
         time.sleep(0.1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster that is up, in a home of its own; down at the end, however that comes."""
     cluster = Cluster(settings_in(tmp_path_factory.mktemp("cluster")))

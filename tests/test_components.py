@@ -229,6 +229,47 @@ def test_settings_under_which_tuples_time_out_end_the_process(settings: Settings
         assert bolt.wait_for_end() == 1
 
 
+ODD_BOLT = """
+import os
+import time
+
+from bolts.batching import NaturalBatchingBolt
+
+
+class OddBolt(NaturalBatchingBolt):
+    def load(self, settings):
+        time.sleep(6)
+        os.write(1, b"what a native library prints\\n")
+        return 4
+
+    def process_batch(self, batch):
+        for tup in batch:
+            self.emit([tup.values.number], anchors=[tup])
+            self.ack(tup)
+"""
+
+
+def test_a_long_load_shows_signs_of_life_and_prints_nothing_into_the_protocol(
+    settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "odd.py").write_text(ODD_BOLT)
+    with Component("odd.OddBolt", conf(settings), tmp_path, {"s": {"default": ["number"]}}) as bolt:
+        first = bolt.tuple("s", "default", [1])
+        bolt.wait_for(command("sync"))  # nothing else was asked of it
+        bolt.wait_for(command("ack", id=first))
+        assert [m["tuple"] for m in bolt.seen(command("emit"))] == [[1]]
+
+
+def test_what_cannot_be_sent_ends_the_process_before_its_ack(settings: Settings, tmp_path: Path) -> None:
+    """pystorm would log it, go on and ack: the photo would be lost."""
+    (tmp_path / "odd.py").write_text(ODD_BOLT.replace("time.sleep(6)", "").replace("tup.values.number", "float('nan')"))
+    with Component("odd.OddBolt", conf(settings), tmp_path, {"s": {"default": ["number"]}}) as bolt:
+        bolt.tuple("s", "default", [1])
+        bolt.wait_for(lambda m: m.get("command") == "error" and "not JSON compliant" in m["msg"])
+        assert bolt.wait_for_end() == 1
+        assert bolt.seen(command("ack")) == []
+
+
 def result_values(result: results.Result) -> list[Any]:
     return [result.photo_id, f"key of {result.photo_id}", results.to_dict(result)]
 

@@ -23,7 +23,7 @@ KNOWN_TO = {
     "sqlite3": {"autotag/sqlite.py", "autotag/queues/sqlite.py", "autotag/stores/sqlite.py"},
     "requests": {"autotag/fetching.py", "autotag/peers.py"},
     "PIL": {"autotag/decoding.py"},
-    "supervisor": {"autotag/cluster.py"},
+    "supervisor": {"autotag/supervision.py"},
     "thriftpy2": {"autotag/nimbus.py"},
     "onnx": {"models/efficientnet.py", "models/quantisation.py"},
     "click": {"autotag/cli/"},

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +54,9 @@ def print_table(rows: list[list[str]], header: list[str]) -> None:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def progress(length: int | None, label: str) -> Any:
-    """A progress bar on standard error, hidden where that is no terminal."""
-    return click.progressbar(length=length or 0, label=label, file=sys.stderr, hidden=not sys.stderr.isatty())
+def progress(length: int | None, label: str, of: Iterable[Any] | None = None) -> Any:
+    """A progress bar on standard error, hidden where that is no terminal; with `of` it is iterated over."""
+    return click.progressbar(of, length=length, label=label, file=sys.stderr, hidden=not sys.stderr.isatty())
 
 
 class Overrides(click.ParamType[tuple[str, str]]):

@@ -77,7 +77,8 @@ def push(line: CommandLine, photos: tuple[str, ...], owner: str, events: BinaryI
     if bool(photos) == bool(events):
         raise click.UsageError("give photos, or --events FILE, one of the two")
     queue = open_queue(line.settings)
-    summary = Pusher(queue).push(events_of_lines(events) if events else events_of_photos(photos, owner))
+    with progress(None, "pushing", events_of_lines(events) if events else events_of_photos(photos, owner)) as bar:
+        summary = push_events(queue, bar)
     queue.close()
     if as_json:
         print_json(summary)
@@ -126,25 +127,17 @@ def events_of_lines(lines: BinaryIO) -> Iterator[Candidate]:
                 yield where, error
 
 
-class Pusher:
-    """Puts events on a queue in batches and keeps count."""
-
-    def __init__(self, queue: EventQueue) -> None:
-        self._queue = queue
-
-    def push(self, candidates: Iterable[Candidate]) -> dict[str, Any]:
-        """Accept what can be; returns `accepted`, `known`, `photos` (ids) and `refused` (where, reason)."""
-        accepted = known = 0
-        photos: list[str] = []
-        refused: list[dict[str, str]] = []
-        candidates = iter(candidates)
-        while chunk := list(itertools.islice(candidates, PUT_EVENTS)):
-            events = [event for _, event in chunk if isinstance(event, PhotoEvent)]
-            refused += [
-                {"where": where, "reason": str(error)} for where, error in chunk if isinstance(error, EventError)
-            ]
-            new = self._queue.put(events)
-            accepted += sum(new)
-            known += len(new) - sum(new)
-            photos += [event.photo_id for event in events]
-        return {"accepted": accepted, "known": known, "photos": photos, "refused": refused}
+def push_events(queue: EventQueue, candidates: Iterable[Candidate]) -> dict[str, Any]:
+    """Accept what can be: counts `accepted` and `known`, lists `photos` (ids) and `refused` (where, reason)."""
+    accepted = known = 0
+    photos: list[str] = []
+    refused: list[dict[str, str]] = []
+    candidates = iter(candidates)
+    while chunk := list(itertools.islice(candidates, PUT_EVENTS)):
+        events = [event for _, event in chunk if isinstance(event, PhotoEvent)]
+        refused += [{"where": where, "reason": str(error)} for where, error in chunk if isinstance(error, EventError)]
+        new = queue.put(events)
+        accepted += sum(new)
+        known += len(new) - sum(new)
+        photos += [event.photo_id for event in events]
+    return {"accepted": accepted, "known": known, "photos": photos, "refused": refused}
