@@ -1,10 +1,7 @@
 """The tagging topology: upload -> autotag -> writer."""
 
-from typing import ClassVar
-
 from streamparse import Grouping, Topology
 
-from autotag.settings import PROJECT
 from bolts.autotag import AutotagBolt
 from bolts.writer import WriterBolt
 from spouts.upload import UploadSpout
@@ -12,9 +9,6 @@ from spouts.upload import UploadSpout
 
 class Tagging(Topology):
     """Parallelism is by environment of config.json; a photo's results always go to the same writer."""
-
-    # Where relative paths start; read here, on the submitter's machine, and -o replaces it.
-    config: ClassVar = {"autotag.home": str(PROJECT)}
 
     upload = UploadSpout.spec()
     autotag = AutotagBolt.spec(inputs={upload: Grouping.SHUFFLE}, par={"local": 2, "production": 16})
