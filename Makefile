@@ -14,7 +14,7 @@ WORKER := build/virtualenvs/tagging
 help: ## show this help
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
-setup: debian .venv/.ready $(WORKER)/.ready build/bundles/default ## set everything up, start nothing
+setup: debian .venv/.ready $(WORKER)/.ready build/bundles/.default ## set everything up, start nothing
 	@$(AUTOTAG) cluster prepare
 
 run: setup ## start the local cluster, tag real photos through it, show the tags; leaves it up
@@ -73,5 +73,7 @@ $(WORKER)/.ready: virtualenvs/tagging.txt .venv/.ready
 	@$(UV) pip sync -q --python $(WORKER)/bin/python virtualenvs/tagging.txt
 	@touch $@
 
-build/bundles/default: | .venv/.ready
-	@$(AUTOTAG) model build
+# Built again when what it is made by changes; the same result is published once.
+build/bundles/.default: autotag/building.py autotag/wheels.lock $(wildcard models/*.py) models/imagenet.tsv | .venv/.ready
+	@.venv/bin/autotag model build
+	@touch $@

@@ -145,6 +145,8 @@ class Cluster:
     def restart(self, name: str, progress: Progress = log.info) -> None:
         """Stop one of `DAEMONS` and start it again; the workers go on meanwhile. Waits until the cluster is ready."""
         self._check_daemon(name)
+        if not self.home.is_dir():
+            raise ClusterError(f"the cluster in {self.home} was never up; start it with `autotag cluster up`")
         with _locked(self.home / "lock"):
             if not self._supervisord.runs():
                 raise ClusterError(f"the cluster in {self.home} is not up; start it with `autotag cluster up`")

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotag.errors import AutotagError
+from autotag.photos import find_photos
 from models.bundle import Bundle
 from models.classes import ClassTable
 from models.errors import ModelError
@@ -19,7 +20,6 @@ from models.network import FeatureNetwork
 
 logger = logging.getLogger(__name__)
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".avif", ".gif", ".bmp", ".tif", ".tiff"}
 BATCH_PHOTOS = 32
 
 _WNID = re.compile(r"n\d{8}(?!\d)")
@@ -53,7 +53,7 @@ def labelled_photos(folder: Path, classes: ClassTable) -> list[Labelled]:
     Raises:
         ModelError: there are no photos, or names that are no class; the message lists them.
     """
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    files = list(find_photos(folder))
     if not files:
         raise ModelError(f"{folder}: there are no photos here")
     photos, unknown = [], set()

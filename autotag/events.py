@@ -71,8 +71,12 @@ class PhotoEvent:
         return cls.from_dict(event)
 
     @classmethod
-    def from_dict(cls, event: Any) -> PhotoEvent:
-        """The event in a parsed JSON object; raises EventError as `from_json` does."""
+    def from_dict(cls, event: Any, *, accepted: bool = False) -> PhotoEvent:
+        """The event in a parsed JSON object; raises EventError as `from_json` does.
+
+        Args:
+            accepted: it is one that we accepted before: its time is not held against our clock once more.
+        """
         if not isinstance(event, Mapping):
             raise EventError(f"an event is a JSON object. Given: {_shown(event)}")
         version = _text(event, "specversion")
@@ -93,7 +97,7 @@ class PhotoEvent:
             source=_text(event, "source"),
             id=_text(event, "id"),
             photo_id=_text(event, "subject"),
-            content_us=_content_us(_text(event, "time")),
+            content_us=_content_us(_text(event, "time"), 2**63 - 1 if accepted else now_us() + MAX_AHEAD_US),
             owner=_text(data, "owner", "data.owner", required=required),
             uri=_text(data, "uri", "data.uri", required=required),
             taken=taken or None,
@@ -152,11 +156,11 @@ def _time_us(value: str, name: str) -> int:
     return (delta.days * 86400 + delta.seconds) * 1_000_000 + delta.microseconds
 
 
-def _content_us(value: str) -> int:
+def _content_us(value: str, latest_us: int) -> int:
     time_us = _time_us(value, "time")
     if time_us <= 0:
         raise EventError(f"'time' must be after 1970. Given: {_shown(value)}")
-    if time_us > now_us() + MAX_AHEAD_US:
+    if time_us > latest_us:
         raise EventError(f"'time' lies more than a day in the future: is the sender's clock right? Given: {value!r}")
     return time_us
 

@@ -84,7 +84,7 @@ def photo_uri(text: str) -> str:
     """What a person gave, as an absolute URI: a URI stays, a path becomes ``file:///...``, links resolved."""
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://|file:/", text):
         return text
-    return Path(text).resolve().as_uri()
+    return Path(os.path.realpath(text)).as_uri()
 
 
 def find_photos(folder: Path) -> Iterator[Path]:

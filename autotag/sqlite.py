@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,46 +12,78 @@ from typing import Any
 
 from autotag.errors import AutotagError
 
-BUSY_TIMEOUT_S = 30.0
-"""How long a writer waits for the others; a transaction of ours lasts milliseconds."""
+BUSY_TIMEOUT_S = 10.0
+"""How long a writer waits for the others, whose transactions last milliseconds; Storm waits longer for a spout."""
 
 
 class Database:
-    """A connection to one file, created with `schema` when new; safe for the threads of a process.
+    """A connection to one file, opened and created with `schema` when first used; safe for the threads of a process.
+
+    A file that cannot be opened now is tried again at the next use: its disk may come back.
 
     Args:
         path: the file; its folder is made.
-        schema: SQL statements that may be run on an existing file too (``IF NOT EXISTS``).
+        schema: the SQL statements that make an empty file ours.
         version: `PRAGMA user_version` of that schema; a file of another version is refused.
         error: what to raise for everything that SQLite raises.
     """
 
     def __init__(self, path: Path, schema: str, version: int, error: type[AutotagError]) -> None:
         self.path = path
+        self._schema = schema
+        self._version = version
         self._error = error
         self._lock = threading.RLock()
-        with self._reported():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(
-                path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-            )
-            self._connection.row_factory = sqlite3.Row
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._create(schema, version)
+        self._opened: sqlite3.Connection | None = None
 
-    def _create(self, schema: str, version: int) -> None:
-        found = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        if found == version:
-            return
-        if found != 0:
-            raise self._error(f"{self.path}: has schema {found}, this program wants {version}; move the file away")
-        self._connection.executescript(f"BEGIN IMMEDIATE; {schema}; PRAGMA user_version = {version}; COMMIT;")
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        if self._opened is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(
+                self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
+            try:
+                connection.row_factory = sqlite3.Row
+                self._create(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._opened = connection
+        return self._opened
+
+    def _create(self, connection: sqlite3.Connection) -> None:
+        """Make an empty file ours; one of several processes that open it at once does, and the others wait."""
+        deadline = time.monotonic() + BUSY_TIMEOUT_S
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                break
+            except sqlite3.OperationalError:  # the switch itself does not wait for other processes' locks
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            found = connection.execute("PRAGMA user_version").fetchone()[0]
+            if found == 0:
+                for statement in _statements(self._schema):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {self._version}")
+            elif found != self._version:
+                raise self._error(
+                    f"{self.path}: has schema {found}, this program wants {self._version}; move the file away"
+                )
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.rollback()
+            raise
 
     @contextmanager
     def _reported(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, OverflowError) as error:
             raise self._error(f"{self.path}: {error}") from error
 
     def rows(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[sqlite3.Row]:
@@ -80,4 +113,16 @@ class Database:
     def close(self) -> None:
         """Close the connection; what was committed stays."""
         with self._lock:
-            self._connection.close()
+            if self._opened is not None:
+                self._opened.close()
+                self._opened = None
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script, each with the comments before it."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

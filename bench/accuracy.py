@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from autotag.building import CALIBRATION_PHOTOS, RECIPES, read_weights, write_bundle
 from autotag.decoding import decode_photo
-from autotag.evaluation import SUFFIXES, Labelled, labelled_photos
+from autotag.evaluation import Labelled, labelled_photos
+from autotag.photos import EXTENSIONS, find_photos
 from autotag.wheels import obtain_wheel
 from models.bank import ClassifierBank, Softmax
 from models.bundle import Bundle
@@ -113,7 +114,7 @@ def known_photos(folder: Path, classes: ClassTable) -> list[Labelled]:
         for child, label in named
         if label is not None
         for path in sorted(child.iterdir())
-        if path.suffix.lower() in SUFFIXES
+        if path.suffix.lower() in EXTENSIONS
     ]
 
 
@@ -200,7 +201,7 @@ margin over 9 right in 10, which is asked for; on unseen photos parents keep to 
 @click.option("--output", type=click.Path(path_type=Path), default=PROJECT / "bench" / "thresholds.md")
 def main(photos: Path, unseen: Path, calibration: Path, output: Path) -> None:
     """Write the table of accuracies and both curves."""
-    every = sorted(path for path in calibration.rglob("*") if path.suffix.lower() in SUFFIXES)
+    every = list(find_photos(calibration))
     chosen = every[:: max(len(every) // CALIBRATION_PHOTOS, 1)][:CALIBRATION_PHOTOS]
     with tempfile.TemporaryDirectory() as folder:
         builder = Bundles(Path(folder), chosen)

@@ -37,7 +37,7 @@ class AutotagBolt(NaturalBatchingBolt):
         self.readers.submit(self.guarded, self._read, tup)
 
     def _read(self, tup: Any) -> None:
-        event = PhotoEvent.from_dict(tup.values.event)
+        event = PhotoEvent.from_dict(tup.values.event, accepted=True)
         try:
             pixels = self.tagger.read(event.uri)
         except PhotoError as error:

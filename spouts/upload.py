@@ -33,7 +33,8 @@ class UploadSpout(Spout):
         self.queue = open_queue(settings)
         self.lease_events = settings.batch_photos
         # The same after a restart, so that what an earlier life had leased is taken back at once.
-        self.holder = f"{self.topology_name}/{self.task_id}"
+        # A LocalCluster (`sparse run`) may run beside a deployed topology of the same name, and is another holder.
+        self.holder = f"{self.topology_name}/{self.task_id}/{storm_conf.get('storm.cluster.mode', 'distributed')}"
         self.active = True
         self.acked: list[str] = []
         self.failed: list[str] = []

@@ -6,14 +6,16 @@ import multiprocessing
 import time
 from collections import Counter
 from dataclasses import replace
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
 
-from autotag.errors import QueueError, SettingsError
-from autotag.events import PhotoEvent
+from autotag.errors import AutotagError, QueueError, SettingsError
+from autotag.events import MAX_AHEAD_US, PhotoEvent, now_us
 from autotag.queues import LOST, EventQueue, open_queue
 from autotag.settings import Settings
+from autotag.stores import open_store
 from tests.conftest import make_event
 
 
@@ -198,10 +200,46 @@ def test_many_processes_lease_each_event_once(settings: Settings) -> None:
     assert counts == Counter(event.key for event in events)
 
 
+def open_first(settings: Settings, start: Barrier, answers: multiprocessing.Queue[str]) -> None:
+    start.wait()
+    try:
+        open_queue(settings).status()
+        open_store(settings).status()
+        answers.put("")
+    except AutotagError as error:
+        answers.put(str(error))
+
+
+def test_processes_that_open_a_new_file_at_once_all_get_it(settings: Settings) -> None:
+    context = multiprocessing.get_context("spawn")
+    start, answers = context.Barrier(6), context.Queue()
+    processes = [context.Process(target=open_first, args=(settings, start, answers)) for _ in range(6)]
+    for process in processes:
+        process.start()
+    assert [answers.get(timeout=60) for _ in processes] == [""] * 6
+    for process in processes:
+        process.join(60)
+
+
+def test_an_event_from_a_clock_ahead_of_ours_is_still_read_when_ours_steps_back(queue: EventQueue) -> None:
+    event = make_event(content_us=now_us() + MAX_AHEAD_US + 10_000_000)
+    queue.put([event])
+    assert [lease.event for lease in queue.lease(1, "h")] == [event]
+
+
+def test_a_queue_whose_disk_comes_back_is_used_again(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "disk").write_text("not mounted")
+    queue = open_queue(replace(settings, queue="sqlite:disk/queue.db"))
+    with pytest.raises(QueueError, match="disk"):
+        put(queue, 1)
+    (tmp_path / "disk").unlink()
+    put(queue, 1)
+
+
 def test_a_file_that_is_no_queue_is_refused_with_its_path(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "queue.db").write_bytes(b"not a database" * 100)
     with pytest.raises(QueueError, match=r"queue\.db"):
-        open_queue(settings)
+        open_queue(settings).status()
 
 
 def test_an_unknown_scheme_is_refused(settings: Settings) -> None:

@@ -5,8 +5,10 @@ Exit codes: 0, 1 for a failure, 2 for wrong use.
 
 from __future__ import annotations
 
+import getpass
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -59,6 +61,14 @@ def progress(length: int | None, label: str, of: Iterable[Any] | None = None) ->
     return click.progressbar(of, length=length, label=label, file=sys.stderr, hidden=not sys.stderr.isatty())
 
 
+def user_name() -> str:
+    """Who runs this; in a container there may be nobody of that number."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return f"uid-{os.getuid()}"
+
+
 class Overrides(click.ParamType[tuple[str, str]]):
     """``key=value`` of ``-o``."""
 
@@ -102,6 +112,6 @@ def main() -> None:
     except SettingsError as error:
         click.echo(f"{PROGRAM}: {error}", err=True)
         sys.exit(2)
-    except (AutotagError, ModelError) as error:
+    except (AutotagError, ModelError, OSError) as error:
         click.echo(f"{PROGRAM}: {error}", err=True)
         sys.exit(1)

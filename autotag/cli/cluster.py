@@ -71,10 +71,17 @@ def status(line: CommandLine, as_json: bool) -> None:
 @cluster.command()
 @click.argument("name", required=False)
 @click.option("--lines", type=click.IntRange(min=1), default=50, show_default=True, help="The last so many of each.")
+@with_json
 @with_settings
-def logs(line: CommandLine, name: str | None, lines: int) -> None:
+def logs(line: CommandLine, name: str | None, lines: int, as_json: bool) -> None:
     """The logs' last lines: of all, or of one (nimbus, supervisor, zookeeper, worker-6700...)."""
-    click.echo(Cluster(line.settings).logs(name, lines))
+    cluster = Cluster(line.settings)
+    if as_json:
+        for path in cluster.log_files(name):
+            text = path.read_text(encoding="utf-8", errors="replace")
+            print_json({"name": path.stem, "path": str(path), "lines": text.splitlines()[-lines:]})
+    else:
+        click.echo(cluster.logs(name, lines))
 
 
 @cluster.command()

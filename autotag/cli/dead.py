@@ -55,26 +55,33 @@ with_all = click.option("--all", "every", is_flag=True, help="All of them.")
 @dead.command()
 @with_keys
 @with_all
+@with_json
 @with_settings
-def replay(line: CommandLine, keys: tuple[str, ...], every: bool) -> None:
+def replay(line: CommandLine, keys: tuple[str, ...], every: bool, as_json: bool) -> None:
     """Put dead letters back on the queue with fresh attempts."""
-    _act(open_queue(line.settings).replay, keys, every, "replayed")
+    _act(open_queue(line.settings).replay, keys, every, "replayed", as_json)
 
 
 @dead.command()
 @with_keys
 @with_all
+@with_json
 @with_settings
-def drop(line: CommandLine, keys: tuple[str, ...], every: bool) -> None:
+def drop(line: CommandLine, keys: tuple[str, ...], every: bool, as_json: bool) -> None:
     """Forget dead letters."""
-    _act(open_queue(line.settings).drop, keys, every, "dropped")
+    _act(open_queue(line.settings).drop, keys, every, "dropped", as_json)
 
 
-def _act(action: Callable[[Sequence[str] | None], int], keys: tuple[str, ...], every: bool, done: str) -> None:
+def _act(
+    action: Callable[[Sequence[str] | None], int], keys: tuple[str, ...], every: bool, done: str, as_json: bool
+) -> None:
     if bool(keys) == every:
         raise click.UsageError("give keys, as `autotag dead list` shows them, or --all")
     count = action(None if every else keys)
-    click.echo(f"{done} {count}")
+    if as_json:
+        print_json({done: count})
+    else:
+        click.echo(f"{done} {count}")
     if keys and count < len(set(keys)):
         click.echo(f"{len(set(keys)) - count} of the keys are no dead letter", err=True)
         sys.exit(1)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
-from autotag.cli import CommandLine, print_json, print_table, progress, with_json, with_settings
+from autotag.cli import CommandLine, print_json, print_table, progress, user_name, with_json, with_settings
 from autotag.cluster import Cluster
 from autotag.errors import AutotagError, ClusterError
 from autotag.events import PhotoEvent
@@ -47,17 +48,31 @@ def demo(line: CommandLine, photos: tuple[Path, ...], as_json: bool) -> None:
         state = None
     if state is None:
         _say("submitting the topology")
-        config = ["--config", str(line.config)] if line.config else []
-        cluster.sparse("submit", "-e", line.environment, "-n", TOPOLOGY, *config)
+        options = ["--config", str(line.config.resolve())] if line.config else []
+        for key, value in line.overrides.items():
+            options += ["-o", f"{key}={value}"]
+        cluster.sparse("submit", "-e", line.environment, "-n", TOPOLOGY, *options)
     elif state != "ACTIVE":
         raise ClusterError(f"topology {TOPOLOGY!r} is {state}; take it up again with: storm activate {TOPOLOGY}")
+    else:
+        _say("the topology runs already; after a change of code or settings: sparse submit -e local --force")
     _say("waiting for the topology's components")
     cluster.wait_for_topology(TOPOLOGY)
-    names = photos or sample_photos(settings.path("build/samples"), settings.path("build/wheels"))
-    stored = push_and_wait(settings, [Path(name) for name in names])
+    if photos:
+        named = {str(photo): photo for photo in photos}
+    else:
+        samples = sample_photos(settings.path("build/samples"), settings.path("build/wheels"))
+        named = {photo.name: photo for photo in samples}
+    stored = push_and_wait(settings, named)
     if as_json:
         for name, (photo, milliseconds) in stored.items():
-            print_json({"photo": name, "milliseconds": round(milliseconds), "tags": _tags(photo)})
+            result = photo.result
+            answer: dict[str, Any] = (
+                {"error": result.reason, "detail": result.detail}
+                if isinstance(result, Rejected)
+                else {"tags": [asdict(tag) for tag in result.tags]}
+            )
+            print_json({"photo": name, "milliseconds": round(milliseconds), **answer})
     else:
         rows = [[name, f"{milliseconds:.0f}", _tags(photo)] for name, (photo, milliseconds) in stored.items()]
         print_table(rows, ["photo", "ms", "tags"])
@@ -73,7 +88,7 @@ The cluster stays up. What next:
   make down                                   stop everything"""
 
 
-def push_and_wait(settings: Settings, photos: list[Path]) -> dict[str, tuple[StoredPhoto, float]]:
+def push_and_wait(settings: Settings, photos: dict[str, Path]) -> dict[str, tuple[StoredPhoto, float]]:
     """Push photos and wait until each is stored: by name, what is stored and the milliseconds since its push.
 
     Raises:
@@ -81,9 +96,9 @@ def push_and_wait(settings: Settings, photos: list[Path]) -> dict[str, tuple[Sto
     """
     queue, store = open_queue(settings), open_store(settings)
     events = {}
-    for photo in photos:
+    for name, photo in photos.items():
         uri = photo_uri(str(photo))
-        events[photo.name] = PhotoEvent.uploaded(uri, uri, getpass.getuser())
+        events[name] = PhotoEvent.uploaded(uri, uri, user_name())
     queue.put(list(events.values()))
     stored: dict[str, tuple[StoredPhoto, float]] = {}
     deadline = time.monotonic() + DEADLINE_S

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,11 @@ from autotag.building import CALIBRATION_PHOTOS, RECIPES, build_bundle
 from autotag.cli import CommandLine, print_json, progress, with_json, with_settings
 from autotag.cli.reading import model_facts
 from autotag.evaluation import evaluate
-from autotag.photos import PhotoReader, find_photos, photo_uri
-from autotag.settings import Settings
+from autotag.photos import PhotoError, PhotoReader, find_photos, photo_uri
 from models.bundle import Bundle
 from models.efficientnet import ARCHITECTURES
 from models.network import FeatureNetwork
-from models.preprocessing import PRECISIONS, Preprocessing
+from models.preprocessing import PRECISIONS
 
 
 def register(group: click.Group) -> None:
@@ -51,18 +50,15 @@ def build(line: CommandLine, network: str, precision: str, calibration: Path | N
             "--precision int8 needs --calibration FOLDER" if not calibration else "only int8 takes --calibration"
         )
     settings = line.settings
-    photos = None
-    if calibration is not None:
-        reader = _reader(settings, ARCHITECTURES[network].preprocessing)
-        photos = (reader(path) for path in spread(list(find_photos(calibration)), CALIBRATION_PHOTOS))
-    bundle = build_bundle(
-        network,
-        precision,
-        root=settings.path(settings.model),
-        wheels=settings.path("build/wheels"),
-        calibration_photos=photos,
-        progress=lambda what: click.echo(what, err=True),
-    )
+    with PhotoReader(settings, ARCHITECTURES[network].preprocessing, any_file=True) as reader:
+        bundle = build_bundle(
+            network,
+            precision,
+            root=settings.path(settings.model),
+            wheels=settings.path("build/wheels"),
+            calibration_photos=_pixels(reader, calibration) if calibration else None,
+            progress=lambda what: click.echo(what, err=True),
+        )
     _print(bundle, as_json)
 
 
@@ -83,8 +79,14 @@ def evaluate_(line: CommandLine, folder: Path, as_json: bool) -> None:
     settings = line.settings
     bundle = Bundle.open(settings.path(settings.model))
     network = FeatureNetwork.open(bundle.network_path, bundle.precision, settings.network_threads)
-    with progress(len(list(find_photos(folder))), "evaluating") as bar:
-        read = _reader(settings, bundle.preprocessing)
+    with (
+        PhotoReader(settings, bundle.preprocessing, any_file=True) as reader,
+        progress(len(list(find_photos(folder))), "evaluating") as bar,
+    ):
+
+        def read(path: Path) -> NDArray[np.uint8]:
+            return reader.read(photo_uri(str(path)))
+
         done = evaluate(bundle, network, folder, read, lambda so_far, _: bar.update(so_far - bar.pos))
     if as_json:
         print_json({"photos": done.photos, "top1": done.top1, "top5": done.top5, "unreadable": len(done.unreadable)})
@@ -98,9 +100,13 @@ def spread(photos: list[Path], count: int) -> list[Path]:
     return [photos[at * len(photos) // count] for at in range(count)] if len(photos) > count else photos
 
 
-def _reader(settings: Settings, preprocessing: Preprocessing) -> Callable[[Path], NDArray[np.uint8]]:
-    reader = PhotoReader(settings, preprocessing, any_file=True)
-    return lambda path: reader.read(photo_uri(str(path)))
+def _pixels(reader: PhotoReader, folder: Path) -> Iterator[NDArray[np.uint8]]:
+    """The photos of a folder that can be read."""
+    for path in spread(list(find_photos(folder)), CALIBRATION_PHOTOS):
+        try:
+            yield reader.read(photo_uri(str(path)))
+        except PhotoError as error:
+            click.echo(f"left out: {path}: {error}", err=True)
 
 
 def _print(bundle: Bundle, as_json: bool) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import itertools
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from autotag.cli import CommandLine, print_json, progress, with_json, with_settings
+from autotag.cli import CommandLine, print_json, progress, user_name, with_json, with_settings
 from autotag.errors import EventError
 from autotag.events import MAX_EVENT_BYTES, PhotoEvent
 from autotag.photos import PhotoError, find_photos, photo_uri
@@ -31,10 +31,18 @@ def register(group: click.Group) -> None:
 def expand(names: Iterable[str]) -> Iterator[str]:
     """Each name as a person gave it, a folder as the photos below it."""
     for name in names:
-        if "://" not in name and Path(name).is_dir():
+        if "://" not in name and os.path.isdir(name):  # noqa: PTH112 - Path's raises for a name that is too long
             yield from map(str, find_photos(Path(name)))
         else:
             yield name
+
+
+def found_photos(names: Iterable[str]) -> list[str]:
+    """All that `expand` gives; no photo at all is wrong use."""
+    photos = list(expand(names))
+    if not photos:
+        raise click.UsageError(f"no photos in {', '.join(names)}")
+    return photos
 
 
 @click.command()
@@ -45,7 +53,7 @@ def expand(names: Iterable[str]) -> Iterator[str]:
 @with_settings
 def tag(line: CommandLine, photos: tuple[str, ...], top: int | None, min_score: float | None, as_json: bool) -> None:
     """Tag photos here and now: no Storm, no Java, the same answers."""
-    names = list(expand(photos))
+    names = found_photos(photos)
     failed = 0
     with Tagger.open(line.settings, any_file=True) as tagger, progress(len(names), "tagging") as bar:
         answers = tagger.tag(map(photo_uri, names), top, min_score)
@@ -61,14 +69,12 @@ def tag(line: CommandLine, photos: tuple[str, ...], top: int | None, min_score: 
                 print_json({"photo": name, "model": str(tagger.model), "tags": [asdict(tag) for tag in tags]})
             else:
                 click.echo(f"{name}: " + (", ".join(f"{tag.name} {tag.score:.2f}" for tag in tags) or "no tags"))
-    if not names:
-        raise click.UsageError(f"no photos in {', '.join(photos)}")
     sys.exit(1 if failed else 0)
 
 
 @click.command()
 @click.argument("photos", nargs=-1, metavar="PATH|URL|FOLDER...")
-@click.option("--owner", default=getpass.getuser, show_default="you", help="Whose photos they are.")
+@click.option("--owner", default=user_name, show_default="you", help="Whose photos they are.")
 @click.option("--events", type=click.File("rb"), help="CloudEvents, one JSON object a line; '-' reads standard input.")
 @with_json
 @with_settings
@@ -77,7 +83,8 @@ def push(line: CommandLine, photos: tuple[str, ...], owner: str, events: BinaryI
     if bool(photos) == bool(events):
         raise click.UsageError("give photos, or --events FILE, one of the two")
     queue = open_queue(line.settings)
-    with progress(None, "pushing", events_of_lines(events) if events else events_of_photos(photos, owner)) as bar:
+    candidates = events_of_lines(events) if events else events_of_photos(found_photos(photos), owner)
+    with progress(None, "pushing", candidates) as bar:
         summary = push_events(queue, bar)
     queue.close()
     if as_json:
@@ -99,10 +106,10 @@ Candidate = tuple[str, PhotoEvent | EventError]
 
 def events_of_photos(photos: Iterable[str], owner: str) -> Iterator[Candidate]:
     """An event for each photo that a person named; its URI is the photo's id."""
-    for name in expand(photos):
+    for name in photos:
         try:
             uri = photo_uri(name)
-            if "://" not in name and not Path(name).is_file():
+            if "://" not in name and not os.path.isfile(name):  # noqa: PTH113 - as above
                 raise EventError("no such file")
             yield name, PhotoEvent.from_dict(PhotoEvent.uploaded(uri, uri, owner).to_dict())
         except (EventError, PhotoError) as error:

@@ -116,11 +116,12 @@ def status(line: CommandLine, as_json: bool) -> None:
             answer[part] = {"error": str(error)}
     if as_json:
         print_json(answer)
-        return
-    for part, values in answer.items():
-        click.echo(part)
-        for name, value in values.items():
-            click.echo(f"  {name:<10} {_shown(value)}")
+    else:
+        for part, values in answer.items():
+            click.echo(part)
+            for name, value in values.items():
+                click.echo(f"  {name:<10} {_shown(value)}")
+    sys.exit(1 if any("error" in answer[part] for part in ("queue", "store", "model")) else 0)
 
 
 def _shown(value: Any) -> str:

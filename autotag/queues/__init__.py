@@ -66,7 +66,7 @@ class EventQueue(Protocol):
         """Accept events, durably once this returns; False for each whose key was here already."""
 
     def lease(self, count: int, holder: str) -> list[Lease]:
-        """At most `count` ready events, those due longest first, for `holder`; an attempt is counted for each."""
+        """At most `count` ready events, those due longest first, and one suspect; an attempt is counted for each."""
 
     def ack(self, keys: Sequence[str], holder: str) -> None:
         """These events are done. A key that `holder` no longer holds is left alone."""

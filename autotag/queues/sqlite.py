@@ -67,7 +67,10 @@ class SqliteQueue:
         now = now_us()
         # Looked at before the file's one write lock is asked for: an idle spout polls a hundred times a second.
         if not self._database.rows(
-            "SELECT 1 FROM events WHERE state IN ('ready', 'leased') AND suspect IN (0, 1) AND due_us <= ? LIMIT 1",
+            "SELECT 1 FROM events WHERE due_us <= ? AND (state = 'leased' AND suspect IN (0, 1)"
+            " OR state = 'ready' AND suspect = 0"
+            " OR state = 'ready' AND suspect = 1"
+            " AND NOT EXISTS (SELECT 1 FROM events WHERE state = 'leased' AND suspect = 1)) LIMIT 1",
             (now,),
         ):
             return []
@@ -181,4 +184,4 @@ class SqliteQueue:
 
 
 def _event(text: str) -> PhotoEvent:
-    return PhotoEvent.from_dict(json.loads(text))
+    return PhotoEvent.from_dict(json.loads(text), accepted=True)
