@@ -196,6 +196,28 @@ def test_a_photo_that_may_work_later_fails_its_tuple_and_the_queue_knows_why(
     assert "127.0.0.1" in letter.detail
 
 
+def test_a_private_address_is_refused_where_settings_do_not_allow_it(settings: Settings, tmp_path: Path) -> None:
+    event = make_event(uri="http://127.0.0.1:1/private.jpg")
+    with autotag_bolt(replace(settings, photo_private_hosts=False), tmp_path) as bolt:
+        send(bolt, event)
+        emitted = bolt.wait_for(command("emit"))
+        assert emitted["stream"] == "rejected"
+        assert emitted["tuple"][2]["reason"] == "forbidden"
+
+
+def test_a_writer_whose_store_is_away_from_the_start_waits_for_it(
+    settings: Settings, tmp_path: Path, queue: EventQueue
+) -> None:
+    (tmp_path / "disk").write_text("not mounted")
+    away = replace(settings, store="sqlite:disk/store.db")
+    with writer_bolt(away, tmp_path) as writer:
+        tuple_id = writer.tuple("autotag", "rejected", result_values(make_rejected("p0")))
+        writer.wait_for(command("fail", id=tuple_id))
+        (tmp_path / "disk").unlink()
+        tuple_id = writer.tuple("autotag", "rejected", result_values(make_rejected("p0")))
+        writer.wait_for(command("ack", id=tuple_id))
+
+
 def test_heartbeats_are_answered_while_the_bolt_works(
     settings: Settings, tmp_path: Path, draw: Callable[..., Path]
 ) -> None:

@@ -204,11 +204,13 @@ def test_whatever_is_pushed_every_good_photo_is_tagged_and_the_same_processes_ru
     events.sort(key=lambda event: event.key)  # mixed, and the same order every time
     assert queue.put([*events, good[0]]) == [True] * len(events) + [False]
     lines = tmp_path / "events.jsonl"
-    lines.write_text("{\n" + json.dumps({**good[0].to_dict(), "subject": None}) + "\n")
+    incomplete = [json.dumps({**good[0].to_dict(), name: None}) for name in ("subject", "time")]
+    lines.write_text("\n".join(["{", *incomplete]))
     pushed = autotag(cluster_config, "push", "--events", str(lines))
     assert pushed.returncode == 1
     assert "refused line 1: not JSON" in pushed.stderr
     assert "refused line 2: 'subject' is missing" in pushed.stderr
+    assert "refused line 3: 'time' is missing" in pushed.stderr
 
     wait_until_idle(queue)
     for event in good:
@@ -324,14 +326,14 @@ def test_the_stream_goes_on_while_a_daemon_is_killed_and_the_daemon_comes_back(
     wait(lambda: running.status().ready and pid() not in (None, before), lambda: running.logs(daemon))
 
 
-def test_a_deactivated_topology_takes_nothing_and_loses_nothing(
-    running: Cluster, queue: EventQueue, store: PhotoStore, draw: Callable[..., Path]
-) -> None:
+@pytest.fixture
+def storm(running: Cluster) -> Callable[..., str]:
+    """Runs the platform team's `storm` on the tests' cluster."""
+
     def storm(*arguments: str) -> str:
-        conf = str(running.home / "conf")
         done = subprocess.run(
             [str(PROJECT / "cluster/storm"), *arguments],
-            env={**os.environ, "STORM_CONF_DIR": conf},
+            env={**os.environ, "STORM_CONF_DIR": str(running.home / "conf")},
             capture_output=True,
             text=True,
             timeout=120,
@@ -339,6 +341,28 @@ def test_a_deactivated_topology_takes_nothing_and_loses_nothing(
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    return storm
+
+
+def test_a_topology_that_is_rebalanced_goes_on(
+    running: Cluster,
+    queue: EventQueue,
+    store: PhotoStore,
+    draw: Callable[..., Path],
+    storm: Callable[..., str],
+) -> None:
+    storm("set_log_level", NAME, "-l", "ROOT=WARN:60")
+    storm("rebalance", NAME, "-w", "1", "-e", "autotag=1")
+    wait(lambda: len(running.components(NAME)) == 4 and running.topology_active(NAME), running.status)
+    event = event_for(draw("rebalanced.jpg"))
+    queue.put([event])
+    wait_until_idle(queue)
+    assert isinstance(stored(store, event.photo_id).result, Tagged)
+
+
+def test_a_deactivated_topology_takes_nothing_and_loses_nothing(
+    queue: EventQueue, store: PhotoStore, draw: Callable[..., Path], storm: Callable[..., str]
+) -> None:
     assert NAME in storm("list")
     storm("deactivate", NAME)
     events: list[PhotoEvent] = []
@@ -384,3 +408,19 @@ def test_the_status_tells_of_queue_store_model_and_cluster(
     assert status["model"]["name"] == "default"
     assert status["cluster"]["ready"] is True
     assert [topology["name"] for topology in status["cluster"]["topologies"]] == [NAME]
+
+
+def test_sparse_run_tags_in_a_cluster_of_its_own_and_deploys_nothing(
+    running: Cluster, cluster_config: Path, tmp_path: Path, draw: Callable[..., Path]
+) -> None:
+    before = running.status().topologies
+    config = json.loads(cluster_config.read_text())
+    options = config["envs"]["local"]["options"]
+    options |= {"autotag.queue": f"sqlite:{tmp_path / 'queue.db'}", "autotag.store": f"sqlite:{tmp_path / 'store.db'}"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    settings = Settings.from_config("local", tmp_path / "config.json")
+    event = event_for(draw("local.jpg"))
+    open_queue(settings).put([event])
+    running.sparse("run", "-e", "local", "-n", NAME, "-t", "30", "--config", str(tmp_path / "config.json"))
+    assert isinstance(stored(open_store(settings), event.photo_id).result, Tagged)
+    assert [topology.name for topology in running.status().topologies] == [topology.name for topology in before]
