@@ -115,6 +115,8 @@ class Cluster:
             ClusterError: a port is taken, the cluster runs with other settings, or a server does not come up (with
                 the last lines that it logged); what has been started stays up for a look.
         """
+        if shutil.which("java") is None:
+            raise ClusterError("java is not on PATH; Debian has it: apt-get install openjdk-17-jdk-headless")
         self.prepare(progress)
         self.logs_folder.mkdir(parents=True, exist_ok=True)
         with _locked(self.home / "lock"):
@@ -161,19 +163,28 @@ class Cluster:
         """The servers, slots and topologies now; asks supervisord and Nimbus, and never raises because one is down."""
         daemons = self._supervisord.daemons()
         if all(daemon.state != "RUNNING" for daemon in daemons if daemon.name == "nimbus"):
-            return Status(home=str(self.home), ready=False, daemons=daemons, problem="Nimbus is not running")
+            return Status(home=str(self.home), ready=False, daemons=daemons, problem=self._why_down(daemons))
         try:
             summary = self.nimbus.summary()
         except ClusterError as error:
             return Status(home=str(self.home), ready=False, daemons=daemons, problem=str(error))
+        ready = summary.leader and summary.slots > 0 and all(daemon.state == "RUNNING" for daemon in daemons)
         return Status(
             home=str(self.home),
-            ready=summary.leader and summary.slots > 0 and all(daemon.state == "RUNNING" for daemon in daemons),
+            ready=ready,
+            problem=None if ready else "a server has only just started: no leader, or no slots, yet",
             daemons=daemons,
             slots=summary.slots,
             slots_used=summary.slots_used,
             topologies=summary.topologies,
         )
+
+    def _why_down(self, daemons: tuple[Daemon, ...]) -> str:
+        if any(daemon.state != "DOWN" for daemon in daemons):
+            return "Nimbus is not running"
+        if self._processes():
+            return "supervisord is gone, its servers go on without it; `autotag cluster up` puts it back"
+        return "it is down; start it with `autotag cluster up`"
 
     def topology_active(self, name: str) -> bool:
         """Whether topology `name` is there and active; False also when Nimbus cannot be asked."""

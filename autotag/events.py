@@ -20,6 +20,7 @@ from autotag.errors import EventError
 MAX_EVENT_BYTES = 64 * 1024
 MAX_TEXT = 4096
 """Characters in any one attribute."""
+SCHEMES = ("file:", "http:", "https:")
 MAX_AHEAD_US = 24 * 3600 * 1_000_000
 """How far in the future an event's time may lie: content versions only grow, so one wrong clock would end updates."""
 
@@ -92,6 +93,9 @@ class PhotoEvent:
         taken = _text(data, "taken", "data.taken", required=False)
         if taken:
             _time_us(taken, "data.taken")
+        uri = _text(data, "uri", "data.uri", required=required)
+        if uri and not accepted and not uri.lower().startswith(SCHEMES):
+            raise EventError(f"'data.uri' must begin with one of {', '.join(SCHEMES)}. Given: {_shown(uri)}")
         return cls(
             type=EventType(type_),
             source=_text(event, "source"),
@@ -99,7 +103,7 @@ class PhotoEvent:
             photo_id=_text(event, "subject"),
             content_us=_content_us(_text(event, "time"), 2**63 - 1 if accepted else now_us() + MAX_AHEAD_US),
             owner=_text(data, "owner", "data.owner", required=required),
-            uri=_text(data, "uri", "data.uri", required=required),
+            uri=uri,
             taken=taken or None,
         )
 

@@ -112,12 +112,18 @@ class Settings:
         path = path or PROJECT / "config.json"
         try:
             config = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise SettingsError(f"{path}: cannot be read as JSON: {error}") from error
-        environments = config.get("envs", {})
+        except OSError as error:
+            raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise SettingsError(f"{path}: is not JSON: {error}") from error
+        environments = _object(_object(config, str(path)).get("envs", {}), f"{path}: envs")
         if environment not in environments:
-            raise SettingsError(f"{path}: no environment {environment!r}; there are {sorted(environments)}")
-        options = environments[environment].get("options", {})
+            raise SettingsError(f"{path}: no environment {environment!r}; there are {', '.join(environments)}")
+        where = f"{path}: envs.{environment}"
+        options = _object(_object(environments[environment], where).get("options", {}), f"{where}.options")
+        for key in overrides or {}:
+            if not key.startswith(PREFIX):
+                raise SettingsError(f"-o {key}: our settings begin with {PREFIX!r}; did you mean {PREFIX + key!r}?")
         return cls._from_keys({**options, **(overrides or {})}, f"{path}, environment {environment!r}")
 
     @classmethod
@@ -139,6 +145,8 @@ class Settings:
         fields = {PREFIX + name.replace("_", "."): name for name in types}
         values = {}
         for key, value in mapping.items():
+            if PREFIX + key in fields:
+                raise SettingsError(f"{where}: unknown setting {key!r}; did you mean {PREFIX + key!r}?")
             if not key.startswith(PREFIX):
                 continue
             if key not in fields:
@@ -176,6 +184,12 @@ class Settings:
                 f"autotag.queue.lease.s must be longer than topology.message.timeout.secs ({timeout_s:.0f}), "
                 f"or an event would be leased twice at once. Given: {self.queue_lease_s:.0f}"
             )
+
+
+def _object(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise SettingsError(f"{where} must be a JSON object. Given: {value!r}")
+    return value
 
 
 def _check_number(name: str, value: float) -> None:

@@ -46,6 +46,7 @@ class AutotagBolt(NaturalBatchingBolt):
             self.hand_over((tup, event, pixels))
 
     def _give_up(self, tup: Any, event: PhotoEvent, error: PhotoError) -> None:
+        self.logger.info("%s: %s", event.photo_id, error)
         if not error.transient:
             rejected = Rejected(
                 **results.of_event(event), reason=error.reason, detail=error.detail, computed_us=now_us()

@@ -89,6 +89,9 @@ def test_tag_reads_urls_and_says_no_to_private_addresses_unless_allowed(run: Run
         (["tag", "--min-score", "2", "x"], "2.0 is not in the range"),
         (["nonsense"], "No such command"),
         (["push"], "give photos, or --events FILE"),
+        (["push", ""], "an empty name"),
+        (["tag", ""], "an empty name"),
+        (["-o", "batch.photos=3", "status"], "did you mean 'autotag.batch.photos'"),
         (["dead", "drop"], "give keys"),
         (["-o", "nonsense", "status"], "is not KEY=VALUE"),
         (["-o", "autotag.bach.photos=3", "status"], "did you mean 'autotag.batch.photos'"),
@@ -125,7 +128,7 @@ def test_push_accepts_photos_and_refuses_what_is_no_file(
     assert done.returncode == 1
     summary = json.loads(done.stdout)
     assert (summary["accepted"], summary["known"], summary["photos"]) == (1, 0, [path.as_uri()])
-    assert [refused["reason"] for refused in summary["refused"]] == ["no such file"]
+    assert [refused["reason"] for refused in summary["refused"]] == ["no such file, or no regular one"]
     (lease,) = open_queue(settings).lease(9, "h")
     assert (lease.event.photo_id, lease.event.owner) == (path.as_uri(), "ann")
 

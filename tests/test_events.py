@@ -74,6 +74,8 @@ def test_a_deletion_needs_neither_uri_nor_owner() -> None:
         (changed(data={"owner": "ann"}), "'data.uri' is missing"),
         (changed(data={"uri": "file:///a"}), "'data.owner' is missing"),
         (changed(data={"uri": "file:///a", "owner": "ann", "taken": "x"}), "'data.taken' must be a time"),
+        (changed(data={"owner": "ann", "uri": "ftp://a/b.jpg"}), "'data.uri' must begin with one of"),
+        (changed(data={"owner": "ann", "uri": "b.jpg"}), "'data.uri' must begin with one of"),
         (changed(data=[]), "'data' must be a JSON object"),
         (changed(source=None), "'source' is missing"),
         (changed(id=None), "'id' is missing"),

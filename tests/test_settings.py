@@ -68,14 +68,29 @@ def test_a_wrong_setting_is_refused_with_its_key(config: Path, key: str, value: 
 
 
 def test_an_unknown_environment_is_refused_with_the_known_ones(config: Path) -> None:
-    with pytest.raises(SettingsError, match=r"no environment 'staging'; there are \['local'\]"):
+    with pytest.raises(SettingsError, match=r"no environment 'staging'; there are local"):
         Settings.from_config("staging", config)
 
 
 def test_a_config_that_is_no_json_is_refused_with_its_path(tmp_path: Path) -> None:
     (tmp_path / "broken.json").write_text("{")
-    with pytest.raises(SettingsError, match=r"broken\.json: cannot be read as JSON"):
+    with pytest.raises(SettingsError, match=r"broken\.json: is not JSON"):
         Settings.from_config("local", tmp_path / "broken.json")
+
+
+@pytest.mark.parametrize(
+    "config", [[], None, {"envs": 3}, {"envs": {"local": None}}, {"envs": {"local": {"options": []}}}]
+)
+def test_a_config_of_another_shape_is_refused_with_the_place(tmp_path: Path, config: object) -> None:
+    (tmp_path / "odd.json").write_text(json.dumps(config))
+    with pytest.raises(SettingsError, match=r"odd\.json.* must be a JSON object"):
+        Settings.from_config("local", tmp_path / "odd.json")
+
+
+def test_a_key_without_our_prefix_is_no_silent_mistake(config: Path) -> None:
+    for read in (lambda o: Settings.from_config("local", config, o), Settings.from_storm):
+        with pytest.raises(SettingsError, match=r"did you mean 'autotag\.batch\.photos'"):
+            read({"batch.photos": 3})
 
 
 def test_storms_own_keys_are_left_to_storm() -> None:

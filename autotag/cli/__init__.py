@@ -86,6 +86,7 @@ class Overrides(click.ParamType[tuple[str, str]]):
 @click.option("--config", type=click.Path(path_type=Path), help="Another config.json than the project's.")
 @click.option("-o", "--option", "overrides", multiple=True, type=Overrides(), help="A setting, KEY=VALUE; repeatable.")
 @click.option("-v", "--verbose", is_flag=True, help="Log what is done, to standard error.")
+@click.version_option(package_name=PROGRAM)
 @click.pass_context
 def cli(
     context: click.Context,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import time
 from dataclasses import asdict
@@ -20,6 +21,7 @@ from autotag.results import Rejected
 from autotag.samples import sample_photos
 from autotag.settings import PROJECT, Settings
 from autotag.stores import StoredPhoto, open_store
+from models.bundle import Bundle
 
 TOPOLOGY = "tagging"
 DEADLINE_S = 180.0
@@ -46,16 +48,20 @@ def demo(line: CommandLine, photos: tuple[Path, ...], as_json: bool) -> None:
         _say("waiting until the killed topology is gone")
         cluster.wait_until_gone(TOPOLOGY)
         state = None
+    submitted = cluster.home / f"{TOPOLOGY}.submitted"
+    fingerprint = _fingerprint(line)
+    if state == "INACTIVE":
+        raise ClusterError(f"topology {TOPOLOGY!r} is {state}; take it up again with: storm activate {TOPOLOGY}")
+    if state is not None and submitted.exists() and submitted.read_text() != fingerprint:
+        _say("code, model or settings have changed since the topology was submitted: submitting it again")
+        state = None
     if state is None:
         _say("submitting the topology")
         options = ["--config", str(line.config.resolve())] if line.config else []
         for key, value in line.overrides.items():
             options += ["-o", f"{key}={value}"]
-        cluster.sparse("submit", "-e", line.environment, "-n", TOPOLOGY, *options)
-    elif state != "ACTIVE":
-        raise ClusterError(f"topology {TOPOLOGY!r} is {state}; take it up again with: storm activate {TOPOLOGY}")
-    else:
-        _say("the topology runs already; after a change of code or settings: sparse submit -e local --force")
+        cluster.sparse("submit", "-e", line.environment, "-n", TOPOLOGY, "--force", "--wait", "0", *options)
+        submitted.write_text(fingerprint)
     _say("waiting for the topology's components")
     cluster.wait_for_topology(TOPOLOGY)
     if photos:
@@ -86,6 +92,17 @@ The cluster stays up. What next:
   {program} search cat                 photos by tag
   {program} status                     queue, store, model and cluster
   make down                                   stop everything"""
+
+
+def _fingerprint(line: CommandLine) -> str:
+    """Digest of all that a submitted topology is made of."""
+    digest = hashlib.sha256(repr((line.environment, line.overrides)).encode())
+    digest.update((line.config or PROJECT / "config.json").read_bytes())
+    digest.update(Bundle.open(line.settings.path(line.settings.model)).version.encode())
+    for package in ("autotag", "models", "bolts", "spouts", "topologies"):
+        for path in sorted((PROJECT / package).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def push_and_wait(settings: Settings, photos: dict[str, Path]) -> dict[str, tuple[StoredPhoto, float]]:

@@ -31,6 +31,8 @@ def register(group: click.Group) -> None:
 def expand(names: Iterable[str]) -> Iterator[str]:
     """Each name as a person gave it, a folder as the photos below it."""
     for name in names:
+        if not name.strip():
+            raise click.UsageError("an empty name: is a shell variable unset?")
         if "://" not in name and os.path.isdir(name):  # noqa: PTH112 - Path's raises for a name that is too long
             yield from map(str, find_photos(Path(name)))
         else:
@@ -110,7 +112,7 @@ def events_of_photos(photos: Iterable[str], owner: str) -> Iterator[Candidate]:
         try:
             uri = photo_uri(name)
             if "://" not in name and not os.path.isfile(name):  # noqa: PTH113 - as above
-                raise EventError("no such file")
+                raise EventError("no such file, or no regular one")
             yield name, PhotoEvent.from_dict(PhotoEvent.uploaded(uri, uri, owner).to_dict())
         except (EventError, PhotoError) as error:
             yield name, EventError(str(error))

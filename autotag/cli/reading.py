@@ -35,12 +35,17 @@ def show(line: CommandLine, photo_id: str, as_json: bool) -> None:
     """What is stored of a photo: its id, or the path it was pushed by."""
     photo = find_photo(open_store(line.settings), photo_id)
     if photo is None:
-        waiting = open_queue(line.settings).status()
-        click.echo(
-            f"nothing is stored of {photo_id!r}; {waiting.ready + waiting.waiting} events wait in the queue, "
-            f"{waiting.in_flight} are in flight, {waiting.dead} are dead letters",
-            err=True,
-        )
+        queue = open_queue(line.settings)
+        names = (photo_id, photo_uri(photo_id))
+        letters = [letter for letter in queue.dead() if letter.event.photo_id in names]
+        waiting = queue.status()
+        click.echo(f"nothing is stored of {photo_id!r}", err=True)
+        for letter in letters:
+            click.echo(f"its event {letter.key} is a dead letter: {letter.reason}: {letter.detail}", err=True)
+        if not letters:
+            click.echo(
+                f"in the queue: {waiting.ready + waiting.waiting} waiting, {waiting.in_flight} in flight", err=True
+            )
         sys.exit(1)
     if as_json:
         print_json(as_dict(photo))
@@ -91,7 +96,10 @@ def search(line: CommandLine, tag: str, owner: str | None, limit: int, cursor: s
         [f"{photo.tag.score:.2f}", iso_time(photo.content_us)[:19], photo.owner, photo.photo_id]
         for photo in page.photos
     ]
-    print_table(rows, ["score", "version", "owner", "photo"])
+    if rows:
+        print_table(rows, ["score", "version", "owner", "photo"])
+    if not rows:
+        click.echo(f"no photo has the tag {tag!r}", err=True)
     if page.cursor:
         click.echo(f"more: --cursor {page.cursor!r}", err=True)
 
