@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ class Settings:
     queue: str = "sqlite:build/data/queue.db"
     """URL of the queue of photo events."""
     store: str = "sqlite:build/data/store.db"
-    """URL of the store of tags."""
+    """The store of tags: ``sqlite:PATH``, or ``hbase://HOST:PORT/PREFIX`` (see `store_address`)."""
     model: str = "build/bundles/default"
     """Folder of published bundles, of which the newest is used, or of one bundle."""
 
@@ -62,6 +63,9 @@ class Settings:
     batch_writes: int = 64
     """Results written to the store at once, at most."""
 
+    hbase_timeout_s: float = 10.0
+    """For one answer of HBase's Thrift server."""
+
     queue_attempts: int = 4
     """Times an event is leased before it becomes a dead letter."""
     queue_backoff_s: float = 2.0
@@ -77,6 +81,10 @@ class Settings:
     cluster_zookeeper_port: int = 2181
     cluster_nimbus_port: int = 6627
     cluster_worker_ports: tuple[int, ...] = (6700, 6701)
+    cluster_thrift_port: int = 9090
+    """HBase's Thrift server; the cluster runs HBase when `store` is on this port of this machine."""
+    cluster_hbase_ports: tuple[int, ...] = (16000, 16020)
+    """HBase's master and region server."""
 
     def __post_init__(self) -> None:
         if not Path(self.home).is_absolute():
@@ -88,15 +96,8 @@ class Settings:
             value = getattr(self, field.name)
             if isinstance(value, (int, float)) and not isinstance(value, bool):
                 _check_number(field.name, value)
-        for port in self.cluster_worker_ports:
-            _check_number("cluster_worker_ports", port)
-        nimbus = self.cluster_nimbus_port
-        ports = [self.cluster_zookeeper_port, nimbus, nimbus + 1, *self.cluster_worker_ports]
-        if len(set(ports)) < len(ports) or not self.cluster_worker_ports:
-            raise SettingsError(
-                "autotag.cluster.*.port: the ports must be there and differ, the one after Nimbus's too (it is the "
-                f"Supervisor's). Given: {ports!r}"
-            )
+        self._check_cluster_ports()
+        _store_address(self.store)
 
     @classmethod
     def from_config(
@@ -155,6 +156,14 @@ class Settings:
             values[fields[key]] = _converted(key, value, types[fields[key]], where)
         return cls(**values)
 
+    @property
+    def store_address(self) -> tuple[str, int, str] | None:
+        """Host and port of HBase's Thrift server and the prefix of our tables there; None for the embedded store.
+
+        The prefix is letters, digits and ``_``, maybe after a namespace: ``autotag``, ``photos:``, ``photos:autotag``.
+        """
+        return _store_address(self.store)
+
     def path(self, value: str) -> Path:
         """`value` as a path; relative ones start at `home`."""
         return Path(self.home, Path(value).expanduser())
@@ -163,6 +172,24 @@ class Settings:
     def decoder_wait_s(self) -> float:
         """How long a photo waits for a free decoder, at most: two photos that hang there do no harm to a third."""
         return 3 * self.photo_decode_timeout_s
+
+    def _check_cluster_ports(self) -> None:
+        for name in ("cluster_worker_ports", "cluster_hbase_ports"):
+            for port in getattr(self, name):
+                _check_number(name, port)
+        if len(self.cluster_hbase_ports) != 2:
+            raise SettingsError(
+                "autotag.cluster.hbase.ports must be two, the master's and the region server's. "
+                f"Given: {list(self.cluster_hbase_ports)!r}"
+            )
+        nimbus = self.cluster_nimbus_port
+        ports = [self.cluster_zookeeper_port, nimbus, nimbus + 1, *self.cluster_worker_ports]
+        ports += [self.cluster_thrift_port, *self.cluster_hbase_ports]
+        if len(set(ports)) < len(ports) or not self.cluster_worker_ports:
+            raise SettingsError(
+                "autotag.cluster.*.port: the ports must be there and differ, the one after Nimbus's too (it is the "
+                f"Supervisor's). Given: {ports!r}"
+            )
 
     def check_message_timeout(self, pending: int, timeout_s: float) -> None:
         """Refuse settings under which Storm would time out a tuple that only waits its turn.
@@ -184,6 +211,29 @@ class Settings:
                 f"autotag.queue.lease.s must be longer than topology.message.timeout.secs ({timeout_s:.0f}), "
                 f"or an event would be leased twice at once. Given: {self.queue_lease_s:.0f}"
             )
+
+
+_HBASE = re.compile(r"hbase://(?P<host>\[[\da-fA-F:.]+\]|[\w.-]+):(?P<port>\d{1,5})/(?P<prefix>\w+|\w+:\w*)", re.ASCII)
+_STORES = {
+    "sqlite": "'sqlite:PATH'",
+    "hbase": "'hbase://HOST:PORT/PREFIX', with the port of HBase's Thrift server and, for the names of our tables, "
+    "a prefix of letters, digits and '_', or a namespace as 'NAME:' or 'NAME:PREFIX'",
+}
+
+
+def _store_address(url: str) -> tuple[str, int, str] | None:
+    """What `Settings.store_address` says of `url`.
+
+    Raises:
+        SettingsError: it has no form that we know.
+    """
+    scheme, _, rest = url.partition(":")
+    if scheme == "sqlite" and rest:
+        return None
+    if (found := _HBASE.fullmatch(url)) and 0 < int(found["port"]) < 65536:
+        return found["host"].strip("[]"), int(found["port"]), found["prefix"]
+    wanted = _STORES.get(scheme, "'sqlite:PATH' or 'hbase://HOST:PORT/PREFIX'")
+    raise SettingsError(f"autotag.store must be {wanted}. Given: {url!r}")
 
 
 def _object(value: Any, where: str) -> Mapping[str, Any]:

@@ -59,12 +59,39 @@ def test_options_stand_over_the_file_and_text_becomes_what_the_field_is(config: 
         ("autotag.queue", "", "must be text"),
         ("autotag.cluster.nimbus.port", 80, "a port from 1024"),
         ("autotag.cluster.nimbus.port", 2181, "differ"),
+        ("autotag.cluster.thrift.port", 6628, "differ"),
+        ("autotag.cluster.hbase.ports", "16000,80", "autotag.cluster.hbase.ports must be a port from 1024"),
+        ("autotag.cluster.hbase.ports", "16000", "must be two, the master's and the region server's"),
         ("autotag.home", "relative", "absolute folder"),
+        ("autotag.store", "mysql://db/x", "'sqlite:PATH' or 'hbase://HOST:PORT/PREFIX'"),
+        ("autotag.store", "sqlite:", "must be 'sqlite:PATH'"),
+        ("autotag.store", "hbase://db.example.org/x", "the port of HBase's Thrift server"),
+        ("autotag.store", "hbase://db.example.org:9090", "for the names of our tables"),
+        ("autotag.store", "hbase://db.example.org:99999/x", "the port of HBase's Thrift server"),
+        ("autotag.store", "hbase://db.example.org:9090/x-y", "letters, digits and '_'"),
+        ("autotag.store", "hbase://db.example.org:9090/", "letters, digits and '_'"),
+        ("autotag.store", "hbase:db:9090/x", "must be 'hbase://HOST:PORT/PREFIX'"),
     ],
 )
 def test_a_wrong_setting_is_refused_with_its_key(config: Path, key: str, value: Any, says: str) -> None:
     with pytest.raises(SettingsError, match=says):
         Settings.from_config("local", config, {key: value})
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("sqlite:build/store.db", None),
+        ("hbase://127.0.0.1:9090/autotag", ("127.0.0.1", 9090, "autotag")),
+        ("hbase://db-1.example.org:1/a_1", ("db-1.example.org", 1, "a_1")),
+        ("hbase://[::1]:9090/photos:", ("::1", 9090, "photos:")),
+        ("hbase://localhost:9090/photos:tags_", ("localhost", 9090, "photos:tags_")),
+    ],
+)
+def test_the_store_is_a_file_or_an_address_of_hbase_with_a_prefix(
+    url: str, address: tuple[str, int, str] | None
+) -> None:
+    assert Settings(store=url).store_address == address
 
 
 def test_an_unknown_environment_is_refused_with_the_known_ones(config: Path) -> None:
