@@ -4,6 +4,9 @@
     ├── SettingsError     a key or value in config.json, the topology's configuration or ``-o``
     ├── EventError        a photo event that cannot be accepted
     ├── PhotoError        a photo that gives no pixels (a result, not a fault: see photos.py)
+    ├── ResultError       a photo's tags that no reader could make sense of
+    ├── TagError          a person's decision about a tag that does not exist
+    ├── RunError          a bulk run that is not in the state for what was asked
     ├── QueueError        the queue of photo events is away or refuses
     ├── StoreError        the store of tags is away or refuses
     └── ClusterError      a server of the local cluster is not up
@@ -24,12 +27,24 @@ class EventError(AutotagError):
     """A photo event is malformed; nothing was accepted."""
 
 
+class ResultError(AutotagError):
+    """A result has values out of their bounds; it is not written."""
+
+
+class TagError(AutotagError):
+    """No such tag, or no such photo to decide about."""
+
+
+class RunError(AutotagError):
+    """A bulk run is unknown, its name is taken, or its state forbids what was asked; nothing was changed."""
+
+
 class QueueError(AutotagError):
     """The queue did not do what was asked; nothing was changed."""
 
 
 class StoreError(AutotagError):
-    """The store did not do what was asked; of a batch, nothing was written."""
+    """The store did not do what was asked, or not all of it; asking again does no harm."""
 
 
 class ClusterError(AutotagError):

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from autotag.errors import ResultError
 from autotag.events import PhotoEvent
 from models.bundle import Tag
-
-REALTIME = "realtime"
 
 
 @dataclass(frozen=True)
@@ -33,16 +32,6 @@ class Result:
     owner: str = ""
     uri: str = ""
     taken: str | None = None
-    source: str = REALTIME
-
-    @property
-    def rank(self) -> tuple[int, int, int, int]:
-        """Orders the results about one photo: the highest stands, in whatever order they were written.
-
-        First the content version; of one version a deletion stands over tags, and tags over a rejection (the pixels
-        were there once); then the newer model; then the later computation.
-        """
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +41,8 @@ class Tagged(Result):
     model: ModelVersion
     tags: tuple[Tag, ...]
     computed_us: int
-
-    @property
-    def rank(self) -> tuple[int, int, int, int]:
-        return (self.content_us, 1, self.model.sequence, self.computed_us)
+    run: str | None = None
+    """The bulk run that computed them; None: the stream, in real time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,18 +53,10 @@ class Rejected(Result):
     detail: str
     computed_us: int
 
-    @property
-    def rank(self) -> tuple[int, int, int, int]:
-        return (self.content_us, 0, 0, self.computed_us)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Deleted(Result):
     """The photo is gone; only a newer content version brings it back."""
-
-    @property
-    def rank(self) -> tuple[int, int, int, int]:
-        return (self.content_us, 2, 0, 0)
 
 
 def of_event(event: PhotoEvent) -> dict[str, Any]:
@@ -101,7 +80,7 @@ def to_dict(result: Result) -> dict[str, Any]:
     return values
 
 
-def from_dict(values: Mapping[str, Any]) -> Result:
+def from_dict(values: Mapping[str, Any]) -> Tagged | Rejected | Deleted:
     """The result in what `to_dict` gave, JSON's lists for tuples allowed."""
     fields = dict(values)
     kind = fields.pop("kind")
@@ -110,3 +89,28 @@ def from_dict(values: Mapping[str, Any]) -> Result:
         fields["tags"] = tuple(Tag(**tag) for tag in fields["tags"])
         return Tagged(**fields)
     return Rejected(**fields) if kind == "Rejected" else Deleted(**fields)
+
+
+def check_result(result: Result) -> None:
+    """Refuse what no reader could make sense of.
+
+    Raises:
+        ResultError: the message names the field.
+    """
+    if not result.photo_id:
+        raise ResultError("the photo's id is empty")
+    if not 0 < result.content_us < 2**63:
+        raise ResultError(f"the content version must be microseconds since 1970. Given: {result.content_us!r}")
+    if not isinstance(result, Tagged):
+        return
+    if not 0 <= result.computed_us < 2**63:
+        raise ResultError(f"the time of computation must be microseconds since 1970. Given: {result.computed_us!r}")
+    seen = set()
+    for tag in result.tags:
+        if not tag.id or not tag.name:
+            raise ResultError(f"a tag has no id or no name: {tag!r:.200}")
+        if not 0 <= tag.score <= 1:  # a NaN is neither
+            raise ResultError(f"tag {tag.name!r:.100}: its score must be from 0 to 1. Given: {tag.score!r}")
+        if tag.id in seen:
+            raise ResultError(f"tag {tag.name!r:.100} ({tag.id!r:.100}) is there twice")
+        seen.add(tag.id)

@@ -5,22 +5,22 @@ from __future__ import annotations
 import hashlib
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
 from autotag.cli import CommandLine, print_json, print_table, progress, user_name, with_json, with_settings
+from autotag.cli.reading import tag_as_dict
 from autotag.cluster import Cluster
 from autotag.errors import AutotagError, ClusterError
 from autotag.events import PhotoEvent
 from autotag.photos import photo_uri
 from autotag.queues import open_queue
-from autotag.results import Rejected
 from autotag.samples import sample_photos
 from autotag.settings import PROJECT, Settings
-from autotag.stores import StoredPhoto, open_store
+from autotag.stores import open_store
+from autotag.stores.store import StoredPhoto
 from models.bundle import Bundle
 
 TOPOLOGY = "tagging"
@@ -72,11 +72,11 @@ def demo(line: CommandLine, photos: tuple[Path, ...], as_json: bool) -> None:
     stored = push_and_wait(settings, named)
     if as_json:
         for name, (photo, milliseconds) in stored.items():
-            result = photo.result
+            rejected = photo.view.rejected
             answer: dict[str, Any] = (
-                {"error": result.reason, "detail": result.detail}
-                if isinstance(result, Rejected)
-                else {"tags": [asdict(tag) for tag in result.tags]}
+                {"error": rejected.reason, "detail": rejected.detail}
+                if rejected
+                else {"tags": [tag_as_dict(tag) for tag in photo.view.tags]}
             )
             print_json({"photo": name, "milliseconds": round(milliseconds), **answer})
     else:
@@ -123,7 +123,7 @@ def push_and_wait(settings: Settings, photos: dict[str, Path]) -> dict[str, tupl
         while len(stored) < len(events):
             for name, event in events.items():
                 answer = None if name in stored else store.get(event.photo_id)
-                if answer is not None and answer.result.content_us >= event.content_us:
+                if answer is not None and answer.view.content_us >= event.content_us:
                     stored[name] = answer, (answer.stored_us - event.content_us) / 1000
                     bar.update(1)
             if time.monotonic() > deadline:
@@ -134,10 +134,10 @@ def push_and_wait(settings: Settings, photos: dict[str, Path]) -> dict[str, tupl
 
 
 def _tags(photo: StoredPhoto) -> str:
-    if isinstance(photo.result, Rejected):
-        return f"rejected, {photo.result.reason}: {photo.result.detail}"
+    if photo.view.rejected:
+        return f"rejected, {photo.view.rejected.reason}: {photo.view.rejected.detail}"
     # A parent is never less probable than what it contains: the last tags are those that say most.
-    narrowest = photo.result.tags[: -SHOWN_TAGS - 1 : -1]
+    narrowest = photo.view.tags[: -SHOWN_TAGS - 1 : -1]
     return ", ".join(f"{tag.name} {tag.score:.2f}" for tag in narrowest) or "none is probable enough"
 
 

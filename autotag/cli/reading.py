@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,96 +13,207 @@ import click
 
 from autotag.cli import CommandLine, print_json, print_table, with_json, with_settings
 from autotag.cluster import Cluster
+from autotag.decisions import Decision
 from autotag.errors import AutotagError
 from autotag.events import iso_time
+from autotag.merge import ViewTag
 from autotag.photos import photo_uri
 from autotag.queues import open_queue
-from autotag.results import Rejected
-from autotag.stores import PhotoStore, StoredPhoto, open_store
+from autotag.results import Rejected, Tagged
+from autotag.stores import PhotoStore, open_store
+from autotag.stores.store import FoundPhoto, HistoryEntry, StoredPhoto
 from models.bundle import Bundle
 from models.errors import ModelError
 
 
 def register(group: click.Group) -> None:
-    for command in (show, search, status):
+    for command in (show, search, owner, status):
         group.add_command(command)
 
 
 @click.command()
-@click.argument("photo_id")
+@click.argument("photo_id", metavar="PHOTO")
+@click.option("--history", is_flag=True, help="Every write about it, seen or not, the newest first.")
 @with_json
 @with_settings
-def show(line: CommandLine, photo_id: str, as_json: bool) -> None:
+def show(line: CommandLine, photo_id: str, history: bool, as_json: bool) -> None:
     """What is stored of a photo: its id, or the path it was pushed by."""
-    photo = find_photo(open_store(line.settings), photo_id)
+    store = open_store(line.settings)
+    photo_id = stored_id(store, photo_id)
+    photo = store.get(photo_id)
+    if history:
+        entries = store.history(photo_id)
+        for entry in entries:
+            if as_json:
+                print_json(entry_as_dict(entry))
+            else:
+                click.echo(_entry_line(entry))
+        if entries:
+            return
     if photo is None:
-        queue = open_queue(line.settings)
-        names = (photo_id, photo_uri(photo_id))
-        letters = [letter for letter in queue.dead() if letter.event.photo_id in names]
-        waiting = queue.status()
-        click.echo(f"nothing is stored of {photo_id!r}", err=True)
-        for letter in letters:
-            click.echo(f"its event {letter.key} is a dead letter: {letter.reason}: {letter.detail}", err=True)
-        if not letters:
-            click.echo(
-                f"in the queue: {waiting.ready + waiting.waiting} waiting, {waiting.in_flight} in flight", err=True
-            )
+        _explain_missing(line, photo_id)
         sys.exit(1)
     if as_json:
-        print_json(as_dict(photo))
-        return
-    result = photo.result
-    click.echo(f"photo    {result.photo_id}\nowner    {result.owner}\nuri      {result.uri}")
-    click.echo(f"version  {iso_time(result.content_us)}, stored {iso_time(photo.stored_us)} by {result.source}")
-    if isinstance(result, Rejected):
-        click.echo(f"rejected {result.reason}: {result.detail}")
-        return
-    click.echo(f"model    {result.model}")
-    for tag in result.tags:
-        click.echo(f"  {tag.score:.4f}  {tag.name}  ({tag.id}, bank {tag.bank})")
-    if not result.tags:
-        click.echo("  no tags")
+        print_json(photo_as_dict(photo))
+    else:
+        click.echo("\n".join(_photo_lines(photo)))
 
 
-def find_photo(store: PhotoStore, name: str) -> StoredPhoto | None:
-    """A stored photo by its id, else by the path of the file that was pushed."""
-    photo = store.get(name)
-    if photo is None and "://" not in name and len(name) < 4096 and Path(name).name:
-        photo = store.get(photo_uri(name))
-    return photo
+def _explain_missing(line: CommandLine, photo_id: str) -> None:
+    queue = open_queue(line.settings)
+    letters = [letter for letter in queue.dead() if letter.event.photo_id == photo_id]
+    waiting = queue.status()
+    click.echo(f"nothing is stored of {photo_id!r}", err=True)
+    for letter in letters:
+        click.echo(f"its event {letter.key} is a dead letter: {letter.reason}: {letter.detail}", err=True)
+    if not letters:
+        click.echo(f"in the queue: {waiting.ready + waiting.waiting} waiting, {waiting.in_flight} in flight", err=True)
 
 
-def as_dict(photo: StoredPhoto) -> dict[str, Any]:
-    """A stored photo as JSON-safe values, times as text."""
-    values = asdict(photo.result)
-    for name in ("content", "computed"):
-        values[f"{name}_time"] = iso_time(values.pop(f"{name}_us"))
-    return {**values, "stored_time": iso_time(photo.stored_us)}
+def stored_id(store: PhotoStore, name: str) -> str:
+    """The id of a photo that a person named by it, or by the path of the file that was pushed."""
+    if "://" in name or len(name) >= 4096 or not Path(name).name or store.history(name):
+        return name
+    uri = photo_uri(name)
+    return uri if os.path.exists(name) or store.history(uri) else name  # noqa: PTH110 - Path's raises for odd names
+
+
+def photo_as_dict(photo: StoredPhoto) -> dict[str, Any]:
+    """A stored photo as JSON-safe values, times as text; `autotag bulk load` reads it."""
+    view, machine = photo.view, photo.view.machine
+    values: dict[str, Any] = {
+        "photo_id": view.photo_id,
+        "owner": view.owner,
+        "uri": view.uri,
+        "taken": view.taken,
+        "content_time": iso_time(view.content_us),
+        "stored_time": iso_time(photo.stored_us),
+    }
+    if view.rejected:
+        values |= {"reason": view.rejected.reason, "detail": view.rejected.detail}
+    if machine:
+        values["computed_time"] = iso_time(machine.computed_us)
+    if isinstance(machine, Tagged):
+        values["model"] = vars(machine.model)
+    return {**values, "tags": [tag_as_dict(tag) for tag in view.tags]}
+
+
+def tag_as_dict(tag: ViewTag) -> dict[str, Any]:
+    """A tag that a reader sees, with its provenance."""
+    values = {"id": tag.id, "name": tag.name, "score": tag.score, "source": tag.source}
+    origin = tag.origin
+    if isinstance(origin, Decision):
+        about = {"because": origin.name} if origin.tag_id != tag.id else {}
+        return {**values, "by": origin.by, "decided_time": iso_time(origin.decided_us), **about}
+    run = {"run": origin.run} if origin.run else {}
+    times = {"event_time": iso_time(origin.content_us), "computed_time": iso_time(origin.computed_us)}
+    return {**values, "bank": tag.bank, "model": str(origin.model), **times, **run}
+
+
+def entry_as_dict(entry: HistoryEntry) -> dict[str, Any]:
+    """A write about a photo as JSON-safe values."""
+    write = entry.write
+    values: dict[str, Any] = {"kind": type(write).__name__.lower(), "seen": entry.seen}
+    for name, value in vars(write).items():
+        if name.endswith("_us"):
+            values[f"{name.removesuffix('_us')}_time"] = iso_time(value)
+        elif name == "tags":
+            values["tags"] = [asdict(tag) for tag in value]
+        else:
+            values[name] = vars(value) if name == "model" else value
+    return {**values, "stored_time": iso_time(entry.stored_us)}
+
+
+def _photo_lines(photo: StoredPhoto) -> Iterator[str]:
+    view = photo.view
+    yield f"photo    {view.photo_id}\nowner    {view.owner}\nuri      {view.uri}"
+    yield f"version  {iso_time(view.content_us)}, stored {iso_time(photo.stored_us)}"
+    if view.rejected:
+        yield f"rejected {view.rejected.reason}: {view.rejected.detail}"
+    if isinstance(view.machine, Tagged):
+        yield f"model    {view.machine.model}, by {_machine(view.machine)}"
+    for tag in view.tags:
+        yield f"  {tag.score:.4f}  {tag.name}  ({tag.id}, {_provenance(tag)})"
+    if not view.tags:
+        yield "  no tags"
+
+
+def _provenance(tag: ViewTag) -> str:
+    origin = tag.origin
+    if not isinstance(origin, Decision):
+        return f"bank {tag.bank}"
+    what = "added" if origin.tag_id == tag.id else f"{origin.name} added"
+    return f"{what} by {origin.by}, {iso_time(origin.decided_us)[:19]}"
+
+
+def _machine(tagged: Tagged) -> str:
+    return f"bulk run {tagged.run}" if tagged.run else "realtime"
+
+
+def _entry_line(entry: HistoryEntry) -> str:
+    write = entry.write
+    if isinstance(write, Decision):
+        what = f"{write.by}: {write.action} {write.name!r}, decided {iso_time(write.decided_us)}"
+    elif isinstance(write, Tagged):
+        tags = ", ".join(f"{tag.name} {tag.score:.2f}" for tag in write.tags) or "no tags"
+        what = f"{_machine(write)}, {write.model}, computed {iso_time(write.computed_us)}: {tags}"
+    elif isinstance(write, Rejected):
+        what = f"rejected, {write.reason}: {write.detail}"
+    else:
+        what = "deleted"
+    mark = "seen  " if entry.seen else "unseen"
+    return f"{iso_time(entry.stored_us)}  {mark}  version {iso_time(write.content_us)}  {what}"
 
 
 @click.command()
 @click.argument("tag")
-@click.option("--owner", help="Of this owner only.")
+@click.option("--owner", help="Of this owner only; on HBase a search needs one.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
-@click.option("--cursor", help="Continue where an earlier page ended.")
+@click.option("--page", "cursor", metavar="CURSOR", help="Continue where an earlier page ended.")
 @with_json
 @with_settings
 def search(line: CommandLine, tag: str, owner: str | None, limit: int, cursor: str | None, as_json: bool) -> None:
     """Photos that have a tag (display name or id), newest first."""
     page = open_store(line.settings).search(tag, owner, limit, cursor)
     if as_json:
-        print_json({"photos": [asdict(photo) for photo in page.photos], "cursor": page.cursor})
+        print_json({"photos": [found_as_dict(photo) for photo in page.photos], "cursor": page.cursor})
         return
     rows = [
-        [f"{photo.tag.score:.2f}", iso_time(photo.content_us)[:19], photo.owner, photo.photo_id]
+        [f"{photo.tag.score:.2f}", iso_time(photo.view.content_us)[:19], photo.view.owner, photo.view.photo_id]
         for photo in page.photos
     ]
     if rows:
         print_table(rows, ["score", "version", "owner", "photo"])
-    if not rows:
+    elif not page.cursor:
         click.echo(f"no photo has the tag {tag!r}", err=True)
     if page.cursor:
-        click.echo(f"more: --cursor {page.cursor!r}", err=True)
+        click.echo(f"more: --page {page.cursor}", err=True)
+
+
+def found_as_dict(photo: FoundPhoto) -> dict[str, Any]:
+    """A photo that a search found, as JSON-safe values."""
+    view = photo.view
+    values = {"photo_id": view.photo_id, "owner": view.owner, "uri": view.uri}
+    return {**values, "content_time": iso_time(view.content_us), "tag": tag_as_dict(photo.tag)}
+
+
+@click.command()
+@click.argument("owner")
+@click.option("--exact", is_flag=True, help="Look at every photo, however many; else at a sample of 1,000.")
+@with_json
+@with_settings
+def owner(line: CommandLine, owner: str, exact: bool, as_json: bool) -> None:
+    """An owner's tags, and how many photos have each."""
+    found = open_store(line.settings).owner(owner, exact=exact)
+    if as_json:
+        print_json(asdict(found))
+        return
+    if not found.photos:
+        click.echo(f"{owner!r} has no photos", err=True)
+        return
+    about = "" if found.exact else "about "
+    print_table([[f"{about}{tag.photos}", tag.name, tag.id] for tag in found.tags], ["photos", "tag", "id"])
+    click.echo(f"{about}{found.photos} photos", err=True)
 
 
 @click.command()

@@ -1,0 +1,50 @@
+"""``autotag store``: the tables, and the cleaning of what no reader can reach."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from autotag.cli import CommandLine, print_json, with_json, with_settings
+from autotag.results import ModelVersion
+from autotag.stores import open_store
+from models.bundle import Bundle
+
+
+def register(group: click.Group) -> None:
+    group.add_command(store)
+
+
+@click.group()
+def store() -> None:
+    """The store's tables: create them, or compare them with what they should be."""
+
+
+@store.command()
+@with_json
+@with_settings
+def init(line: CommandLine, as_json: bool) -> None:
+    """Create the tables that are missing, and let the store know the model in use."""
+    found = open_store(line.settings)
+    created = found.tables.create()
+    bundle = Bundle.open(line.settings.path(line.settings.model))
+    model = ModelVersion(bundle.name, bundle.version, bundle.sequence)
+    found.registry.add_model(model, bundle.classes)
+    if as_json:
+        print_json({"created": created, "model": str(model)})
+    else:
+        click.echo(f"created {', '.join(created) or 'nothing: all tables are there'}; knows model {model}")
+
+
+@store.command()
+@with_json
+@with_settings
+def check(line: CommandLine, as_json: bool) -> None:
+    """Say what differs from how the tables should be."""
+    differences = open_store(line.settings).tables.check()
+    if as_json:
+        print_json({"differences": differences})
+    else:
+        click.echo("\n".join(differences) or "all tables are as they should be")
+    sys.exit(1 if differences else 0)

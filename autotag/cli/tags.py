@@ -1,0 +1,95 @@
+"""``autotag tags``: people's decisions. ``autotag erase``: a photo or an owner, gone for good."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from autotag.cli import CommandLine, print_json, progress, user_name, with_json, with_settings
+from autotag.cli.reading import stored_id
+from autotag.decisions import Action
+from autotag.events import iso_time
+from autotag.queues import open_queue
+from autotag.stores import open_store
+from autotag.stores.removal import erase_owner, erase_photo, traces
+
+
+def register(group: click.Group) -> None:
+    group.add_command(tags)
+    group.add_command(erase)
+
+
+@click.group()
+def tags() -> None:
+    """Add or remove a tag of a photo, by a person; it stays so through every model."""
+
+
+with_photo = click.argument("photo")
+with_tag = click.argument("tag")
+with_person = click.option("--by", default=user_name, show_default="you", help="Who decides.")
+
+
+@tags.command()
+@with_photo
+@with_tag
+@with_person
+@click.option("--new", is_flag=True, help="Add it even if no model has such a tag.")
+@with_json
+@with_settings
+def add(line: CommandLine, photo: str, tag: str, by: str, new: bool, as_json: bool) -> None:
+    """Add a tag (display name or id), and with it the classes that contain it."""
+    _decide(line, photo, tag, Action.ADD, by, new=new, as_json=as_json)
+
+
+@tags.command()
+@with_photo
+@with_tag
+@with_person
+@with_json
+@with_settings
+def remove(line: CommandLine, photo: str, tag: str, by: str, as_json: bool) -> None:
+    """Remove a tag (display name or id), and with it the classes in it."""
+    _decide(line, photo, tag, Action.REMOVE, by, new=False, as_json=as_json)
+
+
+def _decide(line: CommandLine, photo: str, tag: str, action: Action, by: str, *, new: bool, as_json: bool) -> None:
+    store = open_store(line.settings)
+    made = store.decide(stored_id(store, photo), tag, action, by, new=new)
+    if as_json:
+        values = {**vars(made), "decided_time": iso_time(made.decided_us), "content_time": iso_time(made.content_us)}
+        print_json({name: value for name, value in values.items() if not name.endswith("_us")})
+    else:
+        done = "added to" if action is Action.ADD else "removed from"
+        click.echo(f"{made.name!r} ({made.tag_id}) {done} {made.photo_id} by {made.by}, {iso_time(made.decided_us)}")
+
+
+@click.command()
+@click.argument("photo", required=False)
+@click.option("--owner", help="Everything about this owner, instead of one photo.")
+@with_json
+@with_settings
+def erase(line: CommandLine, photo: str | None, owner: str | None, as_json: bool) -> None:
+    """Remove everything about a photo or an owner, dead letters too, and read all tables to prove it."""
+    if (photo is None) == (owner is None):
+        raise click.UsageError("give a photo, or --owner, one of the two")
+    store = open_store(line.settings)
+    photo_id = None if photo is None else stored_id(store, photo)
+    if photo_id is not None:
+        removed = erase_photo(store, photo_id)
+    else:
+        with progress(None, "erasing") as bar:
+            removed = erase_owner(store, str(owner), bar.update)
+    with progress(1000, "reading all tables") as bar:
+        left = traces(store, photo_id, owner, lambda part: bar.update(round(part * 1000) - bar.pos))
+    queue = open_queue(line.settings)
+    letters = [one.key for one in queue.dead() if one.event.photo_id == photo_id or one.event.owner == owner]
+    dropped = queue.drop(letters)
+    if as_json:
+        print_json({**vars(removed), "dead_letters": dropped, "left": left})
+    else:
+        click.echo(
+            f"erased {removed.photos} photos: {removed.facts} facts, {removed.entries} index entries, "
+            f"{dropped} dead letters; read all tables: {left} traces left"
+        )
+    sys.exit(1 if left else 0)

@@ -1,0 +1,209 @@
+"""RegistryTable: bulk runs and models, as they are in the store."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from autotag.errors import RunError, StoreError
+from autotag.events import now_us
+from autotag.registry import Registry
+from autotag.results import ModelVersion
+from autotag.stores import layout
+from autotag.stores.layout import MODELS, STANDING
+from autotag.stores.tables import REGISTRY, Cell, Columns, Tables
+from models.classes import ClassTable
+
+RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class RunState(StrEnum):
+    """What has become of a bulk run; only the published are seen."""
+
+    LOADING = "loading"
+    LOADED = "loaded"
+    PUBLISHED = "published"
+    RETRACTED = "retracted"
+    DROPPED = "dropped"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A bulk run. Times are microseconds since 1970, None for what has not happened."""
+
+    name: str
+    state: RunState
+    input: str
+    """What it is loaded from; a load that is begun can only be continued with the same."""
+    begun_us: int
+    begun_by: str
+    photos: int
+    """Written, repetitions of one photo included."""
+    refused: int
+    """Lines that were none of a photo's tags."""
+    published_us: int | None
+    ended_us: int | None
+
+
+class RegistryTable:
+    """Reads and writes table ``registry``; every method raises StoreError when the store is away."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._registry = Registry()
+
+    def read(self) -> Registry:
+        """As of now. One get; class tables, which never change, are fetched once."""
+        columns = self._row(STANDING)
+        published, ended, withdrawn = (
+            layout.names_after(columns, prefix) for prefix in (b"r:published/", b"r:ended/", b"r:withdrawn/")
+        )
+        known = self._registry
+        if layout.names_after(columns, b"r:model/") - {str(model) for model in known.models}:
+            found = (layout.read_classes(stored.value) for stored in self._row(MODELS).values())
+            known = Registry(published, ended, withdrawn, dict(found))
+        elif (published, ended, withdrawn) != (known.published, known.ended, known.withdrawn):
+            known = Registry(published, ended, withdrawn, known.models)
+        self._registry = known
+        return known
+
+    def _row(self, row: bytes) -> Columns:
+        return self._tables.get(REGISTRY, [row]).get(row, {})
+
+    # Models
+
+    def add_model(self, model: ModelVersion, classes: ClassTable) -> None:
+        """Make a model known: only known ones' tags can be loaded in bulk, and their classes have names and parents."""
+        if model not in self._registry.models:
+            value = layout.write_classes(model, classes)
+            self._put(MODELS, layout.model_column(model), value)
+            self._put(STANDING, b"r:model/" + str(model).encode(), b"")
+
+    def withdraw(self, model: str, by: str) -> None:
+        """Let nothing that a model said count any more, from this moment and for good.
+
+        Raises:
+            StoreError: no model is called so.
+        """
+        known = sorted(map(str, self.read().models))
+        if model not in known:
+            raise StoreError(f"no model {model!r} has written here; there are {known}")
+        self._put(STANDING, b"r:withdrawn/" + model.encode(), _json(us=now_us(), by=by))
+
+    # Bulk runs
+
+    def begin(self, name: str, source: str, by: str) -> Run:
+        """Begin a run, or continue one that was begun with the same `source` and not ended.
+
+        Raises:
+            RunError: the name is no name, or was used before.
+        """
+        if not RUN_NAME.fullmatch(name):
+            raise RunError(f"a run's name has 1 to 100 letters, digits, '.', '_' or '-'. Given: {name!r}")
+        mine = _json(input=source, us=now_us(), by=by)
+        self._tables.put_if_absent(REGISTRY, Cell(layout.run_row(name), b"r:begun", mine))
+        run = self.run(name)
+        if run.state is not RunState.LOADING:
+            raise RunError(f"run {name!r} is {run.state}; a run's name is never used again: choose another")
+        if run.input != source:
+            raise RunError(f"run {name!r} was begun with another input: {run.input}. Given: {source}")
+        return run
+
+    def run(self, name: str) -> Run:
+        """One run; raises RunError where there is none."""
+        columns = self._row(layout.run_row(name)) if RUN_NAME.fullmatch(name) else {}
+        if b"r:begun" not in columns:
+            raise RunError(f"there is no run {name!r}; `autotag bulk list` shows all")
+        return _run(name, columns, self._row(STANDING))
+
+    def runs(self) -> list[Run]:
+        """All runs ever, the latest first."""
+        standing = self._row(STANDING)
+        rows = self._tables.scan(REGISTRY, b"run/", b"run0", limit=10_000)
+        found = [_run(row[4:].decode(), columns, standing) for row, columns in rows]
+        return sorted(found, key=lambda run: run.begun_us, reverse=True)
+
+    def progress(self, name: str) -> dict[str, Any]:
+        """How far the loading of a run has come, as `save_progress` said last; empty at the beginning."""
+        found = self._row(layout.run_row(name)).get(b"r:progress")
+        return dict(json.loads(found.value)) if found else {}
+
+    def save_progress(self, name: str, progress: Mapping[str, Any]) -> None:
+        """Say how far the loading has come; raises RunError once the run has ended."""
+        if name in self.read().ended:
+            raise RunError(f"run {name!r} was dropped while it was loaded")
+        self._put(layout.run_row(name), b"r:progress", _json(**progress))
+
+    def finish(self, name: str) -> None:
+        """Say that a run is loaded."""
+        self._put(layout.run_row(name), b"r:loaded", _json(us=now_us()))
+
+    def publish(self, name: str, by: str) -> Run:
+        """Show a run to readers: one cell, and so one moment for all its photos. Doing it twice changes nothing.
+
+        Raises:
+            RunError: it is not loaded, or has ended.
+        """
+        state = self.run(name).state
+        if state not in (RunState.LOADED, RunState.PUBLISHED):
+            raise RunError(f"run {name!r} is {state}; only a loaded one can be published")
+        self._tables.put_if_absent(REGISTRY, Cell(STANDING, b"r:published/" + name.encode(), _json(us=now_us(), by=by)))
+        return self.run(name)
+
+    def retract(self, name: str, by: str) -> Run:
+        """Hide a published run again, at one moment and for good.
+
+        Raises:
+            RunError: it is not published.
+        """
+        state = self.run(name).state
+        if state not in (RunState.PUBLISHED, RunState.RETRACTED):
+            raise RunError(f"run {name!r} is {state}; only a published one can be retracted")
+        return self._end(name, by)
+
+    def drop(self, name: str, by: str) -> Run:
+        """Give up a run that was not published, for good.
+
+        Raises:
+            RunError: it is published.
+        """
+        if self.run(name).state is RunState.PUBLISHED:
+            raise RunError(f"run {name!r} is published; retract it instead")
+        return self._end(name, by)
+
+    def _end(self, name: str, by: str) -> Run:
+        self._tables.put_if_absent(REGISTRY, Cell(STANDING, b"r:ended/" + name.encode(), _json(us=now_us(), by=by)))
+        return self.run(name)
+
+    def _put(self, row: bytes, column: bytes, value: bytes) -> None:
+        self._tables.put(REGISTRY, [Cell(row, column, value)])
+
+
+def _run(name: str, columns: Columns, standing: Columns) -> Run:
+    begun, progress = (json.loads(columns[key].value) if key in columns else {} for key in (b"r:begun", b"r:progress"))
+    published, ended = (standing.get(b"r:" + key + b"/" + name.encode()) for key in (b"published", b"ended"))
+    if ended:
+        state = RunState.RETRACTED if published else RunState.DROPPED
+    elif published:
+        state = RunState.PUBLISHED
+    else:
+        state = RunState.LOADED if b"r:loaded" in columns else RunState.LOADING
+    return Run(
+        name=name,
+        state=state,
+        input=begun["input"],
+        begun_us=begun["us"],
+        begun_by=begun["by"],
+        photos=progress.get("photos", 0),
+        refused=progress.get("refused", 0),
+        published_us=json.loads(published.value)["us"] if published else None,
+        ended_us=json.loads(ended.value)["us"] if ended else None,
+    )
+
+
+def _json(**values: Any) -> bytes:
+    return json.dumps(values).encode()

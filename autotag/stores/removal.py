@@ -1,0 +1,208 @@
+"""What removes: cleaning away what no reader can reach any more, and erasing a photo or an owner from every table.
+
+Both delete the index before the facts that it follows from, so that either, ended at any moment, can be asked again and
+finds what is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from autotag.decisions import Decision
+from autotag.events import now_us
+from autotag.merge import Write, unreachable
+from autotag.registry import Registry
+from autotag.results import Deleted, Rejected, Tagged
+from autotag.stores import layout
+from autotag.stores.registry import RunState
+from autotag.stores.store import PhotoStore
+from autotag.stores.tables import OWNERS, PHOTOS, Columns
+
+BATCH_ROWS = 500
+"""Photos looked at between two signs of progress."""
+GRACE_US = 3600 * 1_000_000
+"""Nothing younger is cleaned: a reader or writer that began before may be about to use it, and clocks differ."""
+
+Watch = Callable[[float], None]
+"""Is told which part of all rows has been gone through, from 0 to 1."""
+
+
+@dataclass
+class Removed:
+    """What was removed."""
+
+    photos: int = 0
+    """Looked at by `clean`; erased by `erase_owner`."""
+    facts: int = 0
+    entries: int = 0
+    """Of the index."""
+
+
+def clean(store: PhotoStore, watch: Watch = lambda _: None, grace_us: int = GRACE_US) -> Removed:
+    """Remove what no view can reach any more, of all photos, in batches.
+
+    Safe while others write, and to be killed at any moment: no view changes by it. Costs one pass over all photos.
+    """
+    until_us = now_us() - grace_us
+    registry = _settled(store, until_us)
+    removed = Removed()
+    for rows in _pages(store, PHOTOS):
+        facts: list[tuple[bytes, bytes]] = []
+        entries: set[tuple[bytes, bytes]] = set()
+        for row, columns in rows:
+            gone, unneeded = _unreachable(columns, registry, until_us, everyone=store.tables.embedded)
+            facts += [(row, column) for column in gone]
+            entries |= unneeded
+        store.tables.delete(OWNERS, sorted(entries), until_us)
+        store.tables.delete(PHOTOS, facts, until_us)
+        removed.photos += len(rows)
+        removed.facts += len(facts)
+        removed.entries += len(entries)
+        watch(_part(rows[-1][0]))
+    return removed
+
+
+def _settled(store: PhotoStore, until_us: int) -> Registry:
+    """The registry, with only those runs ended that have been so for a while."""
+    ended = {
+        run.name
+        for run in store.registry.runs()
+        if run.state in (RunState.RETRACTED, RunState.DROPPED) and (run.ended_us or 0) <= until_us
+    }
+    return replace(store.registry.read(), ended=frozenset(ended))
+
+
+def _unreachable(
+    columns: Columns, registry: Registry, until_us: int, *, everyone: bool
+) -> tuple[list[bytes], set[tuple[bytes, bytes]]]:
+    """Of one photo: the columns of what nobody can reach, and the entries that only they called for."""
+    facts = {column: layout.read_fact(column, one.value) for column, one in columns.items()}
+    lost = {id(write) for write in unreachable(list(facts.values()), registry)}
+    gone = [column for column, write in facts.items() if id(write) in lost and columns[column].stored_us <= until_us]
+    if not gone:
+        return [], set()
+    kept = [write for column, write in facts.items() if column not in gone]
+    before = _entries(facts.values(), registry, everyone=everyone)
+    return gone, before - _entries(kept, registry, everyone=everyone)
+
+
+def _entries(writes: Iterable[Write], registry: Registry, *, everyone: bool) -> set[tuple[bytes, bytes]]:
+    """All entries of the index that these writes about one photo call for."""
+    writes = list(writes)
+    decisions = [write for write in writes if isinstance(write, Decision)]
+    return {
+        (cell.row, cell.column)
+        for write in writes
+        if isinstance(write, Tagged | Rejected)
+        for cell in layout.index_cells(write, decisions, registry, everyone=everyone)
+    }
+
+
+# Erasing
+
+
+def erase_photo(store: PhotoStore, photo_id: str) -> Removed:
+    """Remove everything about a photo. What stays is a digest of its id and a time: the mark by which an event that is
+    still under way cannot bring it back; an upload from now on does.
+    """
+    removed = Removed()
+    row = layout.photo_row(photo_id)
+    while True:  # until what others wrote meanwhile is gone too
+        columns = store.tables.get(PHOTOS, [row]).get(row, {})
+        facts = {column: one for column, one in columns.items() if one.value}
+        if not facts:
+            return removed
+        removed.photos = 1
+        _erase(store, photo_id, columns, list(facts), removed)
+
+
+def _erase(store: PhotoStore, photo_id: str, columns: Columns, gone: Sequence[bytes], removed: Removed) -> None:
+    """Remove the facts `gone` of a photo, with their entries, after a mark that keeps what is late from coming back."""
+    registry = store.registry.read()
+    row = layout.photo_row(photo_id)
+    writes = {column: layout.read_fact(column, one.value, photo_id) for column, one in columns.items()}
+    kept = [write for column, write in writes.items() if column not in gone]
+    everyone = store.tables.embedded
+    entries = _entries(writes.values(), registry, everyone=everyone) - _entries(kept, registry, everyone=everyone)
+    if not any(isinstance(write, Tagged | Rejected) for write in kept):
+        latest_us = max((write.content_us for write in writes.values()), default=0)
+        mark = layout.fact_cell(Deleted(photo_id=photo_id, content_us=max(now_us(), latest_us)))
+        store.tables.put(PHOTOS, [mark])
+        old = [column for column in columns if column.startswith(b"o:d.") and column < mark.column]
+        gone = [*gone, *old]
+    # By the database's clock, which may be ahead of ours.
+    until_us = max(now_us(), *(columns[column].stored_us for column in gone))
+    store.tables.delete(OWNERS, sorted(entries), until_us)
+    store.tables.delete(PHOTOS, [(row, column) for column in gone], until_us)
+    removed.facts += len(gone)
+    removed.entries += len(entries)
+
+
+def erase_owner(store: PhotoStore, owner: str, watch: Callable[[int], None] = lambda _: None) -> Removed:
+    """Remove everything about an owner: each of the owner's photos, and of photos that were another's before or since
+    what was written while they were this owner's. Asked again after it was interrupted, it goes on.
+    """
+    removed = Removed()
+    start, stop = layout.member_range(owner)
+    while members := store.tables.scan(OWNERS, start, stop, BATCH_ROWS):
+        found = store.tables.get(PHOTOS, [layout.entry_photo(row) for row, _ in members])
+        for row, columns in members:
+            photo = found.get(layout.entry_photo(row), {})
+            _erase_for_owner(store, owner, photo, removed)
+            # The photo's facts took the member's cell with them, unless they were gone already.
+            store.tables.delete(OWNERS, [(row, column) for column in columns], now_us() + 1_000_000)
+        watch(len(members))
+        start = members[-1][0] + b"\0"
+    return removed
+
+
+def _erase_for_owner(store: PhotoStore, owner: str, columns: Columns, removed: Removed) -> None:
+    facts = {column: layout.read_fact(column, one.value) for column, one in columns.items() if one.value}
+    results = {column: write for column, write in facts.items() if isinstance(write, Tagged | Rejected)}
+    own = [column for column, write in results.items() if write.owner == owner]
+    if not own:
+        return
+    photo_id = facts[own[0]].photo_id
+    removed.photos += 1
+    _erase(store, photo_id, columns, own if len(own) < len(results) else list(facts), removed)
+
+
+def traces(
+    store: PhotoStore, photo_id: str | None = None, owner: str | None = None, watch: Watch = lambda _: None
+) -> int:
+    """How many cells of any table say anything of a photo or an owner, found by reading all of them.
+
+    The mark of an erased photo is not counted: it says nothing to who does not know the id.
+    """
+    count = 0
+    photo = layout.photo_row(photo_id) if photo_id is not None else None
+    owners = layout.owner_range(owner)[0] if owner is not None else None
+    for rows in _pages(store, OWNERS):
+        count += sum(
+            len(columns)
+            for row, columns in rows
+            if layout.entry_photo(row) == photo or (owners is not None and row.startswith(owners))
+        )
+        watch(_part(rows[-1][0]) / 2)
+    for rows in _pages(store, PHOTOS):
+        for row, columns in rows:
+            values = [layout.read_fact(column, one.value) for column, one in columns.items() if one.value]
+            if row == photo:
+                count += len(values)
+            elif owner is not None:
+                count += sum(isinstance(write, Tagged | Rejected) and write.owner == owner for write in values)
+        watch((1 + _part(rows[-1][0])) / 2)
+    return count
+
+
+def _pages(store: PhotoStore, table: str) -> Iterator[list[tuple[bytes, Columns]]]:
+    start = b""
+    while rows := store.tables.scan(table, start, None, BATCH_ROWS):
+        yield rows
+        start = rows[-1][0] + b"\0"
+
+
+def _part(row: bytes) -> float:
+    """How far a row is on the way from the first to the last: rows begin with a digest."""
+    return int.from_bytes(row[:4], "big") / 2**32

@@ -1,0 +1,388 @@
+"""PhotoStore: what is known of every photo, and the one view of it that readers get."""
+
+from __future__ import annotations
+
+import difflib
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from autotag.decisions import Action, Decision
+from autotag.errors import ResultError, StoreError, TagError
+from autotag.events import now_us
+from autotag.merge import View, ViewTag, Write, merge
+from autotag.registry import Registry
+from autotag.results import Deleted, Rejected, Tagged, check_result
+from autotag.stores import layout
+from autotag.stores.registry import RegistryTable
+from autotag.stores.tables import OWNERS, PHOTOS, Cell, Columns, Tables
+
+MAX_FACT_BYTES = 1024 * 1024
+"""Of one write, as JSON: some 10,000 tags."""
+MAX_NAME = 100
+"""Characters in a tag of people's own."""
+SAMPLE = 1000
+"""Photos that a count looks at. Rows are digests, so the first ones are a random sample of all; what is estimated by
+them is off by 1/sqrt(1000), some 3 %, for all photos, and by 1/sqrt(n) for a tag that n of them have."""
+
+
+@dataclass(frozen=True)
+class StoredPhoto:
+    """What a reader sees of one photo, and when its newest part was stored (microseconds since 1970)."""
+
+    view: View
+    stored_us: int
+
+
+@dataclass(frozen=True)
+class HistoryEntry:
+    """One write about a photo, when it was stored, and whether readers see any of it now."""
+
+    write: Write
+    stored_us: int
+    seen: bool
+
+
+@dataclass(frozen=True)
+class FoundPhoto:
+    """A photo that a search found, and the tag that it was found by."""
+
+    view: View
+    tag: ViewTag
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some of a search's photos, newest content first; `cursor` continues it and is None at the end.
+
+    A page may be short, or empty, and yet have a cursor: a call looks at so many entries of the index, and no more.
+    """
+
+    photos: tuple[FoundPhoto, ...]
+    cursor: str | None
+
+
+@dataclass(frozen=True)
+class TagCount:
+    """A tag, and how many of the photos have it."""
+
+    id: str
+    name: str
+    photos: int
+
+
+@dataclass(frozen=True)
+class OwnerTags:
+    """An owner's photos and tags, the most frequent first."""
+
+    photos: int
+    tags: tuple[TagCount, ...]
+    exact: bool
+    """False: estimated by a random sample of `SAMPLE` of the photos; tags that are on none of those are missing."""
+
+
+@dataclass(frozen=True)
+class StoreStatus:
+    """Counts of photos as readers see them now."""
+
+    tagged: int
+    rejected: dict[str, int]
+    """By reason."""
+    exact: bool
+    """False: estimated by a random sample of `SAMPLE` photos."""
+
+
+class PhotoStore:
+    """Over any `Tables`; safe for many processes, and for the threads of each.
+
+    Every method raises StoreError when the store is away. What was asked may then have been done in part; asking again
+    does no harm, for any order, repetition or delay of the same writes ends in the same view.
+    """
+
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+        self.registry = RegistryTable(tables)
+
+    # Writing
+
+    def write(self, results: Sequence[Tagged | Rejected | Deleted]) -> dict[int, str]:
+        """Write results, and what the index needs for them, durably once this returns.
+
+        Returns:
+            By its place in `results`: each that can never be written, and why. All others are written.
+        """
+        cells, refused = _cells(results)
+        if not cells:
+            return refused
+        registry = self.registry.read()
+        with self.tables.atomically():
+            turned_down = self.tables.put(PHOTOS, list(cells.values()))
+            overrides = self.tables.get(PHOTOS, list({cell.row for cell in cells.values()}), b"o")
+            entries: dict[tuple[bytes, bytes], Cell] = {}
+            late: list[tuple[bytes, bytes]] = []
+            for index, cell in cells.items():
+                result = results[index]
+                if cell.row in turned_down:
+                    refused[index] = turned_down[cell.row]
+                elif not isinstance(result, Deleted):
+                    deleted_us, decisions = _read_overrides(overrides.get(cell.row))
+                    if result.content_us <= deleted_us:
+                        late.append((cell.row, cell.column))
+                        continue
+                    found = layout.index_cells(result, decisions, registry, everyone=self.tables.embedded)
+                    entries.update({(entry.row, entry.column): entry for entry in found})
+            self.tables.put(OWNERS, list(entries.values()))
+            # Of a photo that was deleted, or erased, meanwhile nothing is to stay.
+            self.tables.delete(PHOTOS, late, now_us())
+        return refused
+
+    def decide(self, photo_id: str, tag: str, action: Action, by: str, *, new: bool = False) -> Decision:
+        """Write a person's decision about a photo's tag, named by its display name (in any case) or its id.
+
+        Args:
+            new: a tag that no model has may be added; else it is an error, with the nearest names.
+
+        Raises:
+            TagError: there is no such photo or tag.
+        """
+        registry = self.registry.read()
+        if not by:
+            raise TagError("a decision needs to know by whom")
+        with self.tables.atomically():
+            writes = [write for write, _ in self._facts(photo_id)]
+            view = merge(writes, registry)
+            if view is None:
+                raise TagError(f"nothing is stored of photo {photo_id!r}, so there is nothing to decide about")
+            tag_id, name = _named(tag, view, registry, new=new)
+            last_us = max((write.decided_us for write in writes if isinstance(write, Decision)), default=0)
+            decision = Decision(
+                photo_id=photo_id,
+                tag_id=tag_id,
+                name=name,
+                action=action,
+                by=by,
+                decided_us=max(now_us(), last_us + 1),
+                content_us=view.content_us,
+            )
+            self.tables.put(PHOTOS, [layout.fact_cell(decision)])
+            self._index([decision], [write for write, _ in self._facts(photo_id)], registry)
+        return decision
+
+    def _index(self, decisions: Sequence[Decision], writes: Sequence[Write], registry: Registry) -> None:
+        """Write the entries that `decisions` call for with each result among `writes`."""
+        cells = {
+            (cell.row, cell.column): cell
+            for write in writes
+            if isinstance(write, Tagged | Rejected)
+            for cell in layout.index_cells(write, decisions, registry, everyone=self.tables.embedded)
+        }
+        self.tables.put(OWNERS, list(cells.values()))
+
+    # Reading
+
+    def get(self, photo_id: str) -> StoredPhoto | None:
+        """What readers see of a photo; None when nothing is known of it, or it was deleted."""
+        registry = self.registry.read()
+        facts = self._facts(photo_id)
+        view = merge([write for write, _ in facts], registry)
+        if view is None:
+            return None
+        seen = {id(origin) for origin in view.origins}
+        times = [stored_us for write, stored_us in facts if id(write) in seen or not seen]
+        return StoredPhoto(view, max(times))
+
+    def history(self, photo_id: str) -> list[HistoryEntry]:
+        """All that was written about a photo and not cleaned away, the newest first."""
+        registry = self.registry.read()
+        facts = self._facts(photo_id)
+        view = merge([write for write, _ in facts], registry)
+        seen = {id(origin) for origin in view.origins} if view else set()
+        entries = [HistoryEntry(write, stored_us, id(write) in seen) for write, stored_us in facts]
+        return sorted(entries, key=lambda entry: entry.stored_us, reverse=True)
+
+    def _facts(self, photo_id: str) -> list[tuple[Write, int]]:
+        """All that was written about a photo, each with when it was stored."""
+        row = layout.photo_row(photo_id)
+        columns = self.tables.get(PHOTOS, [row]).get(row, {})
+        return [(layout.read_fact(column, one.value, photo_id), one.stored_us) for column, one in columns.items()]
+
+    def _views(self, rows: Sequence[bytes], registry: Registry) -> dict[bytes, View]:
+        """What readers see of the photos in these rows, where they see any."""
+        found = self.tables.get(PHOTOS, list(dict.fromkeys(rows)))
+        views = ((row, merge(layout.read_facts(columns), registry)) for row, columns in found.items())
+        return {row: view for row, view in views if view}
+
+    def search(self, tag: str, owner: str | None = None, limit: int = 50, cursor: str | None = None) -> Page:
+        """Photos that have a tag, named by its display name (in any case) or its id, newest content first.
+
+        Costs at most 4 x `limit` entries of the index and as many photos, however many there are and however far the
+        index is behind.
+
+        Raises:
+            StoreError: also for a cursor that no search gave, and without an owner on a store of many machines.
+        """
+        if owner is None and not self.tables.embedded:
+            raise StoreError("a search needs its owner here: all owners' photos by one tag would be one server's work")
+        registry = self.registry.read()
+        start, stop = layout.entry_range(owner, _tag_id(tag, registry))
+        if cursor is not None:
+            start = start + _read_cursor(cursor) + b"\0"
+        found: list[FoundPhoto] = []
+        for _ in range(4):
+            rows = self.tables.scan(OWNERS, start, stop, limit)
+            for row, photo in self._checked(rows, owner, tag, registry):
+                found.append(photo)
+                if len(found) == limit:
+                    at_end = len(rows) < limit and row == rows[-1][0]
+                    return Page(tuple(found), None if at_end else row[-layout.POSITION_BYTES :].hex())
+            if len(rows) < limit:
+                return Page(tuple(found), None)
+            start = rows[-1][0] + b"\0"
+        return Page(tuple(found), start[:-1][-layout.POSITION_BYTES :].hex())
+
+    def _checked(
+        self, rows: Sequence[tuple[bytes, Columns]], owner: str | None, tag: str, registry: Registry
+    ) -> Iterator[tuple[bytes, FoundPhoto]]:
+        """The photos that entries name, where their view has the tag, in that owner's hands, at that position."""
+        tag_id = _tag_id(tag, registry)
+        seen = [row for row, columns in rows if any(registry.sees(layout.run_of(column)) for column in columns)]
+        views = self._views([layout.entry_photo(row) for row in seen], registry)
+        for row in seen:
+            view = views.get(layout.entry_photo(row))
+            if view is None or view.content_us != layout.entry_content_us(row) or owner not in (None, view.owner):
+                continue
+            for shown in view.tags:
+                if shown.id == tag_id:
+                    yield row, FoundPhoto(view, shown)
+
+    def owner(self, owner: str, *, exact: bool = False) -> OwnerTags:
+        """An owner's tags and how many photos have each.
+
+        Costs `SAMPLE` photos at most, and is an estimate if there are more; with `exact`, each of them.
+        """
+        registry = self.registry.read()
+        start, stop = layout.member_range(owner)
+        counts: Counter[str] = Counter()
+        names: dict[str, str] = {}
+        photos = 0
+        sample = _Sample(self.tables, OWNERS, start, stop)
+        for rows in sample.pages(every=exact):
+            for view in self._views([layout.entry_photo(row) for row, _ in rows], registry).values():
+                if view.owner == owner:
+                    photos += 1
+                    counts.update(tag.id for tag in view.tags)
+                    names.update((tag.id, tag.name) for tag in view.tags)
+        tags = [TagCount(id_, names[id_], round(count * sample.factor)) for id_, count in counts.items()]
+        return OwnerTags(
+            photos=round(photos * sample.factor),
+            tags=tuple(sorted(tags, key=lambda one: (-one.photos, one.name, one.id))),
+            exact=sample.factor == 1,
+        )
+
+    def status(self) -> StoreStatus:
+        """The counts now; costs `SAMPLE` photos at most, and is an estimate if there are more."""
+        registry = self.registry.read()
+        counts: Counter[str | None] = Counter()
+        sample = _Sample(self.tables, PHOTOS, b"", None)
+        for rows in sample.pages(every=False):
+            views = (merge(layout.read_facts(columns), registry) for _, columns in rows)
+            counts.update(view.rejected.reason if view.rejected else None for view in views if view)
+        found = {reason: round(count * sample.factor) for reason, count in counts.items()}
+        tagged = found.pop(None, 0)
+        return StoreStatus(tagged, {str(reason): count for reason, count in found.items()}, sample.factor == 1)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self.tables.close()
+
+
+class _Sample:
+    """The rows of a range whose last 16 bytes are a digest: all, or the first `SAMPLE` and what each stands for.
+
+    Digests are spread evenly, so how far the first k of them reach tells how many there are: (k - 1) / reach (the k
+    minimum values estimator, Bar-Yossef et al. 2002).
+    """
+
+    def __init__(self, tables: Tables, table: str, start: bytes, stop: bytes | None) -> None:
+        self._tables = tables
+        self._table = table
+        self._start = start
+        self._stop = stop
+        self.factor = 1.0
+        """How many rows each one that was seen stands for; known when `pages` has ended."""
+
+    def pages(self, *, every: bool) -> Iterator[list[tuple[bytes, Columns]]]:
+        start = self._start
+        while rows := self._tables.scan(self._table, start, self._stop, SAMPLE + 1):
+            page = rows[:SAMPLE]
+            yield page
+            if len(rows) <= SAMPLE:
+                return
+            start = page[-1][0] + b"\0"
+            if not every:
+                reach = int.from_bytes(layout.entry_photo(page[-1][0]), "big") / 2**128
+                self.factor = (SAMPLE - 1) / reach / SAMPLE
+                return
+
+
+def _cells(results: Sequence[Tagged | Rejected | Deleted]) -> tuple[dict[int, Cell], dict[int, str]]:
+    """The fact cell of each result, by its place; and of those that can be none, why."""
+    cells: dict[int, Cell] = {}
+    refused: dict[int, str] = {}
+    for index, result in enumerate(results):
+        try:
+            check_result(result)
+            cell = layout.fact_cell(result)
+        except ResultError as error:
+            refused[index] = str(error)
+            continue
+        if len(cell.value) > MAX_FACT_BYTES:
+            refused[index] = f"it has {len(cell.value)} bytes; at most {MAX_FACT_BYTES} are stored of one result"
+        else:
+            cells[index] = cell
+    return cells, refused
+
+
+def _read_overrides(columns: Columns | None) -> tuple[int, list[Decision]]:
+    """Of family o: the last deletion's time (-1 for none), and the decisions."""
+    writes = layout.read_facts(columns or {})
+    deleted_us = max((write.content_us for write in writes if isinstance(write, Deleted)), default=-1)
+    return deleted_us, [write for write in writes if isinstance(write, Decision)]
+
+
+def _own_id(name: str) -> str:
+    """The id of a tag of people's own."""
+    return unicodedata.normalize("NFC", name.strip()).casefold()
+
+
+def _tag_id(tag: str, registry: Registry) -> str:
+    return registry.classes.find(tag) or _own_id(tag)
+
+
+def _named(tag: str, view: View, registry: Registry, *, new: bool) -> tuple[str, str]:
+    """The id and name of the tag that a person means."""
+    if id_ := registry.classes.find(tag):
+        return id_, registry.classes.name(id_)
+    for shown in view.tags:
+        if _own_id(tag) in (_own_id(shown.id), _own_id(shown.name)):
+            return shown.id, shown.name
+    if not new:
+        known = [*registry.classes.names, *(shown.name for shown in view.tags)]
+        near = difflib.get_close_matches(tag.casefold()[:MAX_NAME], known, n=3)
+        hint = f"; did you mean {', '.join(map(repr, near))}?" if near else ""
+        raise TagError(f"no class is called {tag[:MAX_NAME]!r}{hint} A tag of your own needs to be said to be new")
+    name = unicodedata.normalize("NFC", tag.strip())
+    if not 0 < len(name) <= MAX_NAME or not name.isprintable():
+        raise TagError(f"a tag's name has 1 to {MAX_NAME} printable characters. Given: {tag[:MAX_NAME]!r}")
+    return _own_id(name), name
+
+
+def _read_cursor(cursor: str) -> bytes:
+    try:
+        position = bytes.fromhex(cursor)
+    except ValueError:
+        position = b""
+    if len(position) != layout.POSITION_BYTES:
+        raise StoreError(f"the cursor was not given by a search. Given: {cursor[:100]!r}")
+    return position
