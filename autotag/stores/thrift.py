@@ -1,0 +1,204 @@
+"""Link: one connection to HBase's Thrift server, replaced after any doubt; and what that server says, in one line.
+
+happybase's Connection must not be used again after a failure. What could not be sent stays in its write buffer, through
+`close` and `open`, and goes out first when it is used again: from then on every answer belongs to the question before,
+and nothing says so. So a Link throws it away, with its buffers, and makes a new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import happybase  # also makes the module Hbase_thrift, which is no file
+from happybase.connection import TBinaryProtocol, TBufferedTransport, TClient, TSocket
+from Hbase_thrift import AlreadyExists, Hbase, IllegalArgument
+from Hbase_thrift import IOError as ServerError
+from thriftpy2.protocol.cybin.cybin import ProtocolError
+from thriftpy2.thrift import TException
+from thriftpy2.transport import TTransportException
+
+from autotag.errors import StoreError
+
+WAITS_S = (0.0, 0.7, 1.4, 2.8)
+"""Before each further try, give or take a half, so that those who failed together do not come back together.
+
+The first is none: the server closes a connection that was idle for a minute, and a new one will do. All of them are
+about what a Thrift server takes to start again; who has more time than that asks again later.
+"""
+PATIENCE_S = 5.0
+"""And the time-out: after that no further try begins, though some are left. A server that hangs makes them long."""
+BUFFER_BYTES = 1 << 16
+"""happybase's 4 KiB are a system call for every few cells: 1000 rows of 1.2 KB took a third longer to put."""
+REASON_CHARS = 200
+"""The server's words about a missing family hold the whole description of its table."""
+
+FAILURES = (TException, ProtocolError, OSError, EOFError)
+ORDERLY = (ServerError, IllegalArgument, AlreadyExists)
+"""Failures that are answers, read to their end: the connection is as good as before."""
+
+_PACKAGE = re.compile(r"\b(?:[a-z]\w*\.)+(?=[A-Z])")
+_REFUSED = re.compile(
+    rb"IllegalArgumentException: |ConstraintException: |DoNotRetryIOException: Cell\[.* exceeds limit of "
+)
+"""What is surely about the cells themselves. DoNotRetryIOException alone may also be a server that is closing."""
+
+_log = logging.getLogger(__name__)
+Answer = TypeVar("Answer")
+
+
+class Missing(StoreError):
+    """A table or a column family is not there."""
+
+
+class Exists(StoreError):
+    """A table is there already."""
+
+
+class Refused(StoreError):
+    """What was asked will always be refused, say a value that is too large; `reason` is why."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Link:
+    """A connection to ``host:port``, made when first used; for the threads of a process, not across a fork.
+
+    Args:
+        timeout_s: for connecting, and for each time that nothing comes.
+    """
+
+    def __init__(self, host: str, port: int, timeout_s: float) -> None:
+        self.where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._host, self._port, self._timeout_s = host, port, timeout_s
+        self._lock = threading.Lock()
+        self._connection: happybase.Connection | None = None
+
+    def ask(self, table: str, operation: Callable[[happybase.Connection], Answer]) -> Answer:
+        """What `operation` returns, tried again while the server is away; so it must be one that can be done twice.
+
+        It has the connection for itself while it runs. `table` is for messages.
+
+        Raises:
+            Missing, Exists, Refused: at once.
+            StoreError: the server stayed away, or does not let us.
+        """
+        waits_s = list(WAITS_S)
+        give_up = time.monotonic() + PATIENCE_S + self._timeout_s
+        while True:
+            try:
+                with self._lock:
+                    return self._tried(operation)
+            except FAILURES as error:
+                reason = self._reason(error)
+                if (final := self._final(error, reason, table)) is not None:
+                    raise final from error
+                if not waits_s or time.monotonic() > give_up:
+                    tries = len(WAITS_S) - len(waits_s) + 1
+                    raise StoreError(self._away(reason, table, tries)) from error
+            _log.log(
+                logging.INFO
+                if len(waits_s) == len(WAITS_S)
+                else logging.WARNING,  # the first may be an idle connection
+                *("HBase at %s, table %s: %s; tries left: %d", self.where, table, reason, len(waits_s)),
+            )
+            time.sleep(waits_s.pop(0) * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, hides nothing
+
+    def close(self) -> None:
+        """Let go of the connection; the next question makes a new one."""
+        with self._lock:
+            self._drop()
+
+    def _tried(self, operation: Callable[[happybase.Connection], Answer]) -> Answer:
+        if self._connection is None:
+            self._connection = self._connect()
+        try:
+            return operation(self._connection)
+        except ORDERLY:
+            raise
+        except BaseException:  # KeyboardInterrupt, too, may have left half an answer to be read
+            self._drop()
+            raise
+
+    def _connect(self) -> happybase.Connection:
+        """happybase's Connection with larger buffers, and to IPv6 addresses too."""
+        connection = happybase.Connection(self._host, self._port, autoconnect=False)
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        timeout_ms = max(1, round(self._timeout_s * 1000))  # 0 would be none
+        line = TSocket(self._host, self._port, socket_family=family, socket_timeout=timeout_ms)
+        connection.transport = TBufferedTransport(line, BUFFER_BYTES)
+        protocol = TBinaryProtocol(connection.transport, decode_response=False)
+        connection.client = TClient(Hbase, protocol)
+        connection.open()
+        return connection
+
+    def _drop(self) -> None:
+        dropped, self._connection = self._connection, None
+        if dropped is not None:
+            with contextlib.suppress(*FAILURES):
+                dropped.close()
+
+    def _reason(self, error: BaseException) -> str:
+        """One line about a failure."""
+        if isinstance(error, TTransportException) and isinstance(error.__context__, OSError):
+            return f"could not connect: {_said(error.__context__)}"
+        if isinstance(error, TimeoutError) and error.errno is None:
+            return f"no answer for {self._timeout_s:g} s"
+        return _said(error)
+
+    def _final(self, error: BaseException, reason: str, table: str) -> StoreError | None:
+        """What to raise at once; None when another try may help."""
+        words = b"\n".join(_words(error))
+        where = f"HBase at {self.where}, table {table}"
+        if b"TableNotFoundException" in words:
+            return Missing(f"{where}: is not there; run: autotag store init")
+        if b"NoSuchColumnFamilyException" in words:
+            return Missing(f"{where}: a column family is not there; run: autotag store init. It says: {reason}")
+        if isinstance(error, AlreadyExists) or b"TableExistsException" in words:
+            return Exists(f"{where}: is there already")
+        if b"NamespaceNotFoundException" in words:
+            namespace = table.partition(":")[0]
+            return StoreError(f"{where}: no such namespace; in HBase's shell: create_namespace '{namespace}'")
+        if b"AccessDeniedException" in words:
+            return StoreError(f"{where}: access is denied; see HBase's `grant`. It says: {reason}")
+        if isinstance(error, ORDERLY) and _REFUSED.search(words):
+            return Refused(f"{where}: refuses: {reason}", reason)
+        return None
+
+    def _away(self, reason: str, table: str, tries: int) -> str:
+        return (
+            f"HBase at {self.where}, table {table}: {reason} (tries: {tries}); see that HBase and its Thrift server "
+            "are up, and that autotag.store has their address"
+        )
+
+
+def _said(error: BaseException) -> str:
+    """An exception's own words, in one line without Java's packages."""
+    lines = [line.decode("utf-8", "backslashreplace").strip() for line in _words(error)]
+    text = next(iter(lines), "")
+    if text.endswith(":") and len(lines) > 1:  # "Failed after attempts=16, exceptions:", and then which
+        text = f"{text} {lines[1]}"
+    text = _PACKAGE.sub("", text)
+    if len(text) > REASON_CHARS:
+        text = text[: REASON_CHARS - 3] + "..."
+    return text if isinstance(error, ORDERLY) else f"{type(error).__name__}: {text}"
+
+
+def _words(error: BaseException) -> list[bytes]:
+    """The lines of what an exception says, without Java's stack.
+
+    `str` of a TApplicationException raises TypeError: its message is bytes, as ours all are.
+    """
+    message: Any = getattr(error, "message", None) or (error.args and str(error.args[-1])) or ""
+    if isinstance(message, str):
+        message = message.encode("utf-8", "backslashreplace")
+    return [line for line in message.split(b"\n") if line.strip() and not line.startswith(b"\tat ")]
