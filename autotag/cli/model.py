@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotag.building import CALIBRATION_PHOTOS, RECIPES, build_bundle
-from autotag.cli import CommandLine, print_json, progress, with_json, with_settings
+from autotag.cli import CommandLine, print_json, progress, user_name, with_json, with_settings
 from autotag.cli.reading import model_facts
 from autotag.evaluation import evaluate
 from autotag.photos import PhotoError, PhotoReader, find_photos, photo_uri
+from autotag.stores import open_store
 from models.bundle import Bundle
 from models.efficientnet import ARCHITECTURES
 from models.network import FeatureNetwork
@@ -93,6 +94,16 @@ def evaluate_(line: CommandLine, folder: Path, as_json: bool) -> None:
     else:
         unreadable = f", {len(done.unreadable)} cannot be read" if done.unreadable else ""
         click.echo(f"{done.photos} photos: top-1 {done.top1:.1%}, top-5 {done.top5:.1%}{unreadable}")
+
+
+@model.command()
+@click.argument("model_version", metavar="MODEL")
+@click.option("--by", default=user_name, show_default="you", help="Who decides.")
+@with_settings
+def withdraw(line: CommandLine, model_version: str, by: str) -> None:
+    """Let no tag of a model (as `autotag show` names it) count any more, at once and for good."""
+    open_store(line.settings).registry.withdraw(model_version, by)
+    click.echo(f"{model_version} is withdrawn; photos show what earlier models said of them")
 
 
 def spread(photos: list[Path], count: int) -> list[Path]:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ from autotag.stores import PhotoStore, open_store
 from autotag.stores.store import FoundPhoto, HistoryEntry, StoredPhoto
 from models.bundle import Bundle
 from models.errors import ModelError
+
+SHOWN = 5
+"""Bulk runs and errors that `status` tells of."""
 
 
 def register(group: click.Group) -> None:
@@ -220,14 +224,17 @@ def owner(line: CommandLine, owner: str, exact: bool, as_json: bool) -> None:
 @with_json
 @with_settings
 def status(line: CommandLine, as_json: bool) -> None:
-    """Queue, store, model and cluster, as they are now."""
+    """Queue, store, bulk runs, model and cluster, as they are now, and the last errors of the topologies' components."""
     settings = line.settings
+    cluster = Cluster(settings)
     answer: dict[str, Any] = {}
     questions: dict[str, Callable[[], dict[str, Any]]] = {
         "queue": lambda: asdict(open_queue(settings).status()),
         "store": lambda: asdict(open_store(settings).status()),
+        "runs": lambda: {run.name: run.state for run in open_store(settings).registry.runs()[:SHOWN]},
         "model": lambda: model_facts(Bundle.open(settings.path(settings.model))),
-        "cluster": lambda: Cluster(settings).status().as_json(),
+        "cluster": lambda: cluster.status().as_json(),
+        "errors": lambda: _errors(cluster),
     }
     for part, ask in questions.items():
         try:
@@ -244,15 +251,32 @@ def status(line: CommandLine, as_json: bool) -> None:
     sys.exit(1 if any("error" in answer[part] for part in ("queue", "store", "model")) else 0)
 
 
+def _errors(cluster: Cluster) -> dict[str, Any]:
+    """The last errors of the components of all topologies, by when they were reported."""
+    if not cluster.status().ready:
+        return {}
+    found = [error for topology in cluster.status().topologies for error in cluster.errors(topology.name)]
+    return {
+        iso_time(error.time * 1_000_000)[:19]: f"{error.component}: {error.message.splitlines()[0]}"
+        for error in found[-SHOWN:]
+    }
+
+
 def _shown(value: Any) -> str:
-    """A value of `status` for people: counts by name, servers and topologies by their state."""
+    """A value of `status` for people: counts by name, servers and topologies by their state and for how long."""
     if isinstance(value, dict):
         return ", ".join(f"{name} {count}" for name, count in value.items()) or "none"
     if isinstance(value, (list, tuple)):
-        return ", ".join(f"{one['name']} {one.get('state') or one.get('status')}" for one in value) or "none"
+        return ", ".join(map(_state, value)) or "none"
     if isinstance(value, float):
         return f"{value:.1f}"
     return "-" if value is None else str(value)
+
+
+def _state(server: dict[str, Any]) -> str:
+    uptime_s = server.get("uptime_s")
+    since = f" for {timedelta(seconds=uptime_s)}" if uptime_s is not None else ""
+    return f"{server['name']} {server.get('state') or server.get('status')}{since}"
 
 
 def model_facts(bundle: Bundle) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class DeadLetter:
 
 @dataclass(frozen=True)
 class QueueStatus:
-    """Counts of events by state, and the age in seconds of the oldest that is not finished (0 when none)."""
+    """Counts of events by state; `oldest_s` is the age in seconds of the oldest unfinished one (0 when none)."""
 
     ready: int
     waiting: int
@@ -54,6 +54,8 @@ class QueueStatus:
     in_flight: int
     dead: int
     oldest_s: float
+    retries: dict[str, int]
+    """Of those that are ready or waiting, how many failed before, by the last reason."""
 
 
 class EventQueue(Protocol):

@@ -177,7 +177,11 @@ class SqliteQueue:
             {"now": now},
         )[0]
         oldest_s = max(0.0, (now - row["oldest_us"]) / 1e6) if row["oldest_us"] else 0.0
-        return QueueStatus(row["ready"], row["waiting"], row["in_flight"], row["dead"], oldest_s)
+        failed = self._database.rows(
+            "SELECT reason, count(*) AS events FROM events WHERE state = 'ready' AND reason IS NOT NULL GROUP BY reason"
+        )
+        retries = {one["reason"]: one["events"] for one in failed}
+        return QueueStatus(row["ready"], row["waiting"], row["in_flight"], row["dead"], oldest_s, retries)
 
     def close(self) -> None:
         self._database.close()
