@@ -7,6 +7,7 @@
     ├── ResultError       a photo's tags that no reader could make sense of
     ├── TagError          a person's decision about a tag that does not exist
     ├── RunError          a bulk run that is not in the state for what was asked
+    ├── InputError        files that a bulk run cannot be loaded from
     ├── QueueError        the queue of photo events is away or refuses
     ├── StoreError        the store of tags is away or refuses
     └── ClusterError      a server of the local cluster is not up
@@ -37,6 +38,10 @@ class TagError(AutotagError):
 
 class RunError(AutotagError):
     """A bulk run is unknown, its name is taken, or its state forbids what was asked; nothing was changed."""
+
+
+class InputError(AutotagError):
+    """Files cannot be read; what was loaded of them before stays, and loading can go on."""
 
 
 class QueueError(AutotagError):

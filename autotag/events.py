@@ -79,30 +79,30 @@ class PhotoEvent:
             accepted: it is one that we accepted before: its time is not held against our clock once more.
         """
         if not isinstance(event, Mapping):
-            raise EventError(f"an event is a JSON object. Given: {_shown(event)}")
-        version = _text(event, "specversion")
+            raise EventError(f"an event is a JSON object. Given: {brief(event)}")
+        version = text_field(event, "specversion")
         if version != "1.0":
-            raise EventError(f"'specversion' must be '1.0' (CloudEvents). Given: {_shown(version)}")
-        type_ = _text(event, "type")
+            raise EventError(f"'specversion' must be '1.0' (CloudEvents). Given: {brief(version)}")
+        type_ = text_field(event, "type")
         if type_ not in set(EventType):
-            raise EventError(f"'type' must be one of {[t.value for t in EventType]}. Given: {_shown(type_)}")
+            raise EventError(f"'type' must be one of {[t.value for t in EventType]}. Given: {brief(type_)}")
         data = event.get("data", {})
         if not isinstance(data, Mapping):
-            raise EventError(f"'data' must be a JSON object. Given: {_shown(data)}")
+            raise EventError(f"'data' must be a JSON object. Given: {brief(data)}")
         required = type_ != EventType.DELETED
-        taken = _text(data, "taken", "data.taken", required=False)
+        taken = text_field(data, "taken", "data.taken", required=False)
         if taken:
-            _time_us(taken, "data.taken")
-        uri = _text(data, "uri", "data.uri", required=required)
+            time_us(taken, "data.taken")
+        uri = text_field(data, "uri", "data.uri", required=required)
         if uri and not accepted and not uri.lower().startswith(SCHEMES):
-            raise EventError(f"'data.uri' must begin with one of {', '.join(SCHEMES)}. Given: {_shown(uri)}")
+            raise EventError(f"'data.uri' must begin with one of {', '.join(SCHEMES)}. Given: {brief(uri)}")
         return cls(
             type=EventType(type_),
-            source=_text(event, "source"),
-            id=_text(event, "id"),
-            photo_id=_text(event, "subject"),
-            content_us=_content_us(_text(event, "time"), 2**63 - 1 if accepted else now_us() + MAX_AHEAD_US),
-            owner=_text(data, "owner", "data.owner", required=required),
+            source=text_field(event, "source"),
+            id=text_field(event, "id"),
+            photo_id=text_field(event, "subject"),
+            content_us=_content_us(text_field(event, "time"), 2**63 - 1 if accepted else now_us() + MAX_AHEAD_US),
+            owner=text_field(data, "owner", "data.owner", required=required),
             uri=uri,
             taken=taken or None,
         )
@@ -133,7 +133,12 @@ def iso_time(time_us: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{micros:06d}Z"
 
 
-def _text(mapping: Mapping[str, Any], name: str, shown: str | None = None, *, required: bool = True) -> str:
+def text_field(mapping: Mapping[str, Any], name: str, shown: str | None = None, *, required: bool = True) -> str:
+    """The text in one field of a JSON object; empty where it may be missing and is.
+
+    Raises:
+        EventError: it is missing, no text, too long, or has characters that are none; `shown` is its name there.
+    """
     shown = shown or name
     value = mapping.get(name)
     if value is None and not required:
@@ -141,34 +146,36 @@ def _text(mapping: Mapping[str, Any], name: str, shown: str | None = None, *, re
     if value is None or value == "":
         raise EventError(f"{shown!r} is missing")
     if not isinstance(value, str):
-        raise EventError(f"{shown!r} must be text. Given: {_shown(value)}")
+        raise EventError(f"{shown!r} must be text. Given: {brief(value)}")
     if len(value) > MAX_TEXT:
         raise EventError(f"{shown!r} has {len(value)} characters; at most {MAX_TEXT} are accepted")
     if not value.isprintable() and any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) <= 0xDFFF for c in value):
-        raise EventError(f"{shown!r} has control characters or half a surrogate pair. Given: {_shown(value)}")
+        raise EventError(f"{shown!r} has control characters or half a surrogate pair. Given: {brief(value)}")
     return value
 
 
-def _time_us(value: str, name: str) -> int:
+def time_us(value: str, name: str) -> int:
+    """RFC 3339 text in microseconds since 1970, negative before; EventError, with the field's `name`, if it is none."""
     try:
         moment = datetime.fromisoformat(value)
     except ValueError as error:
-        raise EventError(f"{name!r} must be a time such as '2026-01-31T12:00:00Z'. Given: {_shown(value)}") from error
+        raise EventError(f"{name!r} must be a time such as '2026-01-31T12:00:00Z'. Given: {brief(value)}") from error
     if moment.tzinfo is None:
-        raise EventError(f"{name!r} needs its offset from UTC, such as 'Z' or '+02:00'. Given: {_shown(value)}")
+        raise EventError(f"{name!r} needs its offset from UTC, such as 'Z' or '+02:00'. Given: {brief(value)}")
     delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
     return (delta.days * 86400 + delta.seconds) * 1_000_000 + delta.microseconds
 
 
 def _content_us(value: str, latest_us: int) -> int:
-    time_us = _time_us(value, "time")
-    if time_us <= 0:
-        raise EventError(f"'time' must be after 1970. Given: {_shown(value)}")
-    if time_us > latest_us:
+    content_us = time_us(value, "time")
+    if content_us <= 0:
+        raise EventError(f"'time' must be after 1970. Given: {brief(value)}")
+    if content_us > latest_us:
         raise EventError(f"'time' lies more than a day in the future: is the sender's clock right? Given: {value!r}")
-    return time_us
+    return content_us
 
 
-def _shown(value: Any) -> str:
+def brief(value: Any) -> str:
+    """A value for a message: printable, 80 characters at most."""
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."

@@ -45,8 +45,12 @@ class Run:
     """Written, repetitions of one photo included."""
     refused: int
     """Lines that were none of a photo's tags."""
+    loaded_us: int | None
     published_us: int | None
+    published_by: str | None
     ended_us: int | None
+    """When it was retracted or dropped."""
+    ended_by: str | None
 
 
 class RegistryTable:
@@ -138,9 +142,10 @@ class RegistryTable:
             raise RunError(f"run {name!r} was dropped while it was loaded")
         self._put(layout.run_row(name), b"r:progress", _json(**progress))
 
-    def finish(self, name: str) -> None:
-        """Say that a run is loaded."""
-        self._put(layout.run_row(name), b"r:loaded", _json(us=now_us()))
+    def finish(self, name: str, photos: int, refused: int) -> None:
+        """Say that a run is loaded, and what came of it: from now on no `save_progress` changes that."""
+        loaded = _json(us=now_us(), photos=photos, refused=refused)
+        self._tables.put_if_absent(REGISTRY, Cell(layout.run_row(name), b"r:loaded", loaded))
 
     def publish(self, name: str, by: str) -> Run:
         """Show a run to readers: one cell, and so one moment for all its photos. Doing it twice changes nothing.
@@ -184,24 +189,33 @@ class RegistryTable:
 
 
 def _run(name: str, columns: Columns, standing: Columns) -> Run:
-    begun, progress = (json.loads(columns[key].value) if key in columns else {} for key in (b"r:begun", b"r:progress"))
-    published, ended = (standing.get(b"r:" + key + b"/" + name.encode()) for key in (b"published", b"ended"))
+    begun, progress, loaded = (
+        json.loads(columns[key].value) if key in columns else {} for key in (b"r:begun", b"r:progress", b"r:loaded")
+    )
+    published, ended = (
+        json.loads(standing[key].value) if key in standing else {}
+        for key in (b"r:published/" + name.encode(), b"r:ended/" + name.encode())
+    )
     if ended:
         state = RunState.RETRACTED if published else RunState.DROPPED
     elif published:
         state = RunState.PUBLISHED
     else:
-        state = RunState.LOADED if b"r:loaded" in columns else RunState.LOADING
+        state = RunState.LOADED if loaded else RunState.LOADING
+    counts = loaded or progress
     return Run(
         name=name,
         state=state,
         input=begun["input"],
         begun_us=begun["us"],
         begun_by=begun["by"],
-        photos=progress.get("photos", 0),
-        refused=progress.get("refused", 0),
-        published_us=json.loads(published.value)["us"] if published else None,
-        ended_us=json.loads(ended.value)["us"] if ended else None,
+        photos=counts.get("photos", 0),
+        refused=counts.get("refused", 0),
+        loaded_us=loaded.get("us"),
+        published_us=published.get("us"),
+        published_by=published.get("by"),
+        ended_us=ended.get("us"),
+        ended_by=ended.get("by"),
     )
 
 
