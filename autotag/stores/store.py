@@ -115,10 +115,11 @@ class PhotoStore:
         cells, refused = _cells(results)
         if not cells:
             return refused
-        registry = self.registry.read()
         with self.tables.atomically():
             turned_down = self.tables.put(PHOTOS, list(cells.values()))
             overrides = self.tables.get(PHOTOS, list({cell.row for cell in cells.values()}), b"o")
+            # Only what people added needs to know which classes contain it.
+            registry = self.registry.read() if overrides else Registry()
             entries: dict[tuple[bytes, bytes], Cell] = {}
             late: list[tuple[bytes, bytes]] = []
             for index, cell in cells.items():
