@@ -1,4 +1,4 @@
-"""The local cluster: real ZooKeeper, Nimbus and Supervisor on this machine, under process supervision."""
+"""The local cluster: real ZooKeeper, Storm and, where the store is on it, HBase, under process supervision."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
+from autotag import hbase, storm
 from autotag.errors import ClusterError
 from autotag.nimbus import ComponentError, Nimbus, Topology
 from autotag.processes import Process, end, listener, processes_with
 from autotag.settings import PROJECT, Settings
-from autotag.storm import ASSEMBLY, assemble
-from autotag.supervision import DAEMONS, Daemon, Supervisord
+from autotag.supervision import DAEMONS, HBASE_DAEMONS, Daemon, Supervisord, server_name
 
-__all__ = ["DAEMONS", "Cluster", "Component", "Daemon", "Status"]
+__all__ = ["DAEMONS", "HBASE_DAEMONS", "Cluster", "Component", "Daemon", "Status"]
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +35,14 @@ HOME_VARIABLE = "AUTOTAG_CLUSTER_HOME"
 """Set for supervisord and so for every process of the cluster below it; see cluster/supervisord.conf."""
 WORKER_CLASS = "org.apache.storm.daemon.worker.Worker"
 UP_S = 90.0
-"""How long `Cluster.up` waits until a topology can be submitted."""
+"""How long `Cluster.up` waits until everything is ready."""
 START_S = 10.0
 """How long it watches a server that ends as soon as it starts."""
+TEMPLATES = ("storm.yaml", "zoo.cfg", "hbase/hbase-site.xml")
+"""Whether HBase is wanted changes nothing in them: it can be at any time."""
+
+KEEPERS = ("zookeeper", "supervisord")
+"""What the others need to end well."""
 
 Progress = Callable[[str], None]
 """Is told, in a few words, what is being done or waited for."""
@@ -59,13 +65,15 @@ class Status:
 
     home: str
     ready: bool
-    """Whether a topology can be submitted."""
+    """Whether a topology can be submitted and, where the store is on the cluster's HBase, that answers."""
     daemons: tuple[Daemon, ...]
     slots: int = 0
     slots_used: int = 0
     topologies: tuple[Topology, ...] = ()
     problem: str | None = None
-    """Why Nimbus could not be asked, if so."""
+    """What is not ready, and why."""
+    suspect: str | None = None
+    """The server whose log may say more about it."""
 
     def as_json(self) -> dict[str, Any]:
         """The same in lists and dictionaries."""
@@ -88,14 +96,30 @@ class Cluster:
         self._supervisord = Supervisord(self.home)
 
     @property
+    def needs_hbase(self) -> bool:
+        """Whether the store is HBase at the address of the cluster's own; any other is somebody else's."""
+        host, port, _ = self.settings.store_address or ("", 0, "")
+        return host in ("127.0.0.1", "localhost") and port == self.settings.cluster_thrift_port
+
+    @property
+    def daemons(self) -> tuple[str, ...]:
+        """The servers that `up` starts and waits for."""
+        return (*DAEMONS, *HBASE_DAEMONS) if self.needs_hbase else DAEMONS
+
+    @property
     def ports(self) -> dict[int, str]:
         """The ports that the cluster listens on, each with the setting that it comes from."""
         settings = self.settings
+        hbase_ports = {
+            settings.cluster_thrift_port: "autotag.cluster.thrift.port",
+            **dict.fromkeys(settings.cluster_hbase_ports, "autotag.cluster.hbase.ports"),
+        }
         return {
             settings.cluster_zookeeper_port: "autotag.cluster.zookeeper.port",
             settings.cluster_nimbus_port: "autotag.cluster.nimbus.port",
             settings.cluster_nimbus_port + 1: "the one after autotag.cluster.nimbus.port",
             **dict.fromkeys(settings.cluster_worker_ports, "autotag.cluster.worker.ports"),
+            **(hbase_ports if self.needs_hbase else {}),
         }
 
     # Up and down
@@ -106,10 +130,14 @@ class Cluster:
         Raises:
             ClusterError: Java or Maven is missing, or a jar cannot be fetched.
         """
-        assemble(progress)
+        storm.ASSEMBLY.make(progress)
+        if self.needs_hbase:
+            hbase.ASSEMBLY.make(progress)
 
     def up(self, progress: Progress = log.info) -> None:
-        """Start what does not run yet, and wait until a topology can be submitted; topologies from before come back.
+        """Start what does not run yet, and wait until it is ready (see `Status`); topologies from before come back.
+
+        HBase is started where the store needs it, and runs on when it is there already and this store does not.
 
         Raises:
             ClusterError: a port is taken, the cluster runs with other settings, or a server does not come up (with
@@ -129,8 +157,11 @@ class Cluster:
                 self._supervisord.start(CLUSTER / "supervisord.conf", self._environment())
             else:
                 self._check_rendered()
-                for name in DAEMONS:
-                    self._supervisord.start_daemon(name)
+                self._check_ports()
+            if self.needs_hbase:
+                progress("starting HBase")
+            for name in self.daemons:
+                self._supervisord.start_daemon(name)
             self._wait_ready(progress)
 
     def down(self, progress: Progress = log.info) -> None:
@@ -139,13 +170,17 @@ class Cluster:
             return
         progress("stopping the cluster")
         with _locked(self.home / "lock"):
-            self._end(lambda process: not _is_keeper(process), stopping=("nimbus", "supervisor"))
+            self._end(_named("nimbus", "supervisor", None), stopping=("nimbus", "supervisor"))
+            self._end_hbase()
             self._supervisord.shut_down()
             self._end(lambda _: True)
             self._supervisord.socket.unlink(missing_ok=True)
 
     def restart(self, name: str, progress: Progress = log.info) -> None:
-        """Stop one of `DAEMONS` and start it again; the workers go on meanwhile. Waits until the cluster is ready."""
+        """Stop one of `DAEMONS`, or of `HBASE_DAEMONS` where the store needs them, and start it again.
+
+        The workers go on meanwhile. Waits until the cluster is ready.
+        """
         self._check_daemon(name)
         if not self.home.is_dir():
             raise ClusterError(f"the cluster in {self.home} was never up; start it with `autotag cluster up`")
@@ -160,24 +195,42 @@ class Cluster:
     # What there is
 
     def status(self) -> Status:
-        """The servers, slots and topologies now; asks supervisord and Nimbus, and never raises because one is down."""
-        daemons = self._supervisord.daemons()
-        if all(daemon.state != "RUNNING" for daemon in daemons if daemon.name == "nimbus"):
-            return Status(home=str(self.home), ready=False, daemons=daemons, problem=self._why_down(daemons))
+        """The servers, slots and topologies now; asks the servers, and never raises because one is down."""
+        status = self._storm_status()
+        if not status.ready or not self.needs_hbase:
+            return status
+        host, port, prefix = self.settings.store_address or ("", 0, "")
+        problem = hbase.problem(host, port, prefix, self.settings.hbase_timeout_s)
+        return dataclasses.replace(status, ready=not problem, problem=problem, suspect=problem and "hbase-master")
+
+    def _storm_status(self) -> Status:
+        """The same without asking HBase."""
+        daemons = tuple(daemon for daemon in self._supervisord.daemons() if self._shows(daemon))
+        status = Status(home=str(self.home), ready=False, daemons=daemons)
+        away = [daemon.name for daemon in daemons if daemon.name in self.daemons and daemon.state != "RUNNING"]
+        if "nimbus" in away:
+            return dataclasses.replace(status, problem=self._why_down(daemons), suspect="nimbus")
         try:
             summary = self.nimbus.summary()
         except ClusterError as error:
-            return Status(home=str(self.home), ready=False, daemons=daemons, problem=str(error))
-        ready = summary.leader and summary.slots > 0 and all(daemon.state == "RUNNING" for daemon in daemons)
-        return Status(
-            home=str(self.home),
-            ready=ready,
-            problem=None if ready else "a server has only just started: no leader, or no slots, yet",
-            daemons=daemons,
+            return dataclasses.replace(status, problem=str(error), suspect="nimbus")
+        problem, suspect = None, None
+        if away or not summary.leader or not summary.slots:
+            problem = "a server has only just started: no leader, or no slots, yet"
+            suspect = [*away, "supervisor" if summary.leader else "nimbus"][0]
+        return dataclasses.replace(
+            status,
+            ready=not problem,
+            problem=problem,
+            suspect=suspect,
             slots=summary.slots,
             slots_used=summary.slots_used,
             topologies=summary.topologies,
         )
+
+    def _shows(self, daemon: Daemon) -> bool:
+        """Whether a daemon is of interest: HBase's are where the store needs them, or another's does."""
+        return daemon.name in DAEMONS or self.needs_hbase or daemon.state not in ("STOPPED", "DOWN")
 
     def _why_down(self, daemons: tuple[Daemon, ...]) -> str:
         if any(daemon.state != "DOWN" for daemon in daemons):
@@ -294,7 +347,8 @@ class Cluster:
         return {
             HOME_VARIABLE: str(self.home),
             "AUTOTAG_CLUSTER": str(CLUSTER),
-            "AUTOTAG_STORM": str(ASSEMBLY),
+            "AUTOTAG_STORM": str(storm.ASSEMBLY.folder),
+            "AUTOTAG_HBASE": str(hbase.ASSEMBLY.folder),
             "STORM_CONF_DIR": str(self._configuration),  # Storm puts it on the workers' class path.
         }
 
@@ -306,10 +360,16 @@ class Cluster:
 
         The workers stay: Storm's new Supervisor finds them.
         """
-        if any(_is_server(process) for process in self._processes()):
+        if any(map(server_name, self._processes())):
             progress("ending what an earlier supervisord left behind")
-            self._end(lambda process: _is_server(process) and not _is_keeper(process))
-            self._end(_is_server)
+            self._end(_named("nimbus", "supervisor"))
+            self._end_hbase()
+            self._end(_named(*KEEPERS))
+
+    def _end_hbase(self) -> None:
+        """End HBase's servers one after the other, so that each finds those that it needs to end well."""
+        for name in reversed(HBASE_DAEMONS):
+            self._end(_named(name), stopping=(name,))
 
     def _forget_dead_workers(self) -> None:
         """Remove what Storm noted of workers that are gone.
@@ -342,16 +402,22 @@ class Cluster:
         values = {
             "home": str(self.home),
             "cluster": str(CLUSTER),
-            "storm": str(ASSEMBLY),
+            "storm": str(storm.ASSEMBLY.folder),
             "jvm_options": " ".join(line for line in _lines(CLUSTER / "jvm.options") if line.startswith("-")),
             "zookeeper_port": str(self.settings.cluster_zookeeper_port),
             "nimbus_port": str(self.settings.cluster_nimbus_port),
             "supervisor_port": str(self.settings.cluster_nimbus_port + 1),
             "worker_ports": json.dumps(self.settings.cluster_worker_ports),
+            "hbase_master_port": str(self.settings.cluster_hbase_ports[0]),
+            "hbase_regionserver_port": str(self.settings.cluster_hbase_ports[1]),
+            "thrift_port": str(self.settings.cluster_thrift_port),
         }
+        in_xml = {name: escape(value) for name, value in values.items()}
         return {
-            name: string.Template((CLUSTER / name).read_text(encoding="utf-8")).substitute(values)
-            for name in ("storm.yaml", "zoo.cfg")
+            Path(name).name: string.Template((CLUSTER / name).read_text(encoding="utf-8")).substitute(
+                in_xml if name.endswith(".xml") else values
+            )
+            for name in TEMPLATES
         }
 
     def _render(self) -> None:
@@ -362,14 +428,15 @@ class Cluster:
 
     def _check_rendered(self) -> None:
         for name, text in self._rendered().items():
-            if (self._configuration / name).read_text(encoding="utf-8") != text:
+            path = self._configuration / name
+            if not path.exists() or path.read_text(encoding="utf-8") != text:
                 raise ClusterError(
                     f"the cluster in {self.home} runs with other settings ({name}); "
                     "stop it with `autotag cluster down` first"
                 )
 
     def _wait_ready(self, progress: Progress) -> None:
-        progress("waiting until a topology can be submitted")
+        progress("waiting until a topology can be submitted" + " and HBase answers" * self.needs_hbase)
         began = time.monotonic()
         while True:
             status = self.status()
@@ -377,12 +444,10 @@ class Cluster:
                 return
             waited_s = time.monotonic() - began
             hopeless = ("FATAL", "DOWN", "BACKOFF") if waited_s > START_S else ("FATAL", "DOWN")
-            failed = [daemon for daemon in status.daemons if daemon.state in hopeless]
+            failed = [daemon for daemon in status.daemons if daemon.name in self.daemons and daemon.state in hopeless]
             if failed or waited_s > UP_S:
-                name = failed[0].name if failed else _slowest(status)
-                raise ClusterError(
-                    f"{name} does not come up ({status.problem or 'no slots yet'})\n{self._last_lines(f'{name}.log')}"
-                )
+                name = failed[0].name if failed else status.suspect
+                raise ClusterError(f"{name} does not come up ({status.problem})\n{self._last_lines(f'{name}.log')}")
             time.sleep(0.2)
 
     def _topology_runs(self, name: str) -> bool:
@@ -397,8 +462,13 @@ class Cluster:
         return len(executors) == topology.executors > 0 and len(running) >= len(python)
 
     def _check_daemon(self, name: str) -> None:
-        if name not in DAEMONS:
-            raise ClusterError(f"no server {name!r}; there are {list(DAEMONS)}")
+        if name in HBASE_DAEMONS and not self.needs_hbase:
+            raise ClusterError(
+                f"{name} is not needed for the store {self.settings.store!r}; name the environment that needs it, "
+                f"as in: autotag -e hbase cluster restart {name}"
+            )
+        if name not in self.daemons:
+            raise ClusterError(f"no server {name!r}; there are {list(self.daemons)}")
 
     def _last_lines(self, pattern: str) -> str:
         """The end of the logs called `pattern`, for an error's message; whole lines are in the files."""
@@ -408,21 +478,9 @@ class Cluster:
         )
 
 
-def _slowest(status: Status) -> str:
-    """The server to look at: Nimbus until it answers, then the Supervisor, which has brought no slots."""
-    return "nimbus" if status.problem else "supervisor"
-
-
-def _is_server(process: Process) -> bool:
-    """Whether it is one of `DAEMONS` or supervisord, by the class or module on its command line."""
-    servers = ("org.apache.storm.daemon.nimbus.Nimbus", "org.apache.storm.daemon.supervisor.Supervisor")
-    return _is_keeper(process) or any(name in process.command for name in servers)
-
-
-def _is_keeper(process: Process) -> bool:
-    """Whether it is ZooKeeper or supervisord, which the others need to end well."""
-    keepers = ("org.apache.zookeeper.server.quorum.QuorumPeerMain", "supervisor.supervisord")
-    return any(name in process.command for name in keepers)
+def _named(*names: str | None) -> Callable[[Process], bool]:
+    """Whether a process is one of these servers; None is whatever is none."""
+    return lambda process: server_name(process) in names
 
 
 def _runs_topology(process: Process, name: str) -> bool:

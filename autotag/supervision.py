@@ -16,9 +16,28 @@ from typing import Any
 from supervisor.xmlrpc import SupervisorTransport
 
 from autotag.errors import ClusterError
+from autotag.processes import Process
 
 DAEMONS = ("zookeeper", "nimbus", "supervisor")
-"""The programs of cluster/supervisord.conf."""
+"""The programs of cluster/supervisord.conf that start with it."""
+HBASE_DAEMONS = ("hbase-master", "hbase-regionserver", "thrift")
+"""Those that start where HBase is wanted, in this order; they stop in the opposite one."""
+
+_COMMANDS = {
+    "org.apache.zookeeper.server.quorum.QuorumPeerMain": "zookeeper",
+    "org.apache.storm.daemon.nimbus.Nimbus": "nimbus",
+    "org.apache.storm.daemon.supervisor.Supervisor": "supervisor",
+    "org.apache.hadoop.hbase.master.HMaster": "hbase-master",
+    "org.apache.hadoop.hbase.regionserver.HRegionServer": "hbase-regionserver",
+    "org.apache.hadoop.hbase.thrift.ThriftServer": "thrift",
+    "supervisor.supervisord": "supervisord",
+}
+"""The servers' names by the class or module on their command lines."""
+
+
+def server_name(process: Process) -> str | None:
+    """Which daemon, or ``supervisord``, a process of the cluster is; None for the workers and what is below them."""
+    return next((name for argument, name in _COMMANDS.items() if argument in process.command), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,22 +104,26 @@ class Supervisord:
             self._ask("stopProcess", name, wait)
 
     def daemons(self) -> tuple[Daemon, ...]:
-        """The state of each of `DAEMONS`."""
+        """The state of each of `DAEMONS` and `HBASE_DAEMONS`."""
         try:
             found = {info["name"]: info for info in self._ask("getAllProcessInfo")}
         except (OSError, xmlrpc.client.Error):
-            return tuple(Daemon(name=name, state="DOWN") for name in DAEMONS)
+            found = {}
         return tuple(
-            Daemon(
-                name=name,
-                state=found[name]["statename"],
-                pid=found[name]["pid"] or None,
-                uptime_s=found[name]["now"] - found[name]["start"] if found[name]["pid"] else None,
-            )
-            for name in DAEMONS
+            _daemon(found[name]) if name in found else Daemon(name=name, state="DOWN")
+            for name in (*DAEMONS, *HBASE_DAEMONS)
         )
 
     def _ask(self, method: str, *arguments: Any) -> Any:
         transport = SupervisorTransport(None, None, f"unix://{self.socket}")
         with xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport) as proxy:
             return getattr(proxy.supervisor, method)(*arguments)
+
+
+def _daemon(info: Mapping[str, Any]) -> Daemon:
+    return Daemon(
+        name=info["name"],
+        state=info["statename"],
+        pid=info["pid"] or None,
+        uptime_s=info["now"] - info["start"] if info["pid"] else None,
+    )

@@ -7,7 +7,7 @@ import sys
 import click
 
 from autotag.cli import CommandLine, print_json, print_table, with_json, with_settings
-from autotag.cluster import DAEMONS, Cluster
+from autotag.cluster import DAEMONS, HBASE_DAEMONS, Cluster
 
 
 def register(group: click.Group) -> None:
@@ -16,7 +16,7 @@ def register(group: click.Group) -> None:
 
 @click.group()
 def cluster() -> None:
-    """ZooKeeper, Nimbus and Supervisor on this machine, under process supervision."""
+    """ZooKeeper, Storm and, where the store is on it, HBase on this machine, under process supervision."""
 
 
 def _say(what: str) -> None:
@@ -33,7 +33,7 @@ def prepare(line: CommandLine) -> None:
 @cluster.command()
 @with_settings
 def up(line: CommandLine) -> None:
-    """Start what is not running, and wait until a topology can be submitted."""
+    """Start what is not running, and wait until a topology can be submitted and the store's HBase answers."""
     Cluster(line.settings).up(_say)
     _say("the cluster is up")
 
@@ -50,7 +50,7 @@ def down(line: CommandLine) -> None:
 @with_json
 @with_settings
 def status(line: CommandLine, as_json: bool) -> None:
-    """The servers, slots and topologies as they are now; exit code 1 when no topology can be submitted."""
+    """The servers, slots and topologies as they are now; exit code 1 when not all is ready."""
     now = Cluster(line.settings).status()
     if as_json:
         print_json(now.as_json())
@@ -74,7 +74,7 @@ def status(line: CommandLine, as_json: bool) -> None:
 @with_json
 @with_settings
 def logs(line: CommandLine, name: str | None, lines: int, as_json: bool) -> None:
-    """The logs' last lines: of all, or of one (nimbus, supervisor, zookeeper, worker-6700...)."""
+    """The logs' last lines: of all, or of one (nimbus, hbase-master, worker-6700...)."""
     cluster = Cluster(line.settings)
     if as_json:
         for path in cluster.log_files(name):
@@ -85,7 +85,7 @@ def logs(line: CommandLine, name: str | None, lines: int, as_json: bool) -> None
 
 
 @cluster.command()
-@click.argument("name", type=click.Choice(DAEMONS))
+@click.argument("name", type=click.Choice([*DAEMONS, *HBASE_DAEMONS]))
 @with_settings
 def restart(line: CommandLine, name: str) -> None:
     """Stop one of the servers and start it again; the stream goes on meanwhile."""
