@@ -2,8 +2,13 @@
 
 PYTHON ?= python3.11
 CONFIG ?= config.json
+STORE ?= sqlite
 DEBIAN_PACKAGES := python3.11-venv openjdk-17-jdk-headless maven leiningen
-AUTOTAG := .venv/bin/autotag --config $(CONFIG)
+# The environments of config.json by their store.
+ENVIRONMENT_sqlite := local
+ENVIRONMENT_hbase := hbase
+ENVIRONMENT := $(or $(ENVIRONMENT_$(STORE)),$(error STORE is sqlite or hbase, not $(STORE)))
+AUTOTAG := .venv/bin/autotag --config $(CONFIG) -e $(ENVIRONMENT)
 UV := .venv/bin/uv
 UV_VERSION := 0.13.8
 WORKER := build/virtualenvs/tagging
@@ -17,10 +22,11 @@ help: ## show this help
 setup: debian .venv/.ready $(WORKER)/.ready build/bundles/.default ## set everything up, start nothing
 	@$(AUTOTAG) cluster prepare
 
-run: setup ## start the local cluster, tag real photos through it, show the tags; leaves it up
+run: setup ## start the local cluster, tag real photos through it, show the tags; leaves it up (STORE=hbase)
 	@$(AUTOTAG) demo
 
 test: setup lint types ## run every test, those on the real cluster too
+	@.venv/bin/autotag -e hbase cluster prepare
 	.venv/bin/pytest
 
 lint: .venv/.ready ## check style and format
@@ -33,7 +39,7 @@ types: .venv/.ready ## check types
 bench: setup ## measure against the alternatives, write bench/results.md (PHOTOS=folder of photos)
 	.venv/bin/python -m bench.run $(PHOTOS)
 
-up: setup ## start the local cluster
+up: setup ## start the local cluster (STORE=hbase: with HBase)
 	@$(AUTOTAG) cluster up
 
 down: .venv/.ready ## stop the local cluster and everything that runs on it

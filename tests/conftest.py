@@ -96,17 +96,20 @@ def free_ports(count: int) -> list[int]:
 
 @pytest.fixture(scope="session")
 def cluster_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A config.json like the project's own, with ports and folders of this test run, and little patience."""
+    """A config.json like the project's own, with ports and folders of this test run, and little patience.
+
+    Its environments are ``local`` and ``hbase``; as ever, they share one cluster.
+    """
     folder = tmp_path_factory.mktemp("cluster")
     config = json.loads((PROJECT / "config.json").read_text())
-    local = config["envs"]["local"]
-    zookeeper, nimbus, _after_nimbus, *workers = free_ports(5)
-    local["nimbus"] = f"127.0.0.1:{nimbus}"
-    local["options"] |= {
+    zookeeper, nimbus, _after_nimbus, worker, other_worker, thrift, *hbase = free_ports(8)
+    options = {
         "autotag.cluster.home": str(folder / "home"),
         "autotag.cluster.zookeeper.port": zookeeper,
         "autotag.cluster.nimbus.port": nimbus,
-        "autotag.cluster.worker.ports": workers,
+        "autotag.cluster.worker.ports": [worker, other_worker],
+        "autotag.cluster.thrift.port": thrift,
+        "autotag.cluster.hbase.ports": hbase,
         "autotag.queue": f"sqlite:{folder / 'queue.db'}",
         "autotag.store": f"sqlite:{folder / 'store.db'}",
         "autotag.photo.deadline.s": 3,
@@ -116,7 +119,11 @@ def cluster_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "autotag.queue.attempts": 2,
         "autotag.queue.backoff.s": 0.2,
     }
-    config["envs"] = {"local": local}
+    config["envs"] = {name: config["envs"][name] for name in ("local", "hbase")}
+    for environment in config["envs"].values():
+        environment["nimbus"] = f"127.0.0.1:{nimbus}"
+        environment["options"] |= options
+    config["envs"]["hbase"]["options"]["autotag.store"] = f"hbase://127.0.0.1:{thrift}/autotag"
     path = folder / "config.json"
     path.write_text(json.dumps(config))
     return path
@@ -131,3 +138,11 @@ def cluster(cluster_config: Path) -> Iterator[Cluster]:
         yield cluster
     finally:
         cluster.down()
+
+
+@pytest.fixture(scope="session")
+def hbase_settings(cluster: Cluster, cluster_config: Path) -> Settings:
+    """The settings of the session's cluster with HBase as the store; HBase is up on it from the first use on."""
+    settings = Settings.from_config("hbase", cluster_config)
+    Cluster(settings).up()
+    return settings

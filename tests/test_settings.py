@@ -135,9 +135,17 @@ def test_a_lease_that_could_end_before_its_tuple_is_refused() -> None:
         Settings.from_storm(conf)
 
 
-@pytest.mark.parametrize("environment", ["local", "production"])
+@pytest.mark.parametrize("environment", ["local", "hbase", "production"])
 def test_the_projects_own_environments_pass_what_the_worker_checks(environment: str) -> None:
     options = json.loads((PROJECT / "config.json").read_text())["envs"][environment]["options"]
     assert Settings.from_storm(options)
     assert options["topology.max.spout.pending"]
     assert options["topology.message.timeout.secs"]
+
+
+def test_the_environment_hbase_is_the_local_one_with_another_store() -> None:
+    environments = json.loads((PROJECT / "config.json").read_text())["envs"]
+    local, hbase = environments["local"], environments["hbase"]
+    store = hbase["options"].pop("autotag.store")
+    assert hbase == local
+    assert Settings(store=store).store_address == ("127.0.0.1", Settings().cluster_thrift_port, "autotag")

@@ -82,16 +82,25 @@ def demo(line: CommandLine, photos: tuple[Path, ...], as_json: bool) -> None:
     else:
         rows = [[name, f"{milliseconds:.0f}", _tags(photo)] for name, (photo, milliseconds) in stored.items()]
         print_table(rows, ["photo", "ms", "tags"])
-        _say(NEXT.format(program=_shown(Path(sys.argv[0]))))
+        _say(f"\nThe cluster stays up. What next:\n{_next(line)}")
 
 
-NEXT = """
-The cluster stays up. What next:
-  {program} push PATH|URL|FOLDER ...   tag more photos
-  {program} show PATH                  one photo's tags, with where they come from
-  {program} search cat                 photos by tag
-  {program} status                     queue, store, model and cluster
-  make down                                   stop everything"""
+NEXT = {
+    "push PATH|URL|FOLDER ...": "tag more photos",
+    "show PATH": "one photo's tags, with where they come from",
+    "search cat": "photos by tag",
+    "status": "queue, store, model and cluster",
+}
+
+
+def _next(line: CommandLine) -> str:
+    """What to do with the cluster, which stays up."""
+    program = _shown(Path(sys.argv[0]))
+    if line.environment != "local":
+        program += f" -e {line.environment}"
+    commands = {f"{program} {command}": does for command, does in NEXT.items()} | {"make down": "stop everything"}
+    width = max(map(len, commands)) + 3
+    return "\n".join(f"  {command:{width}}{does}" for command, does in commands.items())
 
 
 def _fingerprint(line: CommandLine) -> str:
