@@ -6,12 +6,10 @@ is what counts.
 
 from __future__ import annotations
 
-import platform
 import statistics
 import sys
 import tempfile
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from pathlib import Path
 
 from autotag.building import build_bundle
@@ -20,27 +18,12 @@ from autotag.photos import PhotoReader, find_photos, photo_uri
 from autotag.settings import PROJECT
 from bench import naive, processes, stages, stream
 from bench.corpus import with_classifiers
+from bench.table import Table
 from models.bundle import Bundle
 from models.network import FeatureNetwork
 
 ROUNDS = 3
 PHOTOS = PROJECT.parent / "shared/data/photos"
-RESULTS = PROJECT / "bench/results.md"
-
-
-class Table:
-    """Rows of what was measured, the figure, what it is to reach, and the alternative beside it."""
-
-    def __init__(self) -> None:
-        self.rows: list[tuple[str, str, str, str]] = []
-
-    def add(self, what: str, figure: str, mark: str, alternative: str) -> None:
-        self.rows.append((what, figure, mark, alternative))
-        print(f"{what}: {figure}  [{mark}]  {alternative}", flush=True)
-
-    def markdown(self) -> str:
-        lines = ["| what | figure | to reach | beside it, same run |", "|---|---|---|---|"]
-        return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in self.rows)])
 
 
 def in_process(table: Table, bundle: Path, photos: list[Path]) -> None:
@@ -173,9 +156,8 @@ def main() -> None:
         storm(table, large, photos, root / "stream")
         growth(table, bundle, photos, root)
         precisions(table, {"bf16": bundle, "int8": int8(bundle, photos, root)}, photos, folder, root)
-    made = f"{datetime.now(UTC):%Y-%m-%d}, {len(photos)} photos, Python {platform.python_version()}, 2 cores"
-    RESULTS.write_text(
-        f"# Figures of the last `make bench`\n\n{made}. Ratios are medians of {ROUNDS} rounds.\n\n{table.markdown()}\n"
+    table.write(
+        PROJECT / "bench/results.md", "make bench", f"{len(photos)} photos, ratios are medians of {ROUNDS} rounds"
     )
 
 

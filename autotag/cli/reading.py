@@ -224,7 +224,7 @@ def owner(line: CommandLine, owner: str, exact: bool, as_json: bool) -> None:
 @with_json
 @with_settings
 def status(line: CommandLine, as_json: bool) -> None:
-    """Queue, store, bulk runs, model and cluster, as they are now, and the last errors of the topologies' components."""
+    """Queue, store, bulk runs, model and cluster as they are now, and the last errors in the topologies."""
     settings = line.settings
     cluster = Cluster(settings)
     answer: dict[str, Any] = {}
@@ -245,7 +245,7 @@ def status(line: CommandLine, as_json: bool) -> None:
         print_json(answer)
     else:
         for part, values in answer.items():
-            click.echo(part)
+            click.echo(part if values else f"{part}: none")
             for name, value in values.items():
                 click.echo(f"  {name:<10} {_shown(value)}")
     sys.exit(1 if any("error" in answer[part] for part in ("queue", "store", "model")) else 0)
