@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import threading
 
 
@@ -24,6 +25,7 @@ class DropProxy:
         self.accepted = 0
         self._server = (host, port)
         self._lock = threading.Lock()
+        self._closed = threading.Condition(self._lock)
         self._open: set[socket.socket] = set()
         self.port = 0
 
@@ -48,9 +50,11 @@ class DropProxy:
         self.drop()
 
     def drop(self) -> None:
-        """Break every open connection."""
+        """Break every open connection; returns when they are closed."""
         with self._lock:
             _break(*self._open)
+            closed = self._closed.wait_for(lambda ends=frozenset(self._open): not ends & self._open, 10)
+        assert closed
 
     def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -61,6 +65,8 @@ class DropProxy:
                     end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 with self._lock:
                     self.accepted += 1
+                    if self.accepted % 2:  # ends with a reset: then the next request fails while it is sent, not after
+                        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     self._open |= {client, server}
                 threading.Thread(target=self._serve, args=(client, server), daemon=True).start()
 
@@ -72,9 +78,10 @@ class DropProxy:
         self._forward(client, server, fault)
         back.join()
         with self._lock:
+            client.close()
+            server.close()
             self._open -= {client, server}
-        client.close()
-        server.close()
+            self._closed.notify_all()
 
     def _forward(self, client: socket.socket, server: socket.socket, fault: list[str]) -> None:
         with contextlib.suppress(OSError):
