@@ -1,0 +1,176 @@
+"""What one record of a bulk run says: a photo's tags, checked as strictly as an event."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from autotag.errors import EventError, ResultError
+from autotag.events import MAX_AHEAD_US, SCHEMES, brief, iso_time, now_us, text_field, time_us
+from autotag.registry import Registry
+from autotag.results import ModelVersion, Tagged
+from models.bundle import Tag
+from models.classes import ClassTable
+
+FIELDS = ("photo_id", "owner", "content_time", "model", "tags", "uri", "taken", "computed_time")
+"""All others are ignored."""
+TIMES = ("content_time", "computed_time", "taken")
+NO_BANK = "unknown"
+"""The classifier bank of a tag that does not name one."""
+NAMED = 5
+"""Models named in a message."""
+
+
+class Micros(int):
+    """A time that a file holds as such, not as text: microseconds since 1970."""
+
+
+class Records:
+    """Makes the writes of one run out of records.
+
+    Args:
+        registry: whose models' tags are taken, but for withdrawn models.
+        run: the run's name.
+        computed_us: when a record's tags were computed if it does not say; microseconds since 1970.
+    """
+
+    def __init__(self, registry: Registry, run: str, computed_us: int) -> None:
+        self._run = run
+        self._computed_us = computed_us
+        self._withdrawn = registry.withdrawn
+        self._models = {str(model): (model, classes) for model, classes in registry.models.items()}
+
+    def tagged(self, values: Any) -> Tagged:
+        """The write that a record calls for.
+
+        Raises:
+            ResultError, EventError: it is none; a short line, which names the field.
+        """
+        try:
+            return self._tagged(values)
+        except RecursionError:  # of a message that shows what JSON's parser just got through
+            raise ResultError("nested too deeply") from None
+
+    def _tagged(self, values: Any) -> Tagged:
+        if not isinstance(values, dict):
+            raise ResultError(f"not a JSON object. Given: {brief(values)}")
+        photo_id = text_field(values, "photo_id")
+        owner = text_field(values, "owner")
+        content_us = _past_us(values, "content_time")
+        model, classes = self._model(values.get("model"))
+        tags = values.get("tags")
+        if not isinstance(tags, list):
+            raise ResultError("'tags' is missing" if tags is None else f"'tags' must be a list. Given: {brief(tags)}")
+        return Tagged(
+            photo_id=photo_id,
+            content_us=content_us,
+            owner=owner,
+            uri=_uri(values),
+            taken=_taken(values),
+            model=model,
+            tags=_tags(tags, classes, model),
+            computed_us=self._computed(values),
+            run=self._run,
+        )
+
+    def _computed(self, values: Mapping[str, Any]) -> int:
+        given = values.get("computed_time") not in (None, "")
+        return _past_us(values, "computed_time") if given else self._computed_us
+
+    def _model(self, value: Any) -> tuple[ModelVersion, ClassTable]:
+        """The known model that is meant, and its classes. A wrong sequence would stand over all that come later."""
+        if value is None:
+            raise ResultError("'model' is missing")
+        text = value if isinstance(value, str) else _model_text(value)
+        found = self._models.get(text)
+        if not found or (text is not value and found[0].version != value["version"]):
+            raise ResultError(f"no model {brief(value)} is known here, only {_some(self._models)}")
+        if text in self._withdrawn:
+            raise ResultError(f"model {text!r} was withdrawn: none of its tags count any more")
+        return found
+
+
+def _model_text(value: Any) -> str:
+    """How a model's name, version and sequence, as an object, are written as text."""
+    if isinstance(value, dict):
+        parts = (value.get("name"), value.get("version"), value.get("sequence"))
+        if [type(part) for part in parts] == [str, str, int] and 0 <= value["sequence"] < 2**63:
+            return str(ModelVersion(*parts))  # type: ignore[arg-type]
+    raise ResultError(
+        f"'model' must be text such as 'default/000001-f25f3aed1109', or an object of name, version and sequence."
+        f" Given: {brief(value)}"
+    )
+
+
+def _some(names: Iterable[str]) -> str:
+    names = sorted(names)
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(map(repr, names[-NAMED:])) + more
+
+
+def _tags(tags: list[Any], classes: ClassTable, model: ModelVersion) -> tuple[Tag, ...]:
+    """The tags, best first. Those that people added are left out: decisions are kept beside what machines say."""
+    found = [_tag(tag, classes, model) for tag in tags if not isinstance(tag, dict) or tag.get("source") != "person"]
+    found.sort(key=_score, reverse=True)
+    return tuple(found)
+
+
+def _score(tag: Tag) -> float:
+    return tag.score
+
+
+def _tag(tag: Any, classes: ClassTable, model: ModelVersion) -> Tag:
+    """A tag by its id, or by its name where it has none; what it is called, the class table says."""
+    if not isinstance(tag, dict):
+        raise ResultError(f"a tag must be an object. Given: {brief(tag)}")
+    named = tag.get("id")
+    id_: str | None = None
+    if named is not None:
+        id_ = named if isinstance(named, str) and named in classes else None
+    else:
+        named = tag.get("name")
+        id_ = classes.find(named) if isinstance(named, str) else None
+    if id_ is None:
+        if named is None:
+            raise ResultError(f"a tag has neither id nor name: {brief(tag)}")
+        raise ResultError(f"model {str(model)!r} has no class {brief(named)}")
+    score: Any = tag.get("score")
+    if type(score) not in (float, int) or not 0 <= score <= 1:  # a NaN is neither
+        raise ResultError(f"tag {id_!r}: 'score' must be a number from 0 to 1. Given: {brief(score)}")
+    bank = tag.get("bank")
+    # + 0.0 makes a float of a whole number, and one zero of two.
+    return Tag(id_, classes.name(id_), score + 0.0, NO_BANK if bank in (None, "") else text_field(tag, "bank"))
+
+
+def _past_us(values: Mapping[str, Any], name: str) -> int:
+    """A time after 1970 that is not a day ahead of our clock, in microseconds."""
+    value = values.get(name)
+    us = int(value) if type(value) is Micros else time_us(text_field(values, name), name)
+    if us <= 0:
+        raise EventError(f"{name!r} must be after 1970. Given: {brief(value)}")
+    if us > now_us() + MAX_AHEAD_US:
+        raise EventError(f"{name!r} lies more than a day in the future. Given: {brief(value)}")
+    return us
+
+
+def _taken(values: Mapping[str, Any]) -> str | None:
+    value = values.get("taken")
+    if type(value) is Micros:
+        try:
+            return iso_time(value)
+        except (ValueError, OverflowError, OSError) as error:
+            raise EventError(f"'taken' is beyond the years 1 to 9999. Given: {value}") from error
+    if value in (None, ""):
+        return None
+    taken = text_field(values, "taken")
+    time_us(taken, "taken")
+    return taken
+
+
+def _uri(values: Mapping[str, Any]) -> str:
+    if values.get("uri") in (None, ""):
+        return ""
+    uri = text_field(values, "uri")
+    if not uri.lower().startswith(SCHEMES):
+        raise EventError(f"'uri' must begin with one of {', '.join(SCHEMES)}. Given: {brief(uri)}")
+    return uri

@@ -1,0 +1,176 @@
+"""``autotag bulk``: tags computed elsewhere are loaded, shown to readers at one moment, and taken back."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from autotag.bulk import BulkLoad, Refused, Step
+from autotag.bulk_files import Source
+from autotag.cli import CommandLine, print_json, print_table, progress, user_name, with_json, with_settings
+from autotag.errors import InputError
+from autotag.events import iso_time
+from autotag.stores import open_store
+from autotag.stores.registry import Run
+from autotag.stores.removal import GRACE_US
+from autotag.stores.removal import clean as remove
+
+TIMES = ("begun", "loaded", "published", "ended")
+
+
+def register(group: click.Group) -> None:
+    group.add_command(bulk)
+
+
+@click.group()
+def bulk() -> None:
+    """Bulk runs: load tags from files, then publish, retract or drop them as a whole."""
+
+
+with_run = click.argument("run")
+with_person = click.option("--by", default=user_name, show_default="you", help="Who does it.")
+
+
+@bulk.command()
+@with_run
+@click.argument("path", metavar="FILE|FOLDER", type=click.Path(exists=True, path_type=Path))
+@with_person
+@with_json
+@with_settings
+def load(line: CommandLine, run: str, path: Path, by: str, as_json: bool) -> None:
+    """Load tags from JSON lines (.jsonl, .json, .ndjson, also with .gz) or Parquet; readers see them when published.
+
+    A line has photo_id, owner, content_time, model (as `autotag tag --json` prints it) and tags, each with id or name,
+    score and maybe bank; also uri, taken and computed_time. What `autotag show --json` prints is such a line.
+
+    A line that cannot be loaded is told with the reason, and the others are loaded: that ends with exit code 1, and yet
+    the run is loaded. Interrupted, the same command goes on where it was. Of a folder its own files are read, those
+    whose names begin with '.' or '_' left out.
+    """
+    try:
+        source = Source.find(path)
+    except InputError as error:
+        raise click.UsageError(str(error)) from error
+    bulk_load = BulkLoad(open_store(line.settings), run, source, by)
+    done = bulk_load.progress
+    if done.photos or done.refused:
+        told = f"{done.photos} photos loaded before, {done.refused} lines refused"
+        click.echo(f"goes on at {bulk_load.where}: {told}", err=True)
+    with progress(source.total_bytes, "loading") as bar:
+        for step in bulk_load.steps():
+            _tell(step, as_json)
+            bar.update(step.done_bytes - bar.pos)
+    loaded = bulk_load.run
+    if as_json:
+        print_json(run_as_dict(loaded))
+    else:
+        click.echo(f"run {loaded.name} is {loaded.state}: {loaded.photos} photos, {loaded.refused} lines refused")
+    sys.exit(1 if loaded.refused else 0)
+
+
+def _tell(step: Step, as_json: bool) -> None:
+    for refused in step.refused:
+        if as_json:
+            print_json(vars(refused))
+        else:
+            click.echo(_refused_line(refused), err=True)
+
+
+def _refused_line(refused: Refused) -> str:
+    return f"refused {refused.file}, line {refused.number}: {refused.reason}"
+
+
+@bulk.command()
+@with_run
+@with_person
+@with_json
+@with_settings
+def publish(line: CommandLine, run: str, by: str, as_json: bool) -> None:
+    """Show a loaded run to readers: all of it, at one moment."""
+    _act(open_store(line.settings).registry.publish, run, by, as_json)
+
+
+@bulk.command()
+@with_run
+@with_person
+@with_json
+@with_settings
+def retract(line: CommandLine, run: str, by: str, as_json: bool) -> None:
+    """Hide a published run again, for good; readers see at once what was there without it."""
+    _act(open_store(line.settings).registry.retract, run, by, as_json)
+
+
+@bulk.command()
+@with_run
+@with_person
+@with_json
+@with_settings
+def drop(line: CommandLine, run: str, by: str, as_json: bool) -> None:
+    """Give up a run that is not published, for good; a load that is under way ends."""
+    _act(open_store(line.settings).registry.drop, run, by, as_json)
+
+
+def _act(action: Callable[[str, str], Run], name: str, by: str, as_json: bool) -> None:
+    run = action(name, by)
+    if as_json:
+        print_json(run_as_dict(run))
+    else:
+        click.echo(f"run {run.name} is {run.state}: {run.photos} photos")
+
+
+@bulk.command("list")
+@with_json
+@with_settings
+def list_(line: CommandLine, as_json: bool) -> None:
+    """All runs ever, the latest first."""
+    runs = open_store(line.settings).registry.runs()
+    if as_json:
+        for run in runs:
+            print_json(run_as_dict(run))
+        return
+    rows = [
+        [run.name, run.state, str(run.photos), str(run.refused), *(_when(run, name) for name in TIMES), run.input]
+        for run in runs
+    ]
+    if rows:
+        print_table(rows, ["run", "state", "photos", "refused", *TIMES, "input"])
+    else:
+        click.echo("there are no runs", err=True)
+
+
+def _when(run: Run, name: str) -> str:
+    """When something happened to a run, and by whom."""
+    us, by = getattr(run, f"{name}_us"), getattr(run, f"{name}_by", None)
+    return "-" if us is None else iso_time(us)[:19] + (f" {by}" if by else "")
+
+
+def run_as_dict(run: Run) -> dict[str, Any]:
+    """A run as JSON-safe values, times as text."""
+    values: dict[str, Any] = {}
+    for name, value in vars(run).items():
+        if name.endswith("_us"):
+            values[f"{name.removesuffix('_us')}_time"] = None if value is None else iso_time(value)
+        else:
+            values[name] = value
+    return values
+
+
+@bulk.command()
+@with_json
+@with_settings
+def clean(line: CommandLine, as_json: bool) -> None:
+    """Remove what no reader can reach any more: ended runs, and what newer tags stand over for good."""
+    store = open_store(line.settings)
+    with progress(1000, "cleaning") as bar:
+        removed = remove(store, lambda part: bar.update(round(part * 1000) - bar.pos))
+    if as_json:
+        print_json({**vars(removed), "left_younger_s": GRACE_US // 1_000_000})
+    else:
+        click.echo(
+            f"looked at {removed.photos} photos; removed {removed.facts} facts, {removed.entries} index entries. "
+            f"What is younger than {GRACE_US // 60_000_000} minutes is left"
+        )
