@@ -515,7 +515,7 @@ def test_a_server_in_trouble_is_asked_again_on_the_same_connection(address: Addr
 
 
 def test_a_bare_do_not_retry_is_an_outage_and_not_a_reason_to_refuse_a_row(address: Address, impatient: None) -> None:
-    link = thrift.Link(*address, 60.0)
+    link, bare = thrift.Link(*address, 60.0), b"DoNotRetryIOException: "
 
     def ask(message: bytes) -> None:
         def operation(_: happybase.Connection) -> None:
@@ -524,13 +524,12 @@ def test_a_bare_do_not_retry_is_an_outage_and_not_a_reason_to_refuse_a_row(addre
         link.ask("t", operation)
 
     with pytest.raises(StoreError) as closing:
-        ask(b"org.apache.hadoop.hbase.DoNotRetryIOException: hconnection-0x1 closed\n\tat x")
+        ask(b"org.apache.hadoop.hbase." + bare + b"hconnection-0x1 closed\n\tat x")
     assert type(closing.value) is StoreError
-    limit = (
-        b"org.apache.hadoop.hbase.DoNotRetryIOException: Cell[a/m:b/1/Put/vlen=9] with size 9 exceeds limit of 8 bytes"
-    )
-    with pytest.raises(thrift.Refused):
-        ask(limit)
+    limit, hbase = b"Cell[a/m:b/1/Put/vlen=9] with size 9 exceeds limit of 8 bytes", b"org.apache.hadoop.hbase."
+    with pytest.raises(thrift.Refused) as refused:
+        ask(hbase + b"client.RetriesExhaustedWithDetailsException: Failed 1 action: " + 2 * (hbase + bare) + limit)
+    assert refused.value.reason == (bare + limit).decode()
     refuses(
         "access is denied", ask, b"org.apache.hadoop.hbase.security.AccessDeniedException: Insufficient permissions"
     )

@@ -45,6 +45,7 @@ ORDERLY = (ServerError, IllegalArgument, AlreadyExists)
 """Failures that are answers, read to their end: the connection is as good as before."""
 
 _PACKAGE = re.compile(r"\b(?:[a-z]\w*\.)+(?=[A-Z])")
+_WRAPPING = re.compile(r"^RetriesExhaustedWithDetailsException: Failed \d+ actions?: |\b(\w+Exception): (?=\1: )")
 _REFUSED = re.compile(
     rb"IllegalArgumentException: |ConstraintException: |DoNotRetryIOException: Cell\[.* exceeds limit of "
 )
@@ -187,7 +188,7 @@ def _said(error: BaseException) -> str:
     text = next(iter(lines), "")
     if text.endswith(":") and len(lines) > 1:  # "Failed after attempts=16, exceptions:", and then which
         text = f"{text} {lines[1]}"
-    text = _PACKAGE.sub("", text)
+    text = _WRAPPING.sub("", _PACKAGE.sub("", text))
     if len(text) > REASON_CHARS:
         text = text[: REASON_CHARS - 3] + "..."
     return text if isinstance(error, ORDERLY) else f"{type(error).__name__}: {text}"
