@@ -196,11 +196,14 @@ class Cluster:
 
     def status(self) -> Status:
         """The servers, slots and topologies now; asks the servers, and never raises because one is down."""
+        return self._status(self.settings.hbase_timeout_s)
+
+    def _status(self, hbase_timeout_s: float) -> Status:
         status = self._storm_status()
         if not status.ready or not self.needs_hbase:
             return status
         host, port, prefix = self.settings.store_address or ("", 0, "")
-        problem = hbase.problem(host, port, prefix, self.settings.hbase_timeout_s)
+        problem = hbase.problem(host, port, prefix, hbase_timeout_s)
         return dataclasses.replace(status, ready=not problem, problem=problem, suspect=problem and "hbase-master")
 
     def _storm_status(self) -> Status:
@@ -369,7 +372,7 @@ class Cluster:
     def _end_hbase(self) -> None:
         """End HBase's servers one after the other, so that each finds those that it needs to end well."""
         for name in reversed(HBASE_DAEMONS):
-            self._end(_named(name), stopping=(name,))
+            self._end(_named(name), stopping=(name,), patience_s=30.0)  # The region server writes what it holds.
 
     def _forget_dead_workers(self) -> None:
         """Remove what Storm noted of workers that are gone.
@@ -379,7 +382,7 @@ class Cluster:
         if not self._processes():
             shutil.rmtree(self.home / "storm" / "workers", ignore_errors=True)
 
-    def _end(self, which: Callable[[Process], bool], stopping: tuple[str, ...] = ()) -> None:
+    def _end(self, which: Callable[[Process], bool], stopping: tuple[str, ...] = (), patience_s: float = 10.0) -> None:
         """End the cluster's processes that are `which`, and have supervisord not start those of `stopping` again.
 
         ZooKeeper has to go last: Nimbus waits for it to give up the lead, and without that the next Nimbus waits too.
@@ -387,7 +390,7 @@ class Cluster:
         for name in stopping:
             self._supervisord.stop_daemon(name, wait=False)
         try:
-            end(lambda: [process for process in self._processes() if which(process)], patience_s=10.0)
+            end(lambda: [process for process in self._processes() if which(process)], patience_s)
         except TimeoutError as error:
             raise ClusterError(f"{self.home}: {error}") from error
 
@@ -439,7 +442,8 @@ class Cluster:
         progress("waiting until a topology can be submitted" + " and HBase answers" * self.needs_hbase)
         began = time.monotonic()
         while True:
-            status = self.status()
+            # The Thrift server tries ever more rarely on behalf of one question, so a new one is answered sooner.
+            status = self._status(hbase_timeout_s=3.0)
             if status.ready:
                 return
             waited_s = time.monotonic() - began

@@ -119,8 +119,9 @@ def _address(text: str) -> str:
 
 
 def _runs(pid: int) -> bool:
+    """Whether any thread is left; as long as one is, the ports stay open, though the first may be a zombie by then."""
     try:
-        return _state_and_parent(pid)[0] != "Z"
+        return _state_and_parent(pid)[0] != "Z" or len(list(Path(PROC, str(pid), "task").iterdir())) > 1
     except OSError:
         return False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -13,28 +14,38 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
+import happybase
 import pytest
 
 from autotag.cluster import Cluster
 from autotag.errors import ClusterError
 from autotag.processes import listener, listening_addresses, processes_with
 from autotag.settings import PROJECT, Settings
-from autotag.supervision import DAEMONS, Supervisord
+from autotag.supervision import DAEMONS, HBASE_DAEMONS, Supervisord
 from tests.conftest import free_ports
 
 STORM = PROJECT / "cluster" / "storm"
 
 
 def settings_in(home: Path) -> Settings:
-    zookeeper, nimbus, _after_nimbus, *workers = free_ports(5)
+    zookeeper, nimbus, _after_nimbus, worker, other_worker, thrift, *hbase = free_ports(8)
     return Settings(
         cluster_home=str(home),
         cluster_zookeeper_port=zookeeper,
         cluster_nimbus_port=nimbus,
-        cluster_worker_ports=tuple(workers),
+        cluster_worker_ports=(worker, other_worker),
+        cluster_thrift_port=thrift,
+        cluster_hbase_ports=tuple(hbase),
     )
+
+
+def on_hbase(settings: Settings) -> Settings:
+    """The same with the store on the cluster's HBase."""
+    return replace(settings, store=f"hbase://127.0.0.1:{settings.cluster_thrift_port}/tests")
 
 
 def wait_until(what: Callable[[], bool], seconds: float, problem: str) -> None:
@@ -42,6 +53,30 @@ def wait_until(what: Callable[[], bool], seconds: float, problem: str) -> None:
     while not what():
         assert time.monotonic() < until, problem
         time.sleep(0.1)
+
+
+class Rows:
+    """A table on the cluster's HBase, of which every row that was written must stay."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.port = cluster.settings.cluster_thrift_port
+        self.written: set[bytes] = set()
+        with closing(self._connection()) as connection:
+            connection.create_table("tests_rows", {"f": {}})
+
+    def write(self, count: int = 50) -> None:
+        with closing(self._connection()) as connection:
+            for _ in range(count):
+                row = random.randbytes(8)
+                connection.table("tests_rows").put(row, {b"f:q": b"1"})
+                self.written.add(row)
+
+    def assert_there(self) -> None:
+        with closing(self._connection()) as connection:
+            assert {row for row, _ in connection.table("tests_rows").scan()} == self.written
+
+    def _connection(self) -> happybase.Connection:
+        return happybase.Connection("127.0.0.1", self.port, timeout=30_000)
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +88,20 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield cluster
     finally:
         cluster.down()
+
+
+@pytest.fixture(scope="module")
+def with_hbase(cluster: Cluster) -> Cluster:
+    """The same cluster as who has the store on its HBase sees it; that has come up on the running cluster."""
+    with_hbase = Cluster(on_hbase(cluster.settings))
+    with_hbase.up()
+    return with_hbase
+
+
+@pytest.fixture(scope="module")
+def rows(with_hbase: Cluster) -> Rows:
+    """A table that was made as soon as `up` was done."""
+    return Rows(with_hbase)
 
 
 TOPOLOGY = """
@@ -224,6 +273,28 @@ def test_a_taken_port_is_named_with_its_setting_and_holder(tmp_path: Path) -> No
     assert f"process {os.getpid()} " in message
 
 
+def test_the_ports_of_hbase_matter_only_where_the_store_is_on_it(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    port = settings.cluster_thrift_port
+    assert port not in Cluster(settings).ports
+    with socket.create_server(("127.0.0.1", port)), pytest.raises(ClusterError) as failure:
+        Cluster(on_hbase(settings)).up()
+    assert f"port {port} (autotag.cluster.thrift.port)" in str(failure.value)
+
+
+@pytest.mark.parametrize("address", ["hbase.example.org:9090", "127.0.0.1:9091"])
+def test_an_hbase_at_another_address_is_left_to_others(tmp_path: Path, address: str) -> None:
+    cluster = Cluster(Settings(home=str(tmp_path), store=f"hbase://{address}/autotag"))
+    assert cluster.daemons == DAEMONS
+    assert [daemon.name for daemon in cluster.status().daemons] == list(DAEMONS)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_the_store_at_the_clusters_own_address_needs_hbase(tmp_path: Path, host: str) -> None:
+    status = Cluster(Settings(home=str(tmp_path), store=f"hbase://{host}:9090/autotag")).status()
+    assert [daemon.name for daemon in status.daemons] == [*DAEMONS, *HBASE_DAEMONS]
+
+
 def test_a_server_that_cannot_start_is_named_with_its_last_log_lines(tmp_path: Path) -> None:
     cluster = Cluster(settings_in(tmp_path))
     (tmp_path / "zookeeper").mkdir()
@@ -382,3 +453,88 @@ def test_sparse_run_is_a_cluster_of_its_own(cluster: Cluster, project: Project) 
 def test_sparse_submit_refuses_a_setting_that_it_does_not_know(cluster: Cluster, project: Project) -> None:
     with pytest.raises(ClusterError, match=r"did you mean 'autotag\.queue'"):
         cluster.sparse("submit", "-e", "local", "-o", "autotag.quue=x", project=project.folder)
+
+
+# With HBase
+
+
+def test_no_server_of_hbase_is_restarted_for_a_store_that_does_not_need_it(cluster: Cluster) -> None:
+    with pytest.raises(
+        ClusterError, match=r"not needed for the store 'sqlite:.*autotag -e hbase cluster restart thrift"
+    ):
+        cluster.restart("thrift")
+
+
+def test_hbase_comes_up_beside_what_runs_and_is_ready_for_tables(
+    cluster: Cluster, request: pytest.FixtureRequest
+) -> None:
+    before = pids(cluster)
+    assert list(before) == list(DAEMONS)
+    with_hbase: Cluster = request.getfixturevalue("with_hbase")
+    rows: Rows = request.getfixturevalue("rows")
+    rows.write()
+    rows.assert_there()
+    status = with_hbase.status()
+    assert status.ready
+    assert {daemon.state for daemon in status.daemons} == {"RUNNING"}
+    after = pids(with_hbase)
+    assert after.items() > before.items()
+    cluster.up()
+    assert pids(cluster) == after  # What runs is shown, whoever needs it.
+
+
+def test_hbase_listens_on_the_loopback_address_only(with_hbase: Cluster) -> None:
+    settings = with_hbase.settings
+    everything = pids(with_hbase)
+    listening = listening_addresses({everything[name] or 0 for name in HBASE_DAEMONS})
+    ports = sorted([settings.cluster_thrift_port, *settings.cluster_hbase_ports])
+    assert listening == [("127.0.0.1", port) for port in ports]
+
+
+@pytest.mark.parametrize("name", HBASE_DAEMONS)
+def test_a_server_of_hbase_has_its_log_beside_the_others(with_hbase: Cluster, name: str) -> None:
+    assert "org.apache.hadoop.hbase" in with_hbase.logs(name, lines=1000)
+
+
+def test_a_restarted_region_server_keeps_the_rows_and_the_others(with_hbase: Cluster, rows: Rows) -> None:
+    before = pids(with_hbase)
+    rows.write()
+    with_hbase.restart("hbase-regionserver")
+    rows.assert_there()
+    after = pids(with_hbase)
+    assert [name for name in after if after[name] != before[name]] == ["hbase-regionserver"]
+
+
+@pytest.mark.parametrize("name", [*HBASE_DAEMONS, "zookeeper"])
+def test_a_killed_server_is_back_by_itself_and_no_row_is_lost(with_hbase: Cluster, rows: Rows, name: str) -> None:
+    before = pids(with_hbase)
+    rows.write()
+    os.kill(before[name] or 0, signal.SIGKILL)
+    wait_until(lambda: pids(with_hbase)[name] not in (None, before[name]), 10, f"{name} does not come back")
+    wait_until(lambda: with_hbase.status().ready, 60, with_hbase.logs(name))
+    rows.assert_there()
+    rows.write()
+    rows.assert_there()
+    after = pids(with_hbase)
+    assert [other for other in after if after[other] != before[other]] == [name]
+
+
+def test_up_repairs_hbase_too_after_supervisord_was_killed(with_hbase: Cluster, rows: Rows) -> None:
+    rows.write()
+    os.kill(int((with_hbase.home / "supervisord.pid").read_text()), signal.SIGKILL)
+    wait_until(lambda: not with_hbase.status().ready, 10, "supervisord survived")
+    with_hbase.up()
+    rows.assert_there()
+
+
+def test_down_stops_hbase_in_order_and_up_brings_the_rows_back(
+    cluster: Cluster, with_hbase: Cluster, rows: Rows
+) -> None:
+    rows.write()
+    cluster.down()  # As whoever has started it, it ends all.
+    assert processes_with("AUTOTAG_CLUSTER_HOME", str(cluster.home)) == []
+    stopped = re.findall(r"(?:stopped|exited): ([\w-]+)", (cluster.logs_folder / "supervisord.log").read_text())
+    assert stopped[-4:] == ["thrift", "hbase-regionserver", "hbase-master", "zookeeper"]
+    assert "all regions closed" in cluster.logs("hbase-regionserver", lines=200)
+    with_hbase.up()
+    rows.assert_there()
