@@ -131,7 +131,7 @@ def _lines(file: BinaryIO, offset: int, number: int) -> Iterator[tuple[int, int,
 
 def _parsed(line: bytes) -> Any:
     try:
-        return json.loads(line.decode())
+        return json.loads(line.decode().rstrip("\r\n"))
     except UnicodeDecodeError as error:
         return ResultError(f"not UTF-8: {error.reason} at byte {error.start + 1}")
     except json.JSONDecodeError as error:
