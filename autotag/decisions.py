@@ -32,11 +32,14 @@ class Decision:
     content_us: int
     """The content version that the person saw. A deletion at or after it erases the decision with the photo; this way
     no clock of a person's is ever compared with one of an event."""
+    implied: tuple[str, ...] = ()
+    """Of an addition: the ids of the classes that contained the tag then. They are added with it and, like it, stay so
+    whatever a later model's classes are; thus the index follows from the writes alone."""
 
     @property
-    def order(self) -> tuple[int, str, str, str]:
+    def order(self) -> tuple[int, str, str, str, str, int, tuple[str, ...]]:
         """The higher is the later: first by time; what comes after it only makes the order total."""
-        return (self.decided_us, self.by, self.tag_id, self.action)
+        return (self.decided_us, self.by, self.tag_id, self.action, self.name, self.content_us, self.implied)
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,9 @@ class Verdicts:
 def verdicts(decisions: Iterable[Decision], ancestors: Ancestors) -> Verdicts:
     """What stands, in whatever order the decisions come and however often.
 
-    Of each tag the latest decision counts. Adding a tag adds the classes that contain it, unless one of them was
-    removed later: then the addition is outdone as a whole. Removing a tag hides the classes in it, unless one of them
-    was added later.
+    Of each tag the latest decision counts. Adding a tag adds the classes that contained it, unless one that contains
+    it was removed later: then the addition is outdone as a whole. Removing a tag hides the classes in it, unless one
+    of them was added later.
     """
     latest: dict[str, Decision] = {}
     for decision in decisions:
@@ -70,7 +73,7 @@ def verdicts(decisions: Iterable[Decision], ancestors: Ancestors) -> Verdicts:
     added: dict[str, Decision] = {}
     for one in latest.values():
         if one.action is Action.ADD and not _outdone(one, removed, ancestors):
-            for tag_id in (one.tag_id, *ancestors(one.tag_id)):
+            for tag_id in (one.tag_id, *one.implied):
                 if tag_id not in added or (one.tag_id == tag_id, one.order) > (
                     added[tag_id].tag_id == tag_id,
                     added[tag_id].order,
@@ -80,5 +83,5 @@ def verdicts(decisions: Iterable[Decision], ancestors: Ancestors) -> Verdicts:
 
 
 def _outdone(addition: Decision, removed: Mapping[str, Decision], ancestors: Ancestors) -> bool:
-    above = ancestors(addition.tag_id)
+    above = ancestors(addition.tag_id).union(addition.implied)
     return any(one.order > addition.order for tag_id, one in removed.items() if tag_id in above)

@@ -141,7 +141,9 @@ def _decided(shown: list[ViewTag], decisions: list[Decision], registry: Registry
 
 
 def _name(tag_id: str, decision: Decision, registry: Registry) -> str:
-    return registry.classes.name(tag_id) if tag_id in registry.classes else decision.name
+    if tag_id in registry.classes:
+        return registry.classes.name(tag_id)
+    return decision.name if tag_id == decision.tag_id else tag_id
 
 
 def unreachable(writes: Sequence[Write], registry: Registry) -> list[Write]:

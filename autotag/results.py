@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 from autotag.errors import ResultError
 from autotag.events import PhotoEvent
 from models.bundle import Tag
+
+RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+"""What a bulk run may be called."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +105,14 @@ def check_result(result: Result) -> None:
         raise ResultError("the photo's id is empty")
     if not 0 < result.content_us < 2**63:
         raise ResultError(f"the content version must be microseconds since 1970. Given: {result.content_us!r}")
-    if not isinstance(result, Tagged):
+    if not isinstance(result, Tagged | Rejected):
         return
     if not 0 <= result.computed_us < 2**63:
         raise ResultError(f"the time of computation must be microseconds since 1970. Given: {result.computed_us!r}")
+    if isinstance(result, Rejected):
+        return
+    if result.run is not None and not RUN_NAME.fullmatch(result.run):
+        raise ResultError(f"a run's name has 1 to 100 letters, digits, '.', '_' or '-'. Given: {result.run!r:.200}")
     seen = set()
     for tag in result.tags:
         if not tag.id or not tag.name:

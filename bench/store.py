@@ -101,11 +101,10 @@ def hbase(folder: Path) -> Iterator[Settings]:
 
 def cells_of(results: Sequence[Tagged]) -> list[tuple[list[Cell], list[Cell]]]:
     """The cells that the writer's path writes, by batch: table photos, table owners."""
-    registry = Registry()
     return [
         (
             [layout.fact_cell(result) for result in batch],
-            [cell for result in batch for cell in layout.index_cells(result, [], registry, everyone=False)],
+            [cell for result in batch for cell in layout.index_cells(result, [], everyone=False)],
         )
         for batch in batched_list(results)
     ]

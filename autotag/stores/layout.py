@@ -40,7 +40,6 @@ from functools import lru_cache
 from autotag import results
 from autotag.decisions import Action, Decision
 from autotag.merge import Write, canonical
-from autotag.registry import Registry
 from autotag.results import Deleted, ModelVersion, Rejected, Tagged
 from autotag.stores.tables import Cell, Columns
 from models.classes import ClassTable
@@ -65,7 +64,12 @@ def owner_part(owner: str) -> bytes:
 
 
 def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16]
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:
+        # Two halves of a surrogate pair become one character in JSON, and so when they are read back.
+        data = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass").encode("utf-8", "surrogatepass")
+    return hashlib.sha256(data).digest()[:16]
 
 
 @lru_cache(65536)
@@ -96,7 +100,7 @@ def read_fact(column: bytes, value: bytes, photo_id: str = "") -> Write:
     values = json.loads(value)
     if values["kind"] == "Decision":
         del values["kind"]
-        return Decision(**{**values, "action": Action(values["action"])})
+        return Decision(**{**values, "action": Action(values["action"]), "implied": tuple(values["implied"])})
     return results.from_dict(values)
 
 
@@ -143,10 +147,11 @@ def entry_content_us(row: bytes) -> int:
     return _LAST - int.from_bytes(row[-24:-16], "big")
 
 
-def index_cells(
-    result: Tagged | Rejected, decisions: Iterable[Decision], registry: Registry, *, everyone: bool
-) -> list[Cell]:
-    """The cells of table ``owners`` that one result calls for, people's additions to that photo among them."""
+def index_cells(result: Tagged | Rejected, decisions: Iterable[Decision], *, everyone: bool) -> list[Cell]:
+    """The cells of table ``owners`` that one result calls for, people's additions to that photo among them.
+
+    They follow from the writes alone, so whoever removes a write knows which were its own.
+    """
     photo = photo_row(result.photo_id)
     position = (_LAST - result.content_us).to_bytes(8, "big") + photo
     owner = owner_part(result.owner)
@@ -157,13 +162,25 @@ def index_cells(
         tag_id
         for decision in decisions
         if decision.action is Action.ADD
-        for tag_id in (decision.tag_id, *registry.ancestors(decision.tag_id))
+        for tag_id in (decision.tag_id, *decision.implied)
     }
     cells = [Cell(owner + b"p" + photo, b"e:", b"")]
     for ids, column in ((tags, b"e:" + (run or "").encode()), (added, b"e:")):
         for tag_id in ids:
             cells += [Cell(_entry_prefix(scope, tag_id) + position, column, b"") for scope in scopes]
     return cells
+
+
+def entries(writes: Iterable[Write], *, everyone: bool) -> set[tuple[bytes, bytes]]:
+    """Row and column of each cell of table ``owners`` that these writes about one photo call for."""
+    writes = list(writes)
+    decisions = [write for write in writes if isinstance(write, Decision)]
+    return {
+        (cell.row, cell.column)
+        for write in writes
+        if isinstance(write, Tagged | Rejected)
+        for cell in index_cells(write, decisions, everyone=everyone)
+    }
 
 
 def run_of(column: bytes) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,13 +11,11 @@ from typing import Any
 from autotag.errors import RunError, StoreError
 from autotag.events import now_us
 from autotag.registry import Registry
-from autotag.results import ModelVersion
+from autotag.results import RUN_NAME, ModelVersion
 from autotag.stores import layout
 from autotag.stores.layout import MODELS, STANDING
 from autotag.stores.tables import REGISTRY, Cell, Columns, Tables
 from models.classes import ClassTable
-
-RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class RunState(StrEnum):

@@ -6,12 +6,12 @@ finds what is left.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from autotag.decisions import Decision
 from autotag.events import now_us
-from autotag.merge import Write, unreachable
+from autotag.merge import unreachable
 from autotag.registry import Registry
 from autotag.results import Deleted, Rejected, Tagged
 from autotag.stores import layout
@@ -83,20 +83,7 @@ def _unreachable(
     if not gone:
         return [], set()
     kept = [write for column, write in facts.items() if column not in gone]
-    before = _entries(facts.values(), registry, everyone=everyone)
-    return gone, before - _entries(kept, registry, everyone=everyone)
-
-
-def _entries(writes: Iterable[Write], registry: Registry, *, everyone: bool) -> set[tuple[bytes, bytes]]:
-    """All entries of the index that these writes about one photo call for."""
-    writes = list(writes)
-    decisions = [write for write in writes if isinstance(write, Decision)]
-    return {
-        (cell.row, cell.column)
-        for write in writes
-        if isinstance(write, Tagged | Rejected)
-        for cell in layout.index_cells(write, decisions, registry, everyone=everyone)
-    }
+    return gone, layout.entries(facts.values(), everyone=everyone) - layout.entries(kept, everyone=everyone)
 
 
 # Erasing
@@ -108,64 +95,63 @@ def erase_photo(store: PhotoStore, photo_id: str) -> Removed:
     """
     removed = Removed()
     row = layout.photo_row(photo_id)
-    while True:  # until what others wrote meanwhile is gone too
-        columns = store.tables.get(PHOTOS, [row]).get(row, {})
-        facts = {column: one for column, one in columns.items() if one.value}
-        if not facts:
-            return removed
-        removed.photos = 1
-        _erase(store, photo_id, columns, list(facts), removed)
-
-
-def _erase(store: PhotoStore, photo_id: str, columns: Columns, gone: Sequence[bytes], removed: Removed) -> None:
-    """Remove the facts `gone` of a photo, with their entries, after a mark that keeps what is late from coming back."""
-    registry = store.registry.read()
-    row = layout.photo_row(photo_id)
-    writes = {column: layout.read_fact(column, one.value, photo_id) for column, one in columns.items()}
-    kept = [write for column, write in writes.items() if column not in gone]
-    everyone = store.tables.embedded
-    entries = _entries(writes.values(), registry, everyone=everyone) - _entries(kept, registry, everyone=everyone)
-    if not any(isinstance(write, Tagged | Rejected) for write in kept):
-        latest_us = max((write.content_us for write in writes.values()), default=0)
-        mark = layout.fact_cell(Deleted(photo_id=photo_id, content_us=max(now_us(), latest_us)))
-        store.tables.put(PHOTOS, [mark])
-        old = [column for column in columns if column.startswith(b"o:d.") and column < mark.column]
-        gone = [*gone, *old]
-    # By the database's clock, which may be ahead of ours.
-    until_us = max(now_us(), *(columns[column].stored_us for column in gone))
-    store.tables.delete(OWNERS, sorted(entries), until_us)
-    store.tables.delete(PHOTOS, [(row, column) for column in gone], until_us)
-    removed.facts += len(gone)
-    removed.entries += len(entries)
-
-
-def erase_owner(store: PhotoStore, owner: str, watch: Callable[[int], None] = lambda _: None) -> Removed:
-    """Remove everything about an owner: each of the owner's photos, and of photos that were another's before or since
-    what was written while they were this owner's. Asked again after it was interrupted, it goes on.
-    """
-    removed = Removed()
-    start, stop = layout.member_range(owner)
-    while members := store.tables.scan(OWNERS, start, stop, BATCH_ROWS):
-        found = store.tables.get(PHOTOS, [layout.entry_photo(row) for row, _ in members])
-        for row, columns in members:
-            photo = found.get(layout.entry_photo(row), {})
-            _erase_for_owner(store, owner, photo, removed)
-            # The photo's facts took the member's cell with them, unless they were gone already.
-            store.tables.delete(OWNERS, [(row, column) for column in columns], now_us() + 1_000_000)
-        watch(len(members))
-        start = members[-1][0] + b"\0"
+    columns = store.tables.get(PHOTOS, [row]).get(row, {})
+    mark = Deleted(
+        photo_id=photo_id, content_us=max([now_us(), *(one.content_us for one in layout.read_facts(columns))])
+    )
+    cell = layout.fact_cell(mark)
+    store.tables.put(PHOTOS, [cell])
+    # Read again, after the mark: who writes from now on finds it, and takes back what is late.
+    columns = store.tables.get(PHOTOS, [row]).get(row, {})
+    facts = {column: layout.read_fact(column, one.value) for column, one in columns.items()}
+    gone = [column for column, write in facts.items() if write.content_us <= mark.content_us and column != cell.column]
+    _, removed.entries = store.remove(row, gone, layout.entries(facts.values(), everyone=store.tables.embedded))
+    removed.facts = sum(1 for column in gone if columns[column].value)
+    removed.photos = int(removed.facts > 0)
     return removed
 
 
-def _erase_for_owner(store: PhotoStore, owner: str, columns: Columns, removed: Removed) -> None:
-    facts = {column: layout.read_fact(column, one.value) for column, one in columns.items() if one.value}
+def erase_owner(store: PhotoStore, owner: str, watch: Callable[[int], None] = lambda _: None) -> Removed:
+    """Remove everything about an owner: each of the owner's photos, also what is known of it from before it was this
+    owner's; and of photos that are another's since, what was written while they were this owner's. Asked again after it
+    was interrupted, it goes on.
+    """
+    removed = Removed()
+    registry = store.registry.read()
+    start, stop = layout.owner_range(owner)
+    while rows := store.tables.scan(OWNERS, start, stop, BATCH_ROWS):
+        photos = store.tables.get(PHOTOS, list(dict.fromkeys(layout.entry_photo(row) for row, _ in rows)))
+        for photo, columns in photos.items():
+            _erase_for_owner(store, owner, photo, columns, registry, removed)
+        # The facts took their entries with them, unless they were gone already.
+        entries = [(row, column) for row, columns in rows for column in columns]
+        store.tables.delete(OWNERS, entries, max(one.stored_us for _, columns in rows for one in columns.values()))
+        watch(len(rows))
+        start = rows[-1][0] + b"\0"
+    return removed
+
+
+def _erase_for_owner(
+    store: PhotoStore, owner: str, photo: bytes, columns: Columns, registry: Registry, removed: Removed
+) -> None:
+    facts = {column: layout.read_fact(column, one.value) for column, one in columns.items()}
     results = {column: write for column, write in facts.items() if isinstance(write, Tagged | Rejected)}
-    own = [column for column, write in results.items() if write.owner == owner]
+    own = {column: write for column, write in results.items() if write.owner == owner}
     if not own:
         return
-    photo_id = facts[own[0]].photo_id
+    seen = [write for write in results.values() if isinstance(write, Rejected) or registry.sees(write.run)]
+    newest_us = max((write.content_us for write in seen), default=0)
     removed.photos += 1
-    _erase(store, photo_id, columns, own if len(own) < len(results) else list(facts), removed)
+    if len(own) == len(results) or {owner} == {write.owner for write in seen if write.content_us == newest_us}:
+        # As a whole: what it was in other hands before must not be seen again.
+        erased = erase_photo(store, next(iter(own.values())).photo_id)
+        gone, unneeded = erased.facts, erased.entries
+    else:
+        decisions = [write for write in facts.values() if isinstance(write, Decision)]
+        entries = layout.entries([*own.values(), *decisions], everyone=store.tables.embedded)
+        gone, unneeded = store.remove(photo, own, entries)
+    removed.facts += gone
+    removed.entries += unneeded
 
 
 def traces(

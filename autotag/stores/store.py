@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from autotag.decisions import Action, Decision
 from autotag.errors import ResultError, StoreError, TagError
 from autotag.events import now_us
-from autotag.merge import View, ViewTag, Write, merge
+from autotag.merge import View, ViewTag, Write, merge, unreachable
 from autotag.registry import Registry
 from autotag.results import Deleted, Rejected, Tagged, check_result
 from autotag.stores import layout
@@ -22,6 +22,8 @@ MAX_FACT_BYTES = 1024 * 1024
 """Of one write, as JSON: some 10,000 tags."""
 MAX_NAME = 100
 """Characters in a tag of people's own."""
+MAX_PERSON = 1000
+"""Characters in the name of who decides."""
 SAMPLE = 1000
 """Photos that a count looks at. Rows are digests, so the first ones are a random sample of all; what is estimated by
 them is off by 1/sqrt(1000), some 3 %, for all photos, and by 1/sqrt(n) for a tag that n of them have."""
@@ -117,26 +119,55 @@ class PhotoStore:
             return refused
         with self.tables.atomically():
             turned_down = self.tables.put(PHOTOS, list(cells.values()))
-            overrides = self.tables.get(PHOTOS, list({cell.row for cell in cells.values()}), b"o")
-            # Only what people added needs to know which classes contain it.
-            registry = self.registry.read() if overrides else Registry()
-            entries: dict[tuple[bytes, bytes], Cell] = {}
-            late: list[tuple[bytes, bytes]] = []
+            rows = list({cell.row for cell in cells.values()})
+            overrides = self.tables.get(PHOTOS, rows, b"o")
+            entries: dict[int, list[Cell]] = {}
+            wanted: dict[tuple[bytes, bytes], Cell] = {}
             for index, cell in cells.items():
                 result = results[index]
                 if cell.row in turned_down:
                     refused[index] = turned_down[cell.row]
                 elif not isinstance(result, Deleted):
                     deleted_us, decisions = _read_overrides(overrides.get(cell.row))
-                    if result.content_us <= deleted_us:
-                        late.append((cell.row, cell.column))
-                        continue
-                    found = layout.index_cells(result, decisions, registry, everyone=self.tables.embedded)
-                    entries.update({(entry.row, entry.column): entry for entry in found})
-            self.tables.put(OWNERS, list(entries.values()))
-            # Of a photo that was deleted, or erased, meanwhile nothing is to stay.
-            self.tables.delete(PHOTOS, late, now_us())
+                    entries[index] = layout.index_cells(result, decisions, everyone=self.tables.embedded)
+                    if result.content_us > deleted_us:
+                        wanted |= {_place(entry): entry for entry in entries[index]}
+            self.tables.put(OWNERS, list(wanted.values()))
+            # Read again: who erased the photo meanwhile may have seen none of these entries.
+            overrides = self.tables.get(PHOTOS, rows, b"o")
+            for index, found in entries.items():
+                if results[index].content_us <= _read_overrides(overrides.get(cells[index].row))[0]:
+                    self.remove(cells[index].row, [cells[index].column], map(_place, found))
         return refused
+
+    def remove(self, photo: bytes, facts: Collection[bytes], entries: Iterable[tuple[bytes, bytes]]) -> tuple[int, int]:
+        """Remove facts (by their columns) and entries (row, column) of the photo of row `photo`.
+
+        Entries that the photo's other facts call for stay, and so does what is written meanwhile.
+
+        Returns:
+            How many of the facts, and of the entries, were there.
+        """
+        wanted = set(entries)
+        indexed = self.tables.get(OWNERS, [row for row, _ in wanted])
+        # After the entries: the fact of a new one among them would be here.
+        columns = self.tables.get(PHOTOS, [photo]).get(photo, {})
+        kept = [layout.read_fact(column, one.value) for column, one in columns.items() if column not in facts]
+        wanted -= layout.entries(kept, everyone=self.tables.embedded)
+        stored_us = {
+            (row, column): one.stored_us
+            for row, found in indexed.items()
+            for column, one in found.items()
+            if (row, column) in wanted
+        }
+        if stored_us:
+            self.tables.delete(OWNERS, sorted(stored_us), max(stored_us.values()))
+        there = [column for column in facts if column in columns]
+        if there:
+            self.tables.delete(
+                PHOTOS, [(photo, column) for column in there], max(columns[column].stored_us for column in there)
+            )
+        return len(there), len(stored_us)
 
     def decide(self, photo_id: str, tag: str, action: Action, by: str, *, new: bool = False) -> Decision:
         """Write a person's decision about a photo's tag, named by its display name (in any case) or its id.
@@ -148,13 +179,13 @@ class PhotoStore:
             TagError: there is no such photo or tag.
         """
         registry = self.registry.read()
-        if not by:
-            raise TagError("a decision needs to know by whom")
+        if not 0 < len(by) <= MAX_PERSON:
+            raise TagError(f"a decision needs to know by whom, in 1 to {MAX_PERSON} characters. Given: {by[:80]!r}")
         with self.tables.atomically():
             writes = [write for write, _ in self._facts(photo_id)]
             view = merge(writes, registry)
             if view is None:
-                raise TagError(f"nothing is stored of photo {photo_id!r}, so there is nothing to decide about")
+                raise _unknown(photo_id)
             tag_id, name = _named(tag, view, registry, new=new)
             last_us = max((write.decided_us for write in writes if isinstance(write, Decision)), default=0)
             decision = Decision(
@@ -165,20 +196,26 @@ class PhotoStore:
                 by=by,
                 decided_us=max(now_us(), last_us + 1),
                 content_us=view.content_us,
+                implied=tuple(sorted(registry.ancestors(tag_id))) if action is Action.ADD else (),
             )
-            self.tables.put(PHOTOS, [layout.fact_cell(decision)])
-            self._index([decision], [write for write, _ in self._facts(photo_id)], registry)
+            self._put_decision(decision, registry)
         return decision
 
-    def _index(self, decisions: Sequence[Decision], writes: Sequence[Write], registry: Registry) -> None:
-        """Write the entries that `decisions` call for with each result among `writes`."""
-        cells = {
-            (cell.row, cell.column): cell
-            for write in writes
-            if isinstance(write, Tagged | Rejected)
-            for cell in layout.index_cells(write, decisions, registry, everyone=self.tables.embedded)
-        }
-        self.tables.put(OWNERS, list(cells.values()))
+    def _put_decision(self, decision: Decision, registry: Registry) -> None:
+        """Write a decision, and what it needs of the index; as in `write`, nothing of it stays where it is late."""
+        cell = layout.fact_cell(decision)
+        self.tables.put(PHOTOS, [cell])
+        writes = [write for write, _ in self._facts(decision.photo_id)]
+        # With what nobody can reach any more, somebody may be cleaning its entries away just now.
+        lost = unreachable(writes, registry)
+        found = [write for write in writes if isinstance(write, Tagged | Rejected) and write not in lost]
+        bare = [replace(write, tags=()) if isinstance(write, Tagged) else write for write in found]
+        entries = layout.entries([decision, *bare], everyone=self.tables.embedded)
+        self.tables.put(OWNERS, [Cell(row, column, b"") for row, column in entries])
+        deleted_us, _ = _read_overrides(self.tables.get(PHOTOS, [cell.row], b"o").get(cell.row))
+        if decision.content_us <= deleted_us:
+            self.remove(cell.row, [cell.column], entries)
+            raise _unknown(decision.photo_id)
 
     # Reading
 
@@ -346,10 +383,18 @@ def _cells(results: Sequence[Tagged | Rejected | Deleted]) -> tuple[dict[int, Ce
 
 
 def _read_overrides(columns: Columns | None) -> tuple[int, list[Decision]]:
-    """Of family o: the last deletion's time (-1 for none), and the decisions."""
+    """Of family o: the last deletion's time (-1 for none), and the decisions since."""
     writes = layout.read_facts(columns or {})
     deleted_us = max((write.content_us for write in writes if isinstance(write, Deleted)), default=-1)
-    return deleted_us, [write for write in writes if isinstance(write, Decision)]
+    return deleted_us, [write for write in writes if isinstance(write, Decision) and write.content_us > deleted_us]
+
+
+def _place(cell: Cell) -> tuple[bytes, bytes]:
+    return cell.row, cell.column
+
+
+def _unknown(photo_id: str) -> TagError:
+    return TagError(f"nothing is stored of photo {photo_id!r}, so there is nothing to decide about")
 
 
 def _own_id(name: str) -> str:
@@ -371,7 +416,7 @@ def _named(tag: str, view: View, registry: Registry, *, new: bool) -> tuple[str,
     if not new:
         known = [*registry.classes.names, *(shown.name for shown in view.tags)]
         near = difflib.get_close_matches(tag.casefold()[:MAX_NAME], known, n=3)
-        hint = f"; did you mean {', '.join(map(repr, near))}?" if near else ""
+        hint = f"; did you mean {', '.join(map(repr, near))}?" if near else "."
         raise TagError(f"no class is called {tag[:MAX_NAME]!r}{hint} A tag of your own needs to be said to be new")
     name = unicodedata.normalize("NFC", tag.strip())
     if not 0 < len(name) <= MAX_NAME or not name.isprintable():
