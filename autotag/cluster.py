@@ -158,11 +158,15 @@ class Cluster:
             else:
                 self._check_rendered()
                 self._check_ports()
-            if self.needs_hbase:
-                progress("starting HBase")
-            for name in self.daemons:
-                self._supervisord.start_daemon(name)
+            self._start_daemons(progress)
             self._wait_ready(progress)
+
+    def _start_daemons(self, progress: Progress) -> None:
+        away = {daemon.name for daemon in self._supervisord.daemons() if daemon.state != "RUNNING"}
+        if self.needs_hbase and away.intersection(HBASE_DAEMONS):
+            progress("starting HBase")
+        for name in self.daemons:
+            self._supervisord.start_daemon(name)
 
     def down(self, progress: Progress = log.info) -> None:
         """Stop the servers, the workers and their Python processes; data and submitted topologies stay for `up`."""

@@ -261,6 +261,18 @@ def test_storm_runs_through_a_link_from_any_folder(tmp_path: Path) -> None:
     assert done.stdout == "Storm 2.8.3\n"
 
 
+@pytest.mark.parametrize("target", ["run", "up", "down"])
+def test_make_takes_the_environment_of_the_store(target: str) -> None:
+    def planned(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = ["make", "--no-print-directory", "-n", target, *arguments]
+        return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+
+    assert "-e hbase" not in planned().stdout
+    assert "-e local" in planned("STORE=sqlite").stdout
+    assert "-e hbase" in planned("STORE=hbase").stdout
+    assert "STORE is sqlite or hbase, not mysql" in planned("STORE=mysql").stderr
+
+
 # Up and down
 
 

@@ -43,6 +43,7 @@ def demo(line: CommandLine, photos: tuple[Path, ...], as_json: bool) -> None:
     _say("looking for the cluster")
     cluster = Cluster(settings)
     cluster.up(_say)
+    _create_tables(settings)
     state = {topology.name: topology.status for topology in cluster.status().topologies}.get(TOPOLOGY)
     if state == "KILLED":
         _say("waiting until the killed topology is gone")
@@ -88,9 +89,17 @@ def demo(line: CommandLine, photos: tuple[Path, ...], as_json: bool) -> None:
 NEXT = {
     "push PATH|URL|FOLDER ...": "tag more photos",
     "show PATH": "one photo's tags, with where they come from",
-    "search cat": "photos by tag",
+    "search cat --owner {user}": "photos by tag",
     "status": "queue, store, model and cluster",
 }
+
+
+def _create_tables(settings: Settings) -> None:
+    """What `autotag store init` does for a store that keeps its tables elsewhere."""
+    store = open_store(settings)
+    if created := store.tables.create():
+        _say(f"created {', '.join(created)}")
+    store.close()
 
 
 def _next(line: CommandLine) -> str:
@@ -98,7 +107,8 @@ def _next(line: CommandLine) -> str:
     program = _shown(Path(sys.argv[0]))
     if line.environment != "local":
         program += f" -e {line.environment}"
-    commands = {f"{program} {command}": does for command, does in NEXT.items()} | {"make down": "stop everything"}
+    commands = {f"{program} {command.format(user=user_name())}": does for command, does in NEXT.items()}
+    commands["make down"] = "stop everything"
     width = max(map(len, commands)) + 3
     return "\n".join(f"  {command:{width}}{does}" for command, does in commands.items())
 
