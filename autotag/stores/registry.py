@@ -64,9 +64,12 @@ class RegistryTable:
             layout.names_after(columns, prefix) for prefix in (b"r:published/", b"r:ended/", b"r:withdrawn/")
         )
         known = self._registry
-        if layout.names_after(columns, b"r:model/") - {str(model) for model in known.models}:
-            found = (layout.read_classes(stored.value) for stored in self._row(MODELS).values())
-            known = Registry(published, ended, withdrawn, dict(found))
+        models = layout.names_after(columns, b"r:model/")
+        if models - {str(model) for model in known.models}:
+            found = dict(layout.read_classes(stored.value) for stored in self._row(MODELS).values())
+            # One that is not standing yet is not known to others, for whom everything is to be the same.
+            found = {model: classes for model, classes in found.items() if str(model) in models}
+            known = Registry(published, ended, withdrawn, found)
         elif (published, ended, withdrawn) != (known.published, known.ended, known.withdrawn):
             known = Registry(published, ended, withdrawn, known.models)
         self._registry = known
@@ -134,13 +137,18 @@ class RegistryTable:
         return dict(json.loads(found.value)) if found else {}
 
     def save_progress(self, name: str, progress: Mapping[str, Any]) -> None:
-        """Say how far the loading has come; raises RunError once the run has ended."""
-        if name in self.read().ended:
+        """Say how far the loading has come; raises RunError once the run has ended, or where there is none."""
+        if self.run(name).ended_us is not None:
             raise RunError(f"run {name!r} was dropped while it was loaded")
         self._put(layout.run_row(name), b"r:progress", _json(**progress))
 
     def finish(self, name: str, photos: int, refused: int) -> None:
-        """Say that a run is loaded, and what came of it: from now on no `save_progress` changes that."""
+        """Say that a run is loaded, and what came of it: from now on no `save_progress` changes that.
+
+        Raises:
+            RunError: there is no such run.
+        """
+        self.run(name)
         loaded = _json(us=now_us(), photos=photos, refused=refused)
         self._tables.put_if_absent(REGISTRY, Cell(layout.run_row(name), b"r:loaded", loaded))
 

@@ -1,0 +1,213 @@
+"""Registry: runs and models that count, the classes of all models; and how it lies in the store."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autotag.errors import RunError, StoreError
+from autotag.registry import Registry, join_classes
+from autotag.settings import Settings
+from autotag.stores import PhotoStore, open_store
+from autotag.stores.registry import RunState
+from autotag.stores.tables import REGISTRY
+from models.classes import ClassTable
+from tests.worlds import CLASSES, Killed, dying, hbase_prefix, model, settings_of, tagged
+
+
+@pytest.fixture(scope="module")
+def hbase_url(hbase_settings: Settings) -> Iterator[str]:
+    with hbase_prefix(hbase_settings) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "hbase"])
+def store_settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
+    return settings_of(request, settings)
+
+
+@pytest.fixture
+def store(store_settings: Settings) -> Iterator[PhotoStore]:
+    store = open_store(store_settings)
+    yield store
+    store.close()
+
+
+def loaded(store: PhotoStore, name: str = "run-1") -> None:
+    store.registry.begin(name, "file", "ann")
+    store.registry.finish(name, 1, 0)
+
+
+# As of one moment
+
+
+def test_real_time_always_counts_and_a_run_from_its_publication_to_its_end() -> None:
+    now = Registry(published=frozenset({"a", "b"}), ended=frozenset({"b", "c"}))
+    assert [now.sees(run) for run in (None, "a", "b", "c", "d", "")] == [True, True, False, False, False, False]
+
+
+def test_a_withdrawn_model_is_trusted_no_more_and_others_are() -> None:
+    now = Registry(withdrawn=frozenset({str(model(2))}))
+    assert now.trusts(tagged(sequence=1))
+    assert not now.trusts(tagged(sequence=2))
+
+
+def test_names_and_parents_are_those_of_the_newest_model_that_has_the_class() -> None:
+    older = ClassTable([("a", "Dog", []), ("b", "beagle", ["a"]), ("c", "cat", [])])
+    newer = ClassTable([("a", "dog", ["d"]), ("d", "animal", []), ("e", "Cat", [])])
+    now = Registry(models={model(2): newer, model(1): older})
+    assert now.classes.name("a") == "dog"
+    assert now.ancestors("b") == {"a", "d"}
+    assert now.classes.find("cat") == "e"  # the name is the newer's
+    assert now.ancestors("c") == frozenset()
+    assert now.ancestors("a tag of people's own") == frozenset()
+
+
+_tables = st.lists(
+    st.dictionaries(
+        st.sampled_from("abcde"),
+        st.tuples(st.sampled_from(["x", "X", "y", "z", "v", "w"]), st.sets(st.sampled_from("abcde"))),
+        max_size=5,
+    ),
+    max_size=4,
+)
+
+
+@given(_tables)
+def test_the_classes_of_any_models_can_be_joined(drawn: list[dict[str, tuple[str, set[str]]]]) -> None:
+    tables = []
+    for number, rows in enumerate(drawn):
+        order = sorted(rows, key=lambda id_: (hash((id_, number)), id_))  # some other order in every table
+        named: dict[str, tuple[str, set[str]]] = {}
+        for id_ in order:
+            if rows[id_][0].casefold() not in {name.casefold() for name, _ in named.values()}:
+                named[id_] = (rows[id_][0], rows[id_][1] & named.keys())
+        tables.append(ClassTable((id_, name, sorted(parents)) for id_, (name, parents) in named.items()))
+    joined = join_classes(tables)
+    for table in tables[:1]:
+        assert set(table.ids) <= set(joined.ids)
+        assert all(joined.parents[id_] == table.parents[id_] for id_ in table.ids)
+    assert set(joined.ids) <= {id_ for table in tables for id_ in table.ids}
+
+
+# In the store
+
+
+def test_a_model_and_its_classes_are_known_to_everyone_from_then_on(
+    store: PhotoStore, store_settings: Settings
+) -> None:
+    assert store.registry.read() == Registry()
+    other = open_store(store_settings)
+    other.registry.add_model(model(1), CLASSES)
+    other.registry.add_model(model(1), CLASSES)
+    now = store.registry.read()
+    assert list(now.models) == [model(1)]
+    assert now.ancestors("n-beagle") == {"n-dog", "n-animal"}
+    other.registry.add_model(model(2), CLASSES)
+    assert set(store.registry.read().models) == {model(1), model(2)}
+    other.close()
+
+
+def test_a_model_that_nobody_knows_cannot_be_withdrawn(store: PhotoStore) -> None:
+    store.registry.add_model(model(1), CLASSES)
+    with pytest.raises(StoreError, match="no model 'x'"):
+        store.registry.withdraw("x", "ann")
+    store.registry.withdraw(str(model(1)), "ann")
+    assert store.registry.read().withdrawn == {str(model(1))}
+
+
+def test_a_model_is_known_with_its_classes_or_not_at_all_wherever_its_writer_is_killed(store: PhotoStore) -> None:
+    for calls in range(4):
+        with contextlib.suppress(Killed):
+            PhotoStore(dying(store.tables, calls)).registry.add_model(model(calls + 1), CLASSES)
+        now = PhotoStore(store.tables).registry.read()
+        assert all(now.models[known] is not None for known in now.models)
+        assert now.ancestors("n-beagle") == ({"n-dog", "n-animal"} if now.models else frozenset())
+    assert len(PhotoStore(store.tables).registry.read().models) == 2
+
+
+def test_a_run_goes_from_loading_to_its_end_and_its_name_is_never_used_again(store: PhotoStore) -> None:
+    runs = store.registry
+    begun = runs.begin("run-1", "file", "ann")
+    assert (begun.state, begun.begun_by, begun.input, begun.photos) == (RunState.LOADING, "ann", "file", 0)
+    runs.save_progress("run-1", {"photos": 3, "refused": 1, "place": "x"})
+    assert runs.begin("run-1", "file", "bob").photos == 3
+    assert runs.progress("run-1")["place"] == "x"
+    with pytest.raises(RunError, match="is loading"):
+        runs.publish("run-1", "ann")
+    runs.finish("run-1", 4, 1)
+    runs.finish("run-1", 9, 9)
+    assert (runs.run("run-1").state, runs.run("run-1").photos) == (RunState.LOADED, 4)
+    first = runs.publish("run-1", "ann")
+    assert (first.state, first.published_by) == (RunState.PUBLISHED, "ann")
+    assert runs.publish("run-1", "bob") == first
+    assert runs.read().visible == {"run-1"}
+    with pytest.raises(RunError, match="retract it instead"):
+        runs.drop("run-1", "ann")
+    ended = runs.retract("run-1", "ann")
+    assert ended.state is RunState.RETRACTED
+    assert runs.retract("run-1", "bob") == ended
+    assert runs.read().visible == frozenset()
+    with pytest.raises(RunError, match="only a loaded one"):
+        runs.publish("run-1", "ann")
+    with pytest.raises(RunError, match="never used again"):
+        runs.begin("run-1", "file", "ann")
+
+
+def test_a_run_that_is_dropped_can_neither_be_loaded_nor_published(store: PhotoStore) -> None:
+    runs = store.registry
+    runs.begin("run-1", "file", "ann")
+    with pytest.raises(RunError, match="only a published one"):
+        runs.retract("run-1", "ann")
+    assert runs.drop("run-1", "ann").state is RunState.DROPPED
+    with pytest.raises(RunError, match="was dropped"):
+        runs.save_progress("run-1", {})
+    runs.finish("run-1", 1, 0)
+    with pytest.raises(RunError, match="is dropped"):
+        runs.publish("run-1", "ann")
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a b", ".a", "a" * 101, "ä", "\ud800", "a\n"])
+def test_a_name_that_is_none_is_refused(store: PhotoStore, name: str) -> None:
+    with pytest.raises(RunError):
+        store.registry.begin(name, "file", "ann")
+    with pytest.raises(RunError, match="there is no run"):
+        store.registry.run(name)
+
+
+def test_a_load_is_continued_with_the_same_input_only(store: PhotoStore) -> None:
+    store.registry.begin("run-1", "file", "ann")
+    with pytest.raises(RunError, match="another input"):
+        store.registry.begin("run-1", "other", "ann")
+
+
+def test_what_is_said_of_a_run_that_was_never_begun_spoils_no_list(store: PhotoStore) -> None:
+    loaded(store)
+    with pytest.raises(RunError, match="there is no run 'run-2'"):
+        store.registry.finish("run-2", 1, 0)
+    with pytest.raises(RunError, match="there is no run 'run-2'"):
+        store.registry.save_progress("run-2", {})
+    assert [run.name for run in store.registry.runs()] == ["run-1"]
+
+
+def test_all_runs_are_listed_the_latest_first(store: PhotoStore) -> None:
+    for name in ("b", "a", "c"):
+        loaded(store, name)
+    assert [run.name for run in store.registry.runs()] == ["c", "a", "b"]
+
+
+def test_a_publication_is_one_cell(store: PhotoStore) -> None:
+    loaded(store)
+    before = dict(store.tables.scan(REGISTRY, b"", None, 100))
+    store.registry.publish("run-1", "ann")
+    after = dict(store.tables.scan(REGISTRY, b"", None, 100))
+    changed = {
+        (row, column) for row, columns in after.items() for column in columns if column not in before.get(row, {})
+    }
+    assert changed == {(b"standing", b"r:published/run-1")}
+    assert json.loads(after[b"standing"][b"r:published/run-1"].value)["by"] == "ann"

@@ -1,0 +1,377 @@
+"""What the tests of the store's core share: writes by a few words, the rule of all writes told a second time, and
+databases that count, die, or let somebody in between.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+
+from autotag.decisions import Action, Decision
+from autotag.merge import View, Write
+from autotag.registry import Registry
+from autotag.results import Deleted, ModelVersion, Rejected, Tagged
+from autotag.settings import Settings
+from autotag.stores import PhotoStore, open_tables
+from autotag.stores.tables import FAMILIES, OWNERS, Tables
+from models.bundle import Tag
+from models.classes import ClassTable
+
+CLASSES = ClassTable(
+    [
+        ("n-animal", "animal", []),
+        ("n-dog", "dog", ["n-animal"]),
+        ("n-beagle", "beagle", ["n-dog"]),
+        ("n-poodle", "poodle", ["n-dog"]),
+        ("n-cat", "domestic cat", ["n-animal"]),
+    ]
+)
+DOG = Tag("n-dog", "dog", 0.97, "imagenet")
+CAT = Tag("n-cat", "domestic cat", 0.5, "imagenet")
+BEAGLE = Tag("n-beagle", "beagle", 0.9, "imagenet")
+POODLE = Tag("n-poodle", "poodle", 0.25, "imagenet")
+
+
+def model(sequence: int = 1) -> ModelVersion:
+    """The higher the sequence number, the lower the digest."""
+    return ModelVersion("default", f"{99 - sequence:02d}" * 32, sequence)
+
+
+MODELS = {model(sequence): CLASSES for sequence in (1, 2, 3)}
+
+
+def tagged(
+    photo_id: str = "p",
+    content: int = 1,
+    sequence: int = 1,
+    computed: int = 1,
+    tags: tuple[Tag, ...] = (DOG,),
+    run: str | None = None,
+    owner: str = "ann",
+) -> Tagged:
+    return Tagged(
+        photo_id=photo_id,
+        content_us=content,
+        owner=owner,
+        uri=f"file:///{photo_id}",
+        model=model(sequence),
+        tags=tags,
+        computed_us=computed,
+        run=run,
+    )
+
+
+def rejected(
+    content: int = 1, reason: str = "not_found", photo_id: str = "p", computed: int = 1, owner: str = "ann"
+) -> Rejected:
+    return Rejected(
+        photo_id=photo_id, content_us=content, owner=owner, reason=reason, detail="gone", computed_us=computed
+    )
+
+
+def deleted(content: int = 1, photo_id: str = "p") -> Deleted:
+    return Deleted(photo_id=photo_id, content_us=content)
+
+
+def decided(
+    action: str, name: str, at: int = 1, content: int = 1, by: str = "bob", photo_id: str = "p", **more: Any
+) -> Decision:
+    """A decision as the store would make it, about one of `CLASSES` or a tag of people's own."""
+    tag_id = CLASSES.find(name) or name
+    implied = tuple(sorted(CLASSES.ancestors(tag_id))) if action == "add" and tag_id in CLASSES else ()
+    values = {"photo_id": photo_id, "tag_id": tag_id, "name": name, "by": by, "decided_us": at, "content_us": content}
+    return Decision(**{**values, "action": Action(action), "implied": implied, **more})
+
+
+def registry(published: str = "", ended: str = "", withdrawn: Iterable[int] = ()) -> Registry:
+    """Runs have names of one letter."""
+    models = frozenset(str(model(sequence)) for sequence in withdrawn)
+    return Registry(frozenset(published), frozenset(ended), models, MODELS)
+
+
+# The rule, told a second time, in the plainest way
+
+
+def plain(view: View | None) -> dict[str, Any] | None:
+    """What `expected` tells, of a view."""
+    if view is None:
+        return None
+    return {
+        "content": view.content_us,
+        "owner": view.owner,
+        "reason": view.rejected.reason if view.rejected else None,
+        "tags": {
+            tag.id: (tag.source, tag.origin.by, tag.origin.decided_us)
+            if isinstance(tag.origin, Decision)
+            else (tag.source, tag.score, tag.origin.model.sequence, tag.origin.run, tag.origin.computed_us)
+            for tag in view.tags
+        },
+    }
+
+
+def expected(writes: Iterable[Write], now: Registry) -> dict[str, Any] | None:
+    """What readers should see; decisions need different times, and machines' writes no complete ties."""
+    writes = list(writes)
+    deletions = [write.content_us for write in writes if isinstance(write, Deleted)]
+    visible = []
+    for write in writes:
+        in_run = isinstance(write, Tagged) and write.run is not None
+        if isinstance(write, Rejected | Tagged) and (
+            not in_run or (write.run in now.published and write.run not in now.ended)
+        ):
+            visible.append(write)
+    if not visible:
+        return None
+    content = max(write.content_us for write in visible)
+    if any(deletion >= content for deletion in deletions):
+        return None
+    newest = [write for write in visible if write.content_us == content]
+    machine: Tagged | Rejected | None = None
+    for write in newest:
+        withdrawn = isinstance(write, Tagged) and str(write.model) in now.withdrawn
+        if not withdrawn and (machine is None or _beats(write, machine)):
+            machine = write
+    decisions = [
+        write
+        for write in writes
+        if isinstance(write, Decision) and not any(deletion >= write.content_us for deletion in deletions)
+    ]
+    latest: dict[str, Decision] = {}
+    for decision in sorted(decisions, key=lambda one: one.decided_us):
+        latest[decision.tag_id] = decision
+    tags: dict[str, Any] = {}
+    if isinstance(machine, Tagged):
+        for tag in machine.tags:
+            own_and_above = [latest[id_] for id_ in {tag.id, *_above(tag.id)} if id_ in latest]
+            if not any(one.action == "remove" for one in own_and_above):
+                source = "bulk" if machine.run else "realtime"
+                tags[tag.id] = (source, tag.score, machine.model.sequence, machine.run, machine.computed_us)
+    standing = []
+    for one in latest.values():
+        above = [latest[id_] for id_ in _above(one.tag_id) if id_ in latest]
+        if one.action == "add" and not any(
+            other.action == "remove" and other.decided_us > one.decided_us for other in above
+        ):
+            standing.append(one)
+    for one in sorted(standing, key=lambda one: one.decided_us):
+        for id_ in _above(one.tag_id):
+            tags[id_] = ("person", one.by, one.decided_us)
+    for one in standing:
+        tags[one.tag_id] = ("person", one.by, one.decided_us)
+    return {
+        "content": content,
+        "owner": newest[0].owner,
+        "reason": machine.reason if isinstance(machine, Rejected) else None,
+        "tags": tags,
+    }
+
+
+def _above(tag_id: str) -> set[str]:
+    found: set[str] = set()
+    waiting = list(CLASSES.parents.get(tag_id, ()))
+    while waiting:
+        found.add(parent := waiting.pop())
+        waiting += CLASSES.parents[parent]
+    return found
+
+
+def _beats(one: Tagged | Rejected, other: Tagged | Rejected) -> bool:
+    if isinstance(one, Tagged) != isinstance(other, Tagged):
+        return isinstance(one, Tagged)
+    if isinstance(one, Rejected) or isinstance(other, Rejected):
+        return one.computed_us > other.computed_us
+    if one.model.sequence != other.model.sequence:
+        return one.model.sequence > other.model.sequence
+    if one.computed_us != other.computed_us:
+        return one.computed_us > other.computed_us
+    if (one.run is None) != (other.run is None):
+        return one.run is None
+    return (one.run or "") > (other.run or "")
+
+
+# Worlds, for Hypothesis
+
+NAMES = ("animal", "dog", "beagle", "poodle", "domestic cat", "rex")
+_TAGS = [(), (DOG,), (CAT,), (DOG, CAT), (BEAGLE, DOG), (POODLE, DOG, CAT)]
+
+
+def _computed(content: int, sequence: int, computed: int, run: str | None) -> Tagged:
+    """A machine gives the same tags again for the same pixels, model, time and run."""
+    chosen = _TAGS[hash((content, sequence, computed, run == "a", run == "b")) % len(_TAGS)]
+    return tagged(content=content, sequence=sequence, computed=computed, run=run, tags=chosen)
+
+
+machines = st.one_of(
+    st.builds(_computed, st.integers(1, 4), st.integers(1, 3), st.integers(1, 2), st.sampled_from([None, "a", "b"])),
+    st.builds(_computed, st.integers(1, 4), st.integers(1, 3), st.integers(1, 2), st.sampled_from([None, "a", "b"])),
+    st.builds(
+        lambda content, computed: rejected(content, f"reason{computed}", computed=computed),
+        st.integers(1, 4),
+        st.integers(1, 2),
+    ),
+)
+deletions = st.builds(deleted, st.integers(1, 4))
+people = st.builds(
+    lambda action, name, at, content: decided(action, name, at, content, by=f"person{at}"),
+    st.sampled_from(["add", "remove"]),
+    st.sampled_from(NAMES),
+    st.integers(1, 50),
+    st.integers(1, 4),
+)
+worlds = st.lists(st.one_of(machines, machines, deletions, people), max_size=9)
+registries = st.builds(
+    registry, *[st.sets(st.sampled_from("ab")).map("".join)] * 2, st.sets(st.sampled_from([1, 2, 3]))
+)
+
+
+def with_different_times(writes: Sequence[Write]) -> list[Write]:
+    """The same, with no two decisions at one moment."""
+    return [
+        replace(write, decided_us=write.decided_us * 100 + place) if isinstance(write, Decision) else write
+        for place, write in enumerate(writes)
+    ]
+
+
+# Stores
+
+
+@contextlib.contextmanager
+def hbase_prefix(hbase_settings: Settings) -> Iterator[str]:
+    """The address of new tables on the session's HBase, dropped afterwards."""
+    import happybase
+
+    assert hbase_settings.store_address is not None
+    host, port, _ = hbase_settings.store_address
+    prefix = f"test{secrets.token_hex(4)}"
+    url = f"hbase://{host}:{port}/{prefix}"
+    tables = open_tables(replace(hbase_settings, store=url))
+    tables.create()
+    tables.close()
+    yield url
+    connection = happybase.Connection(host, port, timeout=60_000)
+    for name in connection.tables():
+        if name.startswith(prefix.encode()):
+            connection.delete_table(name, disable=True)
+    connection.close()
+
+
+def settings_of(request: pytest.FixtureRequest, settings: Settings) -> Settings:
+    """Of an empty store; `request` is that of a fixture with the parameters sqlite and hbase."""
+    if request.param == "sqlite":
+        return settings
+    hbase: Settings = request.getfixturevalue("hbase_settings")
+    url = request.getfixturevalue("hbase_url")
+    settings = replace(settings, store=url, hbase_timeout_s=hbase.hbase_timeout_s)
+    empty(open_tables(settings))
+    return settings
+
+
+def empty(tables: Tables) -> None:
+    """Remove everything."""
+    for table in FAMILIES:
+        while rows := tables.scan(table, b"", None, 1000):
+            cells = [(row, column) for row, columns in rows for column in columns]
+            tables.delete(table, cells, max(one.stored_us for _, columns in rows for one in columns.values()))
+
+
+class Wrapped:
+    """Tables that are told before every call; nothing is atomic in them, as on many machines."""
+
+    def __init__(self, tables: Tables, before: Callable[[str], None] = lambda _: None) -> None:
+        self._tables = tables
+        self._before = before
+        self.calls = 0
+        self.rows = 0
+        """That were read."""
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._tables, name)
+        if not callable(found):
+            return found
+        if name == "atomically":
+            return contextlib.nullcontext
+
+        def call(*args: Any, **named: Any) -> Any:
+            self._before(name)
+            self.calls += 1
+            answer = found(*args, **named)
+            self.rows += len(answer) if isinstance(answer, list | dict) else 0
+            return answer
+
+        return call
+
+
+class Killed(BaseException):
+    """The process ended here."""
+
+
+def dying(tables: Tables, calls: int) -> Wrapped:
+    """Tables that do so many calls, and then no more."""
+
+    def die(name: str) -> None:
+        if wrapped.calls == calls:
+            raise Killed
+
+    wrapped = Wrapped(tables, die)
+    return wrapped
+
+
+def interrupted(tables: Tables, calls: int, act: Callable[[], object]) -> Wrapped:
+    """Tables in which somebody else acts after so many calls."""
+
+    def interrupt(name: str) -> None:
+        if wrapped.calls == calls:
+            act()
+
+    wrapped = Wrapped(tables, interrupt)
+    return wrapped
+
+
+def search_all(store: PhotoStore, tag: str, owner: str = "ann", limit: int = 50) -> list[str]:
+    """The ids of all photos that a search finds, page after page."""
+    found: list[str] = []
+    cursor = None
+    while True:
+        page = store.search(tag, owner, limit, cursor)
+        found += [photo.view.photo_id for photo in page.photos]
+        if page.cursor is None:
+            return found
+        cursor = page.cursor
+
+
+def check_index(store: PhotoStore, photo_ids: Iterable[str], owners: Iterable[str] = ("ann", "eve")) -> None:
+    """Searches and counts say exactly what the views say."""
+    views = [stored.view for photo_id in photo_ids if (stored := store.get(photo_id))]
+    for owner in owners:
+        counts: dict[str, int] = {}
+        for tag_id in {*CLASSES.ids, "rex", *(tag.id for view in views for tag in view.tags)}:
+            having = [view for view in views if view.owner == owner and any(tag.id == tag_id for tag in view.tags)]
+            found = search_all(store, tag_id, owner)
+            assert sorted(found) == sorted(view.photo_id for view in having), (tag_id, owner)
+            if having:
+                counts[tag_id] = len(having)
+        told = store.owner(owner)
+        assert {tag.id: tag.photos for tag in told.tags} == counts
+        assert told.photos == sum(view.owner == owner for view in views)
+
+
+def contents(tables: Tables) -> dict[str, Any]:
+    """All values, by table, row and column."""
+    return {
+        table: {
+            (row, column): one.value
+            for row, columns in tables.scan(table, b"", None, 10_000)
+            for column, one in columns.items()
+        }
+        for table in FAMILIES
+    }
+
+
+def index_size(tables: Tables) -> int:
+    return sum(len(columns) for _, columns in tables.scan(OWNERS, b"", None, 10_000))
