@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from autotag.bulk import BulkLoad, Refused, Step
+from autotag.bulk import BulkLoad, Step
 from autotag.bulk_files import Source
 from autotag.cli import CommandLine, print_json, print_table, progress, user_name, with_json, with_settings
 from autotag.errors import InputError
@@ -77,11 +77,8 @@ def _tell(step: Step, as_json: bool) -> None:
         if as_json:
             print_json(vars(refused))
         else:
-            click.echo(_refused_line(refused), err=True)
-
-
-def _refused_line(refused: Refused) -> str:
-    return f"refused {refused.file}, line {refused.number}: {refused.reason}"
+            over_bar = "\r\x1b[K" if sys.stderr.isatty() else ""
+            click.echo(f"{over_bar}refused {refused.file}, line {refused.number}: {refused.reason}", err=True)
 
 
 @bulk.command()
