@@ -258,8 +258,11 @@ class PhotoStore:
         index is behind.
 
         Raises:
-            StoreError: also for a cursor that no search gave, and without an owner on a store of many machines.
+            StoreError: also for a cursor that no search gave, a limit below 1, and without an owner on a store of many
+                machines.
         """
+        if limit < 1:
+            raise StoreError(f"the limit of a search must be 1 or more. Given: {limit!r}")
         if owner is None and not self.tables.embedded:
             raise StoreError("a search needs its owner here: all owners' photos by one tag would be one server's work")
         registry = self.registry.read()
