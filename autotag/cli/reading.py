@@ -253,8 +253,6 @@ def status(line: CommandLine, as_json: bool) -> None:
 
 def _errors(cluster: Cluster) -> dict[str, Any]:
     """The last errors of the components of all topologies, by when they were reported."""
-    if not cluster.status().ready:
-        return {}
     found = [error for topology in cluster.status().topologies for error in cluster.errors(topology.name)]
     return {
         iso_time(error.time * 1_000_000)[:19]: f"{error.component}: {error.message.splitlines()[0]}"
