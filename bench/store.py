@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import multiprocessing
+import os
 import random
 import statistics
-import sys
 import tempfile
 import threading
 import time
@@ -31,8 +31,8 @@ from bench.table import Table
 from models.bundle import Bundle, Tag
 
 ROUNDS = 3
-PHOTOS_A_ROUND = 6000
-RUN_PHOTOS = 100_000
+PHOTOS_A_ROUND = int(os.environ.get("BENCH_ROUND_PHOTOS", "6000"))
+RUN_PHOTOS = int(os.environ.get("BENCH_RUN_PHOTOS", "100000"))
 THRIFT_PORT = 29090
 """Of the bench's own HBase; the others are beside it."""
 BATCH = Settings().batch_writes
@@ -254,7 +254,7 @@ def publishing(table: Table, settings: Settings, store: PhotoStore, large: list[
     for batch in batched_list(run):
         store.write(batch)
     loaded_s = time.perf_counter() - began
-    store.registry.finish("again")
+    store.registry.finish("again", len(run), 0)
     watch = Watch(settings, [run[0].photo_id, run[len(run) // 2].photo_id, run[-1].photo_id])
     began = time.perf_counter()
     store.registry.publish("again", "bench")
@@ -384,4 +384,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

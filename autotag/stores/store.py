@@ -119,26 +119,35 @@ class PhotoStore:
             return refused
         with self.tables.atomically():
             turned_down = self.tables.put(PHOTOS, list(cells.values()))
-            rows = list({cell.row for cell in cells.values()})
-            overrides = self.tables.get(PHOTOS, rows, b"o")
-            entries: dict[int, list[Cell]] = {}
-            wanted: dict[tuple[bytes, bytes], Cell] = {}
-            for index, cell in cells.items():
-                result = results[index]
-                if cell.row in turned_down:
-                    refused[index] = turned_down[cell.row]
-                elif not isinstance(result, Deleted):
-                    deleted_us, decisions = _read_overrides(overrides.get(cell.row))
-                    entries[index] = layout.index_cells(result, decisions, everyone=self.tables.embedded)
-                    if result.content_us > deleted_us:
-                        wanted |= {_place(entry): entry for entry in entries[index]}
-            self.tables.put(OWNERS, list(wanted.values()))
-            # Read again: who erased the photo meanwhile may have seen none of these entries.
-            overrides = self.tables.get(PHOTOS, rows, b"o")
-            for index, found in entries.items():
-                if results[index].content_us <= _read_overrides(overrides.get(cells[index].row))[0]:
-                    self.remove(cells[index].row, [cells[index].column], map(_place, found))
+            refused |= {index: turned_down[cell.row] for index, cell in cells.items() if cell.row in turned_down}
+            written = {index: results[index] for index in cells if index not in refused}
+            self._put_entries(list(written.values()), [])
+            # After the facts and the entries: whoever decided or deleted before is seen here, who does later sees us.
+            overrides = self.tables.get(PHOTOS, list({cells[index].row for index in written}), b"o")
+            for index, result in written.items():
+                if cells[index].row in overrides and not isinstance(result, Deleted):
+                    self._heed(result, cells[index], overrides[cells[index].row])
         return refused
+
+    def _put_entries(self, results: Iterable[Write], decisions: Sequence[Decision]) -> None:
+        """Write what the index needs for results, and for decisions about their photo."""
+        found = (
+            layout.index_cells(result, decisions, everyone=self.tables.embedded)
+            for result in results
+            if isinstance(result, Tagged | Rejected)
+        )
+        self.tables.put(OWNERS, list({_place(cell): cell for cells in found for cell in cells}.values()))
+
+    def _heed(self, result: Tagged | Rejected, cell: Cell, overrides: Columns) -> None:
+        """Make a result that is written, with its entries, follow what people decided and what was deleted."""
+        deleted_us, decisions = _read_overrides(overrides)
+        if decisions and result.content_us > deleted_us:
+            self._put_entries([result], decisions)
+            overrides = self.tables.get(PHOTOS, [cell.row], b"o").get(cell.row, {})
+            deleted_us, _ = _read_overrides(overrides)
+        if result.content_us <= deleted_us:  # perhaps erased meanwhile: nothing of it is to stay
+            entries = layout.index_cells(result, decisions, everyone=self.tables.embedded)
+            self.remove(cell.row, [cell.column], map(_place, entries))
 
     def remove(self, photo: bytes, facts: Collection[bytes], entries: Iterable[tuple[bytes, bytes]]) -> tuple[int, int]:
         """Remove facts (by their columns) and entries (row, column) of the photo of row `photo`.
