@@ -128,8 +128,11 @@ def _highest(found: Sequence[Tagged | Rejected]) -> Tagged | Rejected:
 
 def canonical(write: Write) -> str:
     """A write as one JSON text; equal exactly for equal writes, halves of surrogate pairs and all."""
-    values = {**vars(write), "kind": "Decision"} if isinstance(write, Decision) else results.to_dict(write)
-    return json.dumps(values, allow_nan=False, separators=(",", ":"), sort_keys=True)
+    return _encode({**vars(write), "kind": "Decision"} if isinstance(write, Decision) else results.to_dict(write))
+
+
+# Made once: `json.dumps` would make an encoder for every write.
+_encode = json.JSONEncoder(allow_nan=False, check_circular=False, separators=(",", ":"), sort_keys=True).encode
 
 
 def _decided(shown: list[ViewTag], decisions: list[Decision], registry: Registry) -> list[ViewTag]:

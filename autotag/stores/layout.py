@@ -129,12 +129,8 @@ def owner_range(owner: str) -> tuple[bytes, bytes]:
 
 def entry_range(owner: str | None, tag_id: str) -> tuple[bytes, bytes]:
     """From which row to before which the entries of a tag are, of one owner or all, newest content first."""
-    prefix = _entry_prefix(EVERYONE if owner is None else owner_part(owner), tag_id)
+    prefix = (EVERYONE if owner is None else owner_part(owner)) + b"t" + _tag_part(tag_id)
     return prefix, prefix + b"\xff"
-
-
-def _entry_prefix(owner: bytes, tag_id: str) -> bytes:
-    return owner + b"t" + _tag_part(tag_id)
 
 
 def entry_photo(row: bytes) -> bytes:
@@ -155,19 +151,17 @@ def index_cells(result: Tagged | Rejected, decisions: Iterable[Decision], *, eve
     photo = photo_row(result.photo_id)
     position = (_LAST - result.content_us).to_bytes(8, "big") + photo
     owner = owner_part(result.owner)
-    scopes = (owner, EVERYONE) if everyone else (owner,)
-    run = result.run if isinstance(result, Tagged) else None
-    tags = {tag.id for tag in result.tags} if isinstance(result, Tagged) else set()
-    added = {
-        tag_id
-        for decision in decisions
-        if decision.action is Action.ADD
-        for tag_id in (decision.tag_id, *decision.implied)
-    }
     cells = [Cell(owner + b"p" + photo, b"e:", b"")]
-    for ids, column in ((tags, b"e:" + (run or "").encode()), (added, b"e:")):
-        for tag_id in ids:
-            cells += [Cell(_entry_prefix(scope, tag_id) + position, column, b"") for scope in scopes]
+    for prefix in (owner + b"t", EVERYONE + b"t") if everyone else (owner + b"t",):
+        if isinstance(result, Tagged):
+            column = b"e:" + result.run.encode() if result.run else b"e:"
+            cells += [Cell(prefix + _tag_part(tag.id) + position, column, b"") for tag in result.tags]
+        cells += [
+            Cell(prefix + _tag_part(tag_id) + position, b"e:", b"")
+            for decision in decisions
+            if decision.action is Action.ADD
+            for tag_id in (decision.tag_id, *decision.implied)
+        ]
     return cells
 
 

@@ -131,12 +131,11 @@ class PhotoStore:
 
     def _put_entries(self, results: Iterable[Write], decisions: Sequence[Decision]) -> None:
         """Write what the index needs for results, and for decisions about their photo."""
-        found = (
-            layout.index_cells(result, decisions, everyone=self.tables.embedded)
-            for result in results
-            if isinstance(result, Tagged | Rejected)
-        )
-        self.tables.put(OWNERS, list({_place(cell): cell for cells in found for cell in cells}.values()))
+        cells: list[Cell] = []
+        for result in results:
+            if isinstance(result, Tagged | Rejected):
+                cells += layout.index_cells(result, decisions, everyone=self.tables.embedded)
+        self.tables.put(OWNERS, cells)
 
     def _heed(self, result: Tagged | Rejected, cell: Cell, overrides: Columns) -> None:
         """Make a result that is written, with its entries, follow what people decided and what was deleted."""
