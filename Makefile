@@ -14,10 +14,10 @@ UV_VERSION := 0.13.8
 WORKER := build/virtualenvs/tagging
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint types bench up down clean lock debian
+.PHONY: help setup run test lint types bench bench-store up down clean lock debian
 
 help: ## show this help
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
 setup: debian .venv/.ready $(WORKER)/.ready build/bundles/.default ## set everything up, start nothing
 	@$(AUTOTAG) cluster prepare
@@ -38,6 +38,9 @@ types: .venv/.ready ## check types
 
 bench: setup ## measure against the alternatives, write bench/results.md (PHOTOS=folder of photos)
 	.venv/bin/python -m bench.run $(PHOTOS)
+
+bench-store: setup ## measure the store on a real HBase, write bench/store.md
+	.venv/bin/python -m bench.store
 
 up: setup ## start the local cluster (STORE=hbase: with HBase)
 	@$(AUTOTAG) cluster up
