@@ -339,9 +339,9 @@ def test_photos_are_ordered_by_their_events_clocks_alone(store: PhotoStore, monk
 
 def test_a_tag_of_peoples_own_has_to_be_said_to_be_new_and_is_found_in_any_case(store: PhotoStore) -> None:
     store.write([tagged()])
-    with pytest.raises(TagError, match=r"no class is called 'beegle'; did you mean 'beagle'\? A tag of your own"):
+    with pytest.raises(TagError, match=r"no class is called 'beegle' \(did you mean 'beagle'\?\); a tag of your own"):
         store.decide("p", "beegle", Action.ADD, "bob")
-    with pytest.raises(TagError, match=r"no class is called 'zzzz'\. A tag"):
+    with pytest.raises(TagError, match=r"no class is called 'zzzz'; a tag"):
         store.decide("p", "zzzz", Action.ADD, "bob")
     made = store.decide("p", "  Mein Hund ", Action.ADD, "bob", new=True)
     assert (made.tag_id, made.name) == ("mein hund", "Mein Hund")
@@ -397,7 +397,7 @@ def test_a_search_of_all_owners_is_for_an_embedded_store_only(store: PhotoStore)
     if store.tables.embedded:
         assert [found.view.photo_id for found in store.search("dog").photos] == ["b", "a"]
     else:
-        with pytest.raises(StoreError, match="needs its owner"):
+        with pytest.raises(StoreError, match="owner"):
             store.search("dog")
 
 
@@ -658,7 +658,9 @@ def histories(store: PhotoStore, acts: list[Any]) -> None:
 
 @pytest.mark.parametrize("store_settings", ["sqlite"], indirect=True)
 @given(acts=_histories)
-@hypothesis_settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@hypothesis_settings(
+    max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_any_history_in_any_order_ends_in_one_view_which_the_index_follows(store: PhotoStore, acts: list[Any]) -> None:
     histories(store, acts)
 

@@ -117,6 +117,11 @@ def member_row(owner: str, photo: bytes) -> bytes:
     return owner_part(owner) + b"p" + photo
 
 
+def is_member(row: bytes) -> bool:
+    """Whether a row of the index is a member's, not a tag's."""
+    return row[16:17] == b"p"
+
+
 def member_range(owner: str) -> tuple[bytes, bytes]:
     """From which row to before which the members of `owner` are."""
     return owner_part(owner) + b"p", owner_part(owner) + b"q"

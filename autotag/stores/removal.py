@@ -6,12 +6,12 @@ finds what is left.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, replace
 
 from autotag.decisions import Decision
 from autotag.events import now_us
-from autotag.merge import unreachable
+from autotag.merge import Write, unreachable
 from autotag.registry import Registry
 from autotag.results import Deleted, Rejected, Tagged
 from autotag.stores import layout
@@ -46,15 +46,22 @@ def clean(store: PhotoStore, watch: Watch = lambda _: None, grace_us: int = GRAC
     """
     until_us = now_us() - grace_us
     registry = _settled(store, until_us)
+    everyone = store.tables.embedded
     removed = Removed()
     for rows in _pages(store, PHOTOS):
-        facts: list[tuple[bytes, bytes]] = []
-        entries: set[tuple[bytes, bytes]] = set()
-        for row, columns in rows:
-            gone, unneeded = _unreachable(columns, registry, until_us, everyone=store.tables.embedded)
-            facts += [(row, column) for column in gone]
-            entries |= unneeded
-        store.tables.delete(OWNERS, sorted(entries), until_us)
+        found = {row: _unreachable(columns, registry, until_us, everyone=everyone) for row, columns in rows}
+        indexed = store.tables.get(OWNERS, list({row for _, unneeded in found.values() for row, _ in unneeded}))
+        young = {
+            (row, column)
+            for row, columns in indexed.items()
+            for column, one in columns.items()
+            if one.stored_us > until_us
+        }
+        # A fact goes with all its entries, or later: without it nobody knows which they are.
+        found = {row: (gone, unneeded) for row, (gone, unneeded) in found.items() if unneeded.isdisjoint(young)}
+        entries = [entry for _, unneeded in found.values() for entry in unneeded]
+        facts = [(row, column) for row, (gone, _) in found.items() for column in gone]
+        store.tables.delete(OWNERS, entries, until_us)
         store.tables.delete(PHOTOS, facts, until_us)
         removed.photos += len(rows)
         removed.facts += len(facts)
@@ -93,19 +100,32 @@ def erase_photo(store: PhotoStore, photo_id: str) -> Removed:
     """Remove everything about a photo. What stays is a digest of its id and a time: the mark by which an event that is
     still under way cannot bring it back; an upload from now on does.
     """
+    return _erase(store, photo_id, frozenset())
+
+
+def _erase(store: PhotoStore, photo_id: str, spared: Set[bytes]) -> Removed:
+    """Erase a photo, but for the rows `spared` of the index."""
     removed = Removed()
     row = layout.photo_row(photo_id)
-    columns = store.tables.get(PHOTOS, [row]).get(row, {})
-    mark = Deleted(
-        photo_id=photo_id, content_us=max([now_us(), *(one.content_us for one in layout.read_facts(columns))])
-    )
-    cell = layout.fact_cell(mark)
-    store.tables.put(PHOTOS, [cell])
-    # Read again, after the mark: who writes from now on finds it, and takes back what is late.
-    columns = store.tables.get(PHOTOS, [row]).get(row, {})
-    facts = {column: layout.read_fact(column, one.value) for column, one in columns.items()}
-    gone = [column for column, write in facts.items() if write.content_us <= mark.content_us and column != cell.column]
-    _, removed.entries = store.remove(row, gone, layout.entries(facts.values(), everyone=store.tables.embedded))
+    with store.tables.atomically():
+        columns = store.tables.get(PHOTOS, [row]).get(row, {})
+        mark_us = max([now_us(), *(write.content_us for write in layout.read_facts(columns))])
+        mark = layout.fact_cell(Deleted(photo_id=photo_id, content_us=mark_us))
+        store.tables.put(PHOTOS, [mark])
+        # Read again, after the mark: who writes from now on finds it, and takes back what is late.
+        columns = store.tables.get(PHOTOS, [row]).get(row, {})
+        facts = {column: layout.read_fact(column, one.value) for column, one in columns.items()}
+        gone = [column for column, write in facts.items() if write.content_us <= mark_us and column != mark.column]
+        entries = layout.entries(facts.values(), everyone=store.tables.embedded)
+        entries = {entry for entry in entries if entry[0] not in spared}
+
+        def lives(_: bytes, write: Write) -> bool:
+            return write.content_us > mark_us
+
+        removed.entries = store.remove_entries(row, entries, lives)
+        store.remove_facts(row, gone)
+        # Once more: somebody who was late may have written one again, and left it while the facts were there.
+        store.remove_entries(row, entries, lives)
     removed.facts = sum(1 for column in gone if columns[column].value)
     removed.photos = int(removed.facts > 0)
     return removed
@@ -123,9 +143,10 @@ def erase_owner(store: PhotoStore, owner: str, watch: Callable[[int], None] = la
         photos = store.tables.get(PHOTOS, list(dict.fromkeys(layout.entry_photo(row) for row, _ in rows)))
         for photo, columns in photos.items():
             _erase_for_owner(store, owner, photo, columns, registry, removed)
-        # The facts took their entries with them, unless they were gone already.
+        # Last, for by them the photos are found; and some have no photo any more.
         entries = [(row, column) for row, columns in rows for column in columns]
         store.tables.delete(OWNERS, entries, max(one.stored_us for _, columns in rows for one in columns.values()))
+        removed.entries += sum(layout.is_member(row) for row, _ in rows)
         watch(len(rows))
         start = rows[-1][0] + b"\0"
     return removed
@@ -141,17 +162,20 @@ def _erase_for_owner(
         return
     seen = [write for write in results.values() if isinstance(write, Rejected) or registry.sees(write.run)]
     newest_us = max((write.content_us for write in seen), default=0)
+    member = layout.member_row(owner, photo)
     removed.photos += 1
     if len(own) == len(results) or {owner} == {write.owner for write in seen if write.content_us == newest_us}:
         # As a whole: what it was in other hands before must not be seen again.
-        erased = erase_photo(store, next(iter(own.values())).photo_id)
-        gone, unneeded = erased.facts, erased.entries
-    else:
-        decisions = [write for write in facts.values() if isinstance(write, Decision)]
-        entries = layout.entries([*own.values(), *decisions], everyone=store.tables.embedded)
-        gone, unneeded = store.remove(photo, own, entries)
-    removed.facts += gone
-    removed.entries += unneeded
+        erased = _erase(store, next(iter(own.values())).photo_id, {member})
+        removed.facts += erased.facts
+        removed.entries += erased.entries
+        return
+    decisions = [write for write in facts.values() if isinstance(write, Decision)]
+    entries = layout.entries([*own.values(), *decisions], everyone=store.tables.embedded)
+    entries = {entry for entry in entries if entry[0] != member}
+    removed.facts += len(own)
+    removed.entries += store.remove_entries(photo, entries, lambda column, _: column not in own)
+    store.remove_facts(photo, own)
 
 
 def traces(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from autotag.decisions import Action, Decision
@@ -146,21 +146,32 @@ class PhotoStore:
             deleted_us, _ = _read_overrides(overrides)
         if result.content_us <= deleted_us:  # perhaps erased meanwhile: nothing of it is to stay
             entries = layout.index_cells(result, decisions, everyone=self.tables.embedded)
-            self.remove(cell.row, [cell.column], map(_place, entries))
+            self._take_back(cell, map(_place, entries))
 
-    def remove(self, photo: bytes, facts: Collection[bytes], entries: Iterable[tuple[bytes, bytes]]) -> tuple[int, int]:
-        """Remove facts (by their columns) and entries (row, column) of the photo of row `photo`.
+    def remove_facts(self, photo: bytes, facts: Iterable[bytes]) -> None:
+        """Remove facts, by their columns, of the photo of row `photo`; one that is written again meanwhile stays."""
+        columns = self.tables.get(PHOTOS, [photo]).get(photo, {})
+        stored_us = {(photo, column): columns[column].stored_us for column in facts if column in columns}
+        if stored_us:
+            self.tables.delete(PHOTOS, list(stored_us), max(stored_us.values()))
 
-        Entries that the photo's other facts call for stay, and so does what is written meanwhile.
+    def remove_entries(
+        self,
+        photo: bytes,
+        entries: Iterable[tuple[bytes, bytes]],
+        needs: Callable[[bytes, Write], bool] = lambda *_: True,
+    ) -> int:
+        """Remove those of these entries (row, column) that none of the photo's facts calls for; how many were there.
 
-        Returns:
-            How many of the facts, and of the entries, were there.
+        Args:
+            needs: whether a fact, given its column and itself, is one that can call for them.
         """
         wanted = set(entries)
         indexed = self.tables.get(OWNERS, [row for row, _ in wanted])
-        # After the entries: the fact of a new one among them would be here.
+        # After the entries: whatever fact called for one of those is here by now. One that is written later stays.
         columns = self.tables.get(PHOTOS, [photo]).get(photo, {})
-        kept = [layout.read_fact(column, one.value) for column, one in columns.items() if column not in facts]
+        facts = {column: layout.read_fact(column, one.value) for column, one in columns.items()}
+        kept = [write for column, write in facts.items() if needs(column, write)]
         wanted -= layout.entries(kept, everyone=self.tables.embedded)
         stored_us = {
             (row, column): one.stored_us
@@ -169,13 +180,13 @@ class PhotoStore:
             if (row, column) in wanted
         }
         if stored_us:
-            self.tables.delete(OWNERS, sorted(stored_us), max(stored_us.values()))
-        there = [column for column in facts if column in columns]
-        if there:
-            self.tables.delete(
-                PHOTOS, [(photo, column) for column in there], max(columns[column].stored_us for column in there)
-            )
-        return len(there), len(stored_us)
+            self.tables.delete(OWNERS, list(stored_us), max(stored_us.values()))
+        return len(stored_us)
+
+    def _take_back(self, late: Cell, entries: Iterable[tuple[bytes, bytes]]) -> None:
+        """Remove a fact that came too late, then its entries: of several who do so at once, the last sees no fact."""
+        self.remove_facts(late.row, [late.column])
+        self.remove_entries(late.row, entries)
 
     def decide(self, photo_id: str, tag: str, action: Action, by: str, *, new: bool = False) -> Decision:
         """Write a person's decision about a photo's tag, named by its display name (in any case) or its id.
@@ -222,7 +233,7 @@ class PhotoStore:
         self.tables.put(OWNERS, [Cell(row, column, b"") for row, column in entries])
         deleted_us, _ = _read_overrides(self.tables.get(PHOTOS, [cell.row], b"o").get(cell.row))
         if decision.content_us <= deleted_us:
-            self.remove(cell.row, [cell.column], entries)
+            self._take_back(cell, entries)
             raise _unknown(decision.photo_id)
 
     # Reading
@@ -272,7 +283,9 @@ class PhotoStore:
         if limit < 1:
             raise StoreError(f"the limit of a search must be 1 or more. Given: {limit!r}")
         if owner is None and not self.tables.embedded:
-            raise StoreError("a search needs its owner here: all owners' photos by one tag would be one server's work")
+            raise StoreError(
+                "a search here is of one owner's photos (--owner): all owners' by one tag would be one server's work"
+            )
         registry = self.registry.read()
         start, stop = layout.entry_range(owner, _tag_id(tag, registry))
         if cursor is not None:
@@ -427,8 +440,8 @@ def _named(tag: str, view: View, registry: Registry, *, new: bool) -> tuple[str,
     if not new:
         known = [*registry.classes.names, *(shown.name for shown in view.tags)]
         near = difflib.get_close_matches(tag.casefold()[:MAX_NAME], known, n=3)
-        hint = f"; did you mean {', '.join(map(repr, near))}?" if near else "."
-        raise TagError(f"no class is called {tag[:MAX_NAME]!r}{hint} A tag of your own needs to be said to be new")
+        hint = f" (did you mean {', '.join(map(repr, near))}?)" if near else ""
+        raise TagError(f"no class is called {tag[:MAX_NAME]!r}{hint}; a tag of your own is added as a new one (--new)")
     name = unicodedata.normalize("NFC", tag.strip())
     if not 0 < len(name) <= MAX_NAME or not name.isprintable():
         raise TagError(f"a tag's name has 1 to {MAX_NAME} printable characters. Given: {tag[:MAX_NAME]!r}")

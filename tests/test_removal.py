@@ -1,0 +1,572 @@
+"""Cleaning and erasing, over every database: what they remove, what they leave, killed and interrupted anywhere."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import random
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from autotag.decisions import Action
+from autotag.errors import TagError
+from autotag.events import now_us
+from autotag.results import Deleted, Rejected, Tagged
+from autotag.settings import Settings
+from autotag.stores import PhotoStore, layout, open_store, removal
+from autotag.stores.removal import clean, erase_owner, erase_photo, traces
+from autotag.stores.tables import OWNERS, PHOTOS, REGISTRY
+from models.classes import ClassTable
+from tests.worlds import (
+    BEAGLE,
+    CAT,
+    CLASSES,
+    DOG,
+    NAMES,
+    POODLE,
+    Killed,
+    check_index,
+    contents,
+    deleted,
+    dying,
+    hbase_prefix,
+    interrupted,
+    machines,
+    model,
+    plain,
+    rejected,
+    settings_of,
+    tagged,
+)
+
+SECOND_US = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def hbase_url(hbase_settings: Settings) -> Iterator[str]:
+    with hbase_prefix(hbase_settings) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "hbase"])
+def store_settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
+    return settings_of(request, settings)
+
+
+@pytest.fixture
+def store(store_settings: Settings) -> Iterator[PhotoStore]:
+    store = open_store(store_settings)
+    store.registry.add_model(model(), CLASSES)
+    yield store
+    store.close()
+
+
+def clean_now(store: PhotoStore) -> removal.Removed:
+    """Without grace: nobody else is about to use anything. HBase's times are of milliseconds."""
+    time.sleep(0.002)
+    try:
+        return clean(store, grace_us=0)
+    finally:
+        time.sleep(0.002)
+
+
+def publish(store: PhotoStore, run: str) -> None:
+    store.registry.begin(run, "file", "ann")
+    store.registry.finish(run, 1, 0)
+    store.registry.publish(run, "ann")
+
+
+def view(store: PhotoStore, photo_id: str = "p") -> dict[str, Any] | None:
+    found = store.get(photo_id)
+    return plain(found and found.view)
+
+
+def entry_rows(store: PhotoStore) -> int:
+    return sum(len(columns) for _, columns in store.tables.scan(OWNERS, b"", None, 100_000))
+
+
+def wanted_entries(store: PhotoStore) -> int:
+    """How many entries all facts call for."""
+    rows = store.tables.scan(PHOTOS, b"", None, 100_000)
+    return sum(len(layout.entries(layout.read_facts(columns), everyone=store.tables.embedded)) for _, columns in rows)
+
+
+# Cleaning
+
+
+def test_cleaning_removes_what_no_view_can_reach_and_its_entries(store: PhotoStore) -> None:
+    store.write([tagged(content=1, tags=(DOG,)), tagged(content=1, run="old", tags=(POODLE,))])
+    store.write([tagged(content=2, tags=(CAT,)), tagged(content=2, computed=2, tags=(BEAGLE,))])
+    store.write([tagged("gone")])
+    store.write([deleted(2, "gone"), rejected(photo_id="r"), rejected(photo_id="r", content=2)])
+    made = store.decide("p", "rex", Action.ADD, "bob", new=True)
+    removed = clean_now(store)
+    assert (removed.photos, removed.facts) == (3, 5)
+    assert [entry.write for entry in store.history("gone")] == [deleted(2, "gone")]
+    assert {entry.write for entry in store.history("p")} == {tagged(content=2, computed=2, tags=(BEAGLE,)), made}
+    assert entry_rows(store) == wanted_entries(store)
+    check_index(store, ["p", "gone", "r"])
+    again = clean_now(store)
+    assert (again.facts, again.entries) == (0, 0)
+
+
+def test_cleaning_keeps_what_a_retraction_can_bring_back_and_removes_an_ended_run(store: PhotoStore) -> None:
+    store.write([tagged(tags=(DOG,)), tagged(computed=2, run="up", tags=(CAT,)), tagged(content=5, run="down")])
+    publish(store, "up")
+    publish(store, "down")
+    store.registry.retract("down", "ann")
+    assert clean_now(store).facts == 1
+    check_index(store, ["p"])
+    store.registry.retract("up", "ann")
+    assert view(store)["tags"].keys() == {"n-dog"}  # type: ignore[index]
+    check_index(store, ["p"])
+
+
+def test_nothing_that_is_younger_than_the_grace_is_cleaned(store: PhotoStore) -> None:
+    store.write([tagged(content=1), tagged(content=2)])
+    assert clean(store).facts == 0
+    assert clean(store, grace_us=3600 * SECOND_US).facts == 0
+    assert clean_now(store).facts == 1
+
+
+def test_a_run_that_ended_only_now_is_not_cleaned_yet(store: PhotoStore) -> None:
+    store.write([tagged(run="a")])
+    store.registry.begin("a", "file", "ann")
+    store.registry.drop("a", "ann")
+    assert clean(store).facts == 0
+    assert clean_now(store).facts == 1
+
+
+def test_cleaning_goes_in_batches_and_says_how_far_it_is(store: PhotoStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(removal, "BATCH_ROWS", 3)
+    store.write([tagged(f"p{number}", content=content) for number in range(10) for content in (1, 2)])
+    parts: list[float] = []
+    time.sleep(0.002)
+    removed = clean(store, parts.append, grace_us=0)
+    assert (removed.photos, removed.facts) == (10, 10)
+    assert len(parts) >= 4
+    assert parts == sorted(parts)
+    assert 0 <= parts[0] <= parts[-1] <= 1
+
+
+def scene(store: PhotoStore) -> list[str]:
+    """Photos of every kind: their ids."""
+    store.write([tagged("a", content=1), tagged("a", content=2, tags=(CAT,)), tagged("a", content=2, sequence=2)])
+    store.write([tagged("b"), deleted(3, "b"), tagged("c"), tagged("c", content=3, owner="eve")])
+    store.write([tagged("d", run="loaded"), tagged("d", content=0 + 5, run="dropped"), rejected(photo_id="d")])
+    store.decide("a", "beagle", Action.ADD, "bob")
+    store.decide("c", "dog", Action.REMOVE, "eve")
+    store.registry.begin("dropped", "file", "ann")
+    store.registry.drop("dropped", "ann")
+    return ["a", "b", "c", "d"]
+
+
+def test_a_cleaning_that_is_killed_anywhere_changes_no_view_and_the_next_one_finishes(store: PhotoStore) -> None:
+    photos = scene(store)
+    before = [view(store, photo) for photo in photos]
+    for calls in itertools.count():
+        scene_again = [tagged("a", content=1), tagged("c"), tagged("d", content=5, run="dropped"), tagged("b")]
+        store.write(scene_again)
+        done = False
+        with contextlib.suppress(Killed):
+            clean_now(PhotoStore(dying(store.tables, calls)))  # type: ignore[arg-type]
+            done = True
+        assert [view(store, photo) for photo in photos] == before
+        check_index(store, photos)
+        if done:
+            break
+    assert calls > 4
+    clean_now(store)
+    assert entry_rows(store) == wanted_entries(store)
+    publish(store, "loaded")
+    assert view(store, "d")["tags"].keys() == {"n-dog"}  # type: ignore[index]
+    check_index(store, photos)
+
+
+def test_whoever_acts_between_any_two_steps_of_a_cleaning_loses_nothing(store: PhotoStore) -> None:
+    """The grace covers who began before it; here everybody begins within."""
+    acts: list[Callable[[], object]] = [
+        lambda: store.write([tagged("a", content=1), tagged("c"), tagged("b"), tagged("d", content=5, run="dropped")]),
+        lambda: store.write([tagged("a", content=7, tags=(POODLE,)), tagged("c", content=9), tagged("b", content=9)]),
+        lambda: store.decide("a", "poodle", Action.ADD, "bob"),
+        lambda: store.write([deleted(8, "a")]),
+    ]
+    photos = scene(store)
+    for calls in range(1, 9):
+        for act in acts:
+            with contextlib.suppress(TagError):
+                clean(PhotoStore(interrupted(store.tables, calls, act)), grace_us=0)  # type: ignore[arg-type]
+            check_index(store, photos)
+            before = [view(store, photo) for photo in photos]
+            clean_now(store)
+            assert [view(store, photo) for photo in photos] == before
+
+
+def test_cleaning_while_others_write_the_same_photos_loses_nothing(store: PhotoStore, store_settings: Settings) -> None:
+    photos = [f"p{number}" for number in range(20)]
+    done = threading.Event()
+    errors: list[BaseException] = []
+    rounds = 15
+
+    def write() -> None:
+        mine = open_store(store_settings)
+        try:
+            for content in range(1, rounds + 1):
+                mine.write([tagged(photo, content=content, tags=(CAT if content % 2 else DOG,)) for photo in photos])
+                mine.decide(photos[content], f"own {content}", Action.ADD, "bob", new=True)
+        except BaseException as error:  # noqa: BLE001 - shown by the test's own thread
+            errors.append(error)
+        finally:
+            done.set()
+            mine.close()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    while not done.is_set():
+        clean(store, grace_us=SECOND_US // 20)
+        time.sleep(0.001)
+    thread.join()
+    assert errors == []
+    check_index(store, photos)
+    for photo in photos:
+        found = store.get(photo)
+        assert found is not None
+        assert found.view.content_us == rounds
+    assert len(store.owner("ann").tags) == rounds + 1
+    clean_now(store)
+    assert entry_rows(store) == wanted_entries(store)
+
+
+# Cleaning, in any history
+
+_acts = st.lists(
+    st.one_of(
+        machines,
+        machines,
+        st.builds(deleted, st.integers(1, 4)),
+        st.tuples(st.sampled_from(Action), st.sampled_from(NAMES)),
+        st.sampled_from([("publish", "a"), ("publish", "b"), ("retract", "a"), ("retract", "b"), ("drop", "a")]),
+        st.just(("clean", "")),
+    ),
+    max_size=10,
+)
+
+
+def play(store: PhotoStore, acts: list[Any], number: str) -> None:
+    """Do what a history says to two photos of one owner; only the first is cleaned. After each act they are alike."""
+    cleaned, whole = f"cleaned-{number}", f"whole-{number}"
+    owner = f"owner-{number}"
+    for act in acts:
+        runs = store.registry.read()
+        if isinstance(act, Tagged | Rejected | Deleted):
+            if not isinstance(act, Deleted):
+                act = replace(act, owner=owner)
+            if isinstance(act, Tagged) and act.run:
+                act = replace(act, run=f"{act.run}-{number}")
+            store.write([replace(act, photo_id=cleaned), replace(act, photo_id=whole)])
+        elif isinstance(act[0], Action):
+            with contextlib.suppress(TagError):
+                first = store.decide(cleaned, act[1], act[0], "bob", new=True)
+                # The same again, a moment being all that differs otherwise.
+                store._put_decision(replace(first, photo_id=whole), runs)
+        elif act[0] == "clean":
+            _clean_one(store, cleaned)
+        else:
+            name = f"{act[1]}-{number}"
+            if act[0] == "publish" and name not in runs.published | runs.ended:
+                publish(store, name)
+            elif act[0] == "retract" and name in runs.published:
+                store.registry.retract(name, "ann")
+            elif act[0] == "drop" and name not in runs.published | runs.ended:
+                store.registry.begin(name, "file", "ann")
+                store.registry.drop(name, "ann")
+        assert view(store, cleaned) == view(store, whole)
+        check_index(store, [cleaned, whole], [owner])
+
+
+def _clean_one(store: PhotoStore, photo_id: str) -> None:
+    """Clean as if no other photo were there."""
+    row = layout.photo_row(photo_id)
+
+    class One:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(store.tables, name)
+
+        def scan(self, table: str, start: bytes, stop: bytes | None, limit: int) -> Any:
+            found = store.tables.scan(table, start, stop, limit)
+            return found if table == REGISTRY else [one for one in found if one[0] == row]
+
+    clean_now(PhotoStore(One()))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("store_settings", ["sqlite"], indirect=True)
+@given(acts=_acts)
+@hypothesis_settings(
+    max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+def test_no_view_differs_for_a_cleaning_at_any_moment_of_any_history(store: PhotoStore, acts: list[Any]) -> None:
+    play(store, acts, secrets.token_hex(4))
+
+
+@pytest.mark.parametrize("store_settings", ["hbase"], indirect=True)
+@given(acts=_acts)
+@hypothesis_settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+def test_no_view_differs_for_a_cleaning_on_hbase_either(store: PhotoStore, acts: list[Any]) -> None:
+    play(store, acts, secrets.token_hex(4))
+
+
+# Erasing
+
+
+def fill(store: PhotoStore) -> None:
+    """Two owners' photos, with decisions and bulk runs."""
+    for photo in ("p", "q"):
+        store.write([tagged(photo), tagged(photo, content=2, tags=(CAT, DOG)), tagged(photo, content=3, run="loaded")])
+        store.decide(photo, "beagle", Action.ADD, "bob")
+        store.decide(photo, "rex", Action.ADD, "bob", new=True)
+        store.decide(photo, "domestic cat", Action.REMOVE, "bob")
+    store.write([tagged("r", owner="eve"), rejected(photo_id="s", owner="eve"), deleted(7, "s")])
+
+
+def left_of_photo(store: PhotoStore, photo_id: str) -> int:
+    """Cells, in any table, whose row names the photo; but for one mark."""
+    digest = layout.photo_row(photo_id)
+    count = 0
+    for table in (PHOTOS, OWNERS):
+        for row, columns in store.tables.scan(table, b"", None, 100_000):
+            if row.endswith(digest):
+                count += len([column for column in columns if not column.startswith(b"o:d.")])
+                assert sum(column.startswith(b"o:d.") for column in columns) <= 1
+    return count
+
+
+def test_an_erased_photo_is_nowhere_and_no_other_is_touched(store: PhotoStore) -> None:
+    fill(store)
+    before = [view(store, photo) for photo in ("q", "r", "s")]
+    assert traces(store, "p") > 10
+    assert traces(store, "p") == left_of_photo(store, "p")
+    removed = erase_photo(store, "p")
+    assert (removed.photos, removed.facts) == (1, 6)
+    assert traces(store, "p") == left_of_photo(store, "p") == 0
+    assert store.get("p") is None
+    assert [view(store, photo) for photo in ("q", "r", "s")] == before
+    check_index(store, ["p", "q", "r", "s"])
+    again = erase_photo(store, "p")
+    assert (again.photos, again.facts, again.entries) == (0, 0, 0)
+    assert traces(store, "p") == left_of_photo(store, "p") == 0
+
+
+def test_what_is_late_does_not_bring_an_erased_photo_back_and_a_new_upload_does(store: PhotoStore) -> None:
+    fill(store)
+    erase_photo(store, "p")
+    store.write([tagged(), tagged(content=now_us() - SECOND_US, tags=(BEAGLE,)), tagged(content=3, run="loaded")])
+    assert store.get("p") is None
+    assert traces(store, "p") == left_of_photo(store, "p") == 0
+    store.write([tagged(content=now_us() + SECOND_US, tags=(POODLE,))])
+    assert view(store)["tags"].keys() == {"n-poodle"}  # type: ignore[index]
+    check_index(store, ["p", "q", "r"])
+
+
+def test_a_photo_erased_before_its_first_event_was_worked_on_does_not_appear(store: PhotoStore) -> None:
+    uploaded_us = now_us() - 1
+    assert erase_photo(store, "p").photos == 0
+    store.write([tagged(content=uploaded_us)])
+    assert store.get("p") is None
+    assert traces(store, "p") == 0
+
+
+def test_a_photo_of_a_clock_ahead_is_erased_too(store: PhotoStore) -> None:
+    ahead_us = now_us() + 3600 * SECOND_US
+    store.write([tagged(content=ahead_us)])
+    erase_photo(store, "p")
+    store.write([tagged(content=ahead_us)])
+    assert store.get("p") is None
+    assert traces(store, "p") == 0
+
+
+def test_an_erased_owner_is_nowhere_and_no_other_is_touched(store: PhotoStore) -> None:
+    fill(store)
+    before = view(store, "r")
+    counted: list[int] = []
+    removed = erase_owner(store, "ann", counted.append)
+    assert (removed.photos, removed.facts) == (2, 12)
+    assert sum(counted) >= 2
+    assert traces(store, owner="ann") == 0
+    assert left_of_photo(store, "p") == left_of_photo(store, "q") == 0
+    assert view(store, "r") == before
+    assert store.owner("ann").photos == 0
+    check_index(store, ["p", "q", "r"])
+    assert erase_owner(store, "ann") == removal.Removed()
+    store.write([tagged("p"), tagged("q", content=2)])
+    assert traces(store, owner="ann") == 0
+
+
+def test_more_photos_than_a_batch_are_erased(store: PhotoStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(removal, "BATCH_ROWS", 3)
+    store.write([tagged(f"p{number}", owner="ann" if number % 2 else "eve") for number in range(20)])
+    assert erase_owner(store, "ann").photos == 10
+    assert traces(store, owner="ann") == 0
+    assert store.owner("eve").photos == 10
+    check_index(store, [f"p{number}" for number in range(20)])
+
+
+def test_of_a_photo_in_other_hands_now_only_what_was_the_owners_is_erased(store: PhotoStore) -> None:
+    store.write([tagged(content=1, owner="ann"), tagged(content=2, owner="eve", tags=(CAT,))])
+    store.decide("p", "rex", Action.ADD, "bob", new=True)
+    before = view(store)
+    erase_owner(store, "ann")
+    assert view(store) == before
+    assert traces(store, owner="ann") == 0
+    check_index(store, ["p"])
+
+
+@pytest.mark.parametrize("cleaned", [False, True])
+def test_erasing_the_owner_of_today_does_not_show_yesterdays_version_again(store: PhotoStore, cleaned: bool) -> None:
+    store.write([tagged(content=1, owner="ann"), tagged(content=2, owner="eve", tags=(CAT,))])
+    if cleaned:
+        clean_now(store)
+    erase_owner(store, "eve")
+    assert store.get("p") is None
+    assert traces(store, owner="eve") == left_of_photo(store, "p") == 0
+    store.write([tagged(content=2, owner="eve"), tagged(content=1, owner="ann")])
+    assert store.get("p") is None
+    check_index(store, ["p"])
+
+
+def test_a_run_that_wrongly_gave_photos_to_an_owner_costs_nobody_a_photo(store: PhotoStore) -> None:
+    store.write([tagged(owner="ann"), tagged(content=5, owner="eve", run="wrong")])
+    erase_owner(store, "eve")
+    assert view(store)["owner"] == "ann"  # type: ignore[index]
+    assert traces(store, owner="eve") == 0
+    check_index(store, ["p"])
+
+
+def test_an_entry_whose_photo_is_gone_is_erased_with_its_owner(store: PhotoStore) -> None:
+    cells = layout.index_cells(tagged(), [], everyone=False)
+    store.tables.put(OWNERS, cells)
+    erase_owner(store, "ann")
+    assert traces(store, owner="ann") == traces(store, "p") == 0
+
+
+def test_a_changed_hierarchy_of_classes_hides_no_entry_from_an_erasure(store: PhotoStore) -> None:
+    fill(store)
+    flat = ClassTable([(id_, name, []) for id_, name in zip(CLASSES.ids, CLASSES.names, strict=True)])
+    store.registry.add_model(model(2), flat)
+    erase_photo(store, "p")
+    assert traces(store, "p") == left_of_photo(store, "p") == 0
+
+
+@pytest.mark.parametrize(
+    "erase", [lambda store: erase_photo(store, "p"), lambda store: erase_owner(store, "ann")], ids=["photo", "owner"]
+)
+def test_an_erasure_that_is_killed_anywhere_is_finished_by_asking_again(
+    store: PhotoStore, erase: Callable[[PhotoStore], object]
+) -> None:
+    for calls in itertools.count():
+        base_us = now_us()
+        store.write([tagged(content=base_us), tagged(content=base_us + 1, run="loaded", tags=(CAT,))])
+        store.decide("p", "beagle", Action.ADD, "bob")
+        killed = True
+        with contextlib.suppress(Killed):
+            erase(PhotoStore(dying(store.tables, calls)))  # type: ignore[arg-type]
+            killed = False
+        if killed:
+            erase(store)
+        assert store.get("p") is None
+        assert traces(store, "p") == traces(store, owner="ann") == left_of_photo(store, "p") == 0
+        assert contents(store.tables)[OWNERS] == {}
+        if not killed:
+            break
+    assert calls > 5
+
+
+@pytest.mark.parametrize(
+    "erase", [lambda store: erase_photo(store, "p"), lambda store: erase_owner(store, "ann")], ids=["photo", "owner"]
+)
+def test_an_erasure_between_any_two_steps_of_a_write_or_decision_leaves_nothing(
+    store: PhotoStore, erase: Callable[[PhotoStore], object]
+) -> None:
+    acts: list[Callable[[PhotoStore], object]] = [
+        lambda store: store.write([tagged(content=2, tags=(DOG, CAT)), tagged(content=3, run="loaded")]),
+        lambda store: store.write([tagged(content=now_us(), tags=(DOG, CAT))]),
+        lambda store: store.decide("p", "beagle", Action.ADD, "bob"),
+    ]
+    for act in acts:
+        for calls in range(1, 9):
+            store.write([tagged(content=now_us())])
+            with contextlib.suppress(TagError):
+                act(PhotoStore(interrupted(store.tables, calls, lambda: erase(store))))  # type: ignore[arg-type]
+            if store.get("p"):
+                erase(store)  # it was not called, so many steps the act does not have
+            assert traces(store, "p") == left_of_photo(store, "p") == 0
+            assert contents(store.tables)[OWNERS] == {}
+
+
+def test_a_write_or_decision_between_any_two_steps_of_an_erasure_is_erased_or_stays_whole(store: PhotoStore) -> None:
+    acts: list[Callable[[], object]] = [
+        lambda: store.write([tagged(content=2, tags=(DOG, CAT))]),
+        lambda: store.write([tagged(content=now_us() + SECOND_US, tags=(CAT,))]),
+        lambda: store.decide("p", "poodle", Action.ADD, "bob"),
+    ]
+    for number, act in enumerate(acts):
+        for calls in range(1, 8):
+            store.write([tagged(content=now_us()), tagged(content=now_us(), sequence=2, tags=(BEAGLE, CAT))])
+
+            def late(act: Callable[[], object] = act) -> None:
+                with contextlib.suppress(TagError):
+                    act()
+
+            erase_photo(PhotoStore(interrupted(store.tables, calls, late)), "p")  # type: ignore[arg-type]
+            check_index(store, ["p"])
+            if number != 1:
+                assert store.get("p") is None
+                assert left_of_photo(store, "p") == 0
+            erase_photo(store, "p")
+            assert left_of_photo(store, "p") == 0
+
+
+def test_erasing_while_others_write_leaves_nothing(store: PhotoStore, store_settings: Settings) -> None:
+    done = threading.Event()
+    errors: list[BaseException] = []
+
+    def write() -> None:
+        mine = open_store(store_settings)
+        chance = random.Random(1)
+        try:
+            while not done.is_set():
+                mine.write([tagged(content=now_us(), tags=(chance.choice([DOG, CAT]),))])
+                with contextlib.suppress(TagError):
+                    mine.decide("p", "beagle", Action.ADD, "bob")
+                time.sleep(0.001)
+        except BaseException as error:  # noqa: BLE001 - shown by the test's own thread
+            errors.append(error)
+        finally:
+            mine.close()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    for _ in range(30):
+        erase_photo(store, "p")
+    done.set()
+    thread.join()
+    assert errors == []
+    check_index(store, ["p"])
+    erase_photo(store, "p")
+    assert traces(store, "p") == left_of_photo(store, "p") == 0
+
+
+def test_traces_says_how_far_it_is(store: PhotoStore) -> None:
+    fill(store)
+    parts: list[float] = []
+    assert traces(store, owner="nobody", watch=parts.append) == 0
+    assert parts == sorted(parts)
+    assert 0 < parts[-1] <= 1
