@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -14,13 +16,16 @@ import click
 import pytest
 from PIL import Image
 
-from autotag.cli import cli, cluster, dead, demo, model, photos, reading
+import autotag.cli
+from autotag.cli import cli
 from autotag.events import EventType
 from autotag.queues import open_queue
 from autotag.settings import PROJECT, Settings
+from autotag.stores import PhotoStore
+from tests import worlds
 from tests.conftest import make_event
 from tests.photo_server import PhotoServer
-from tests.test_stores import rejected, tagged
+from tests.worlds import CAT, CLASSES, rejected, tagged
 
 PROGRAM = str(Path(sys.executable).parent / "autotag")
 
@@ -150,12 +155,11 @@ def test_push_takes_events_by_the_line_and_names_each_refused_one(run: Run, sett
 
 
 def test_show_tells_tags_or_the_reason_and_fails_for_the_unknown(
-    run: Run, settings: Settings, store: object, tmp_path: Path
+    run: Run, settings: Settings, store: PhotoStore, tmp_path: Path
 ) -> None:
-    from autotag.stores import open_store
-
     path = tmp_path / "dog.jpg"
-    open_store(settings).write([tagged(path.as_uri()), rejected(photo_id="gone")])
+    store.registry.add_model(worlds.model(), CLASSES)
+    store.write([tagged(path.as_uri()), rejected(photo_id="gone")])
     shown = run("show", "dog.jpg", cwd=tmp_path)
     assert shown.returncode == 0
     assert "0.9700  dog" in shown.stdout
@@ -165,6 +169,33 @@ def test_show_tells_tags_or_the_reason_and_fails_for_the_unknown(
     assert "nothing is stored of 'unknown'" in unknown.stderr
     found = json.loads(run("search", "DOG", "--json").stdout)
     assert [photo["photo_id"] for photo in found["photos"]] == [path.as_uri()]
+
+
+def test_a_person_decides_everyone_sees_it_and_an_erasure_leaves_no_trace(run: Run, store: PhotoStore) -> None:
+    store.registry.add_model(worlds.model(), CLASSES)
+    store.write([tagged("p"), tagged("p", content=2, tags=(CAT,)), tagged("q")])
+    assert run("tags", "add", "p", "Beagle", "--by", "bob").returncode == 0
+    assert run("tags", "remove", "p", "domestic cat", "--by", "eve").returncode == 0
+    wrong = run("tags", "add", "p", "beegle", "--by", "bob")
+    assert (wrong.returncode, "did you mean 'beagle'" in wrong.stderr) == (1, True)
+    shown = json.loads(run("show", "p", "--json").stdout)
+    told = {tag["name"]: (tag["source"], tag["by"]) for tag in shown["tags"]}
+    assert told == dict.fromkeys(("animal", "beagle", "dog"), ("person", "bob"))
+    history = [json.loads(line) for line in run("show", "p", "--history", "--json").stdout.splitlines()]
+    assert sorted((entry["kind"], entry["seen"]) for entry in history) == [
+        ("decision", False),
+        ("decision", True),
+        ("tagged", False),
+        ("tagged", True),
+    ]
+    counted = json.loads(run("owner", "ann", "--json").stdout)
+    assert (counted["photos"], counted["exact"]) == (2, True)
+    assert counted["tags"][0] == {"id": "n-dog", "name": "dog", "photos": 2}
+    erased = json.loads(run("erase", "p", "--json").stdout)
+    assert (erased["photos"], erased["left"]) == (1, 0)
+    assert run("show", "p").returncode == 1
+    erased = json.loads(run("erase", "--owner", "ann", "--json").stdout)
+    assert (erased["photos"], erased["left"]) == (1, 0)
 
 
 def test_dead_letters_are_listed_replayed_and_dropped(run: Run, settings: Settings) -> None:
@@ -216,8 +247,9 @@ def commands(group: click.Group, path: str = "") -> Iterator[str]:
 
 
 def test_every_command_is_in_the_readme() -> None:
-    for module in (photos, reading, dead, model, cluster, demo):
-        module.register(cli)
+    for module in pkgutil.iter_modules(autotag.cli.__path__):
+        if register := getattr(importlib.import_module(f"autotag.cli.{module.name}"), "register", None):
+            register(cli)
     readme = (PROJECT / "README.md").read_text()
     told = set()
     for group, names in re.findall(r"^    autotag ((?:\w+ )?)(\w+(?:\|\w+)+)$", readme, re.MULTILINE):

@@ -308,6 +308,39 @@ def test_the_writer_acks_what_the_store_has(settings: Settings, tmp_path: Path, 
     assert store.status().rejected == {"truncated": 100}
 
 
+def test_the_writer_lets_the_store_know_the_models_classes(
+    settings: Settings, tmp_path: Path, store: PhotoStore
+) -> None:
+    with writer_bolt(settings, tmp_path) as writer:
+        writer.tuple("autotag", "rejected", result_values(make_rejected("p0")))
+        writer.wait_for(command("ack"))
+    (model,) = store.registry.read().models
+    assert model.name == "default"
+    assert store.registry.read().classes.find("beagle") is not None
+
+
+def test_a_result_that_the_store_refuses_fails_alone_and_uses_up_its_attempts(
+    settings: Settings, tmp_path: Path, store: PhotoStore, queue: EventQueue
+) -> None:
+    event = make_event("poisoned")
+    queue.put([event])
+    queue.lease(1, "h")
+    refused = replace(make_rejected("poisoned"), content_us=0)
+    with writer_bolt(settings, tmp_path) as writer:
+        first = writer.tuple("autotag", "rejected", result_values(make_rejected("p0")))
+        second = writer.tuple("autotag", "rejected", ["poisoned", event.key, results.to_dict(refused)])
+        third = writer.tuple("autotag", "rejected", result_values(make_rejected("p1")))
+        writer.wait_for(command("fail", id=second))
+        writer.wait_for(command("ack"), count=2)
+        assert sorted(m["id"] for m in writer.seen(command("ack"))) == sorted([first, third])
+    assert store.status().rejected == {"truncated": 2}
+    from autotag.queues import open_queue
+
+    open_queue(replace(settings, queue_attempts=1)).fail([event.key], "h")
+    (letter,) = queue.dead()
+    assert (letter.reason, letter.event.photo_id) == ("store_refused", "poisoned")
+
+
 def test_a_store_that_is_away_fails_the_tuples_uses_up_no_attempt_and_is_written_once_back(
     settings: Settings, tmp_path: Path, store: PhotoStore, queue: EventQueue
 ) -> None:
@@ -318,13 +351,13 @@ def test_a_store_that_is_away_fails_the_tuples_uses_up_no_attempt_and_is_written
     with writer_bolt(settings, tmp_path) as writer:
         writer.tuple("autotag", "rejected", result_values(make_rejected("first")))
         writer.wait_for(command("ack"))
-        with store._database.transaction(durable=False) as db:  # type: ignore[attr-defined]
+        with store.tables._database.transaction(durable=False) as db:  # type: ignore[attr-defined]
             db.execute("ALTER TABLE photos RENAME TO elsewhere")
         tuple_id = writer.tuple("autotag", "rejected", values)
         writer.wait_for(command("fail", id=tuple_id))
         queue.fail([event.key], "h")
         assert queue.status().waiting + queue.status().ready == 1
-        with store._database.transaction(durable=False) as db:  # type: ignore[attr-defined]
+        with store.tables._database.transaction(durable=False) as db:  # type: ignore[attr-defined]
             db.execute("ALTER TABLE elsewhere RENAME TO photos")
         tuple_id = writer.tuple("autotag", "rejected", values)
         writer.wait_for(command("ack", id=tuple_id))

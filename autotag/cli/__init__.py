@@ -6,6 +6,7 @@ Exit codes: 0, 1 for a failure, 2 for wrong use.
 from __future__ import annotations
 
 import getpass
+import itertools
 import json
 import logging
 import os
@@ -58,6 +59,8 @@ def print_table(rows: list[list[str]], header: list[str]) -> None:
 
 def progress(length: int | None, label: str, of: Iterable[Any] | None = None) -> Any:
     """A progress bar on standard error, hidden where that is no terminal; with `of` it is iterated over."""
+    if of is None and length is None:
+        of = itertools.count()  # click wants one of the two; this one has no end that could be shown
     return click.progressbar(of, length=length, label=label, file=sys.stderr, hidden=not sys.stderr.isatty())
 
 
