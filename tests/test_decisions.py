@@ -66,6 +66,8 @@ def test_a_class_that_contains_several_added_ones_is_there_by_its_own_addition_o
 def test_what_an_addition_implied_stays_when_no_model_says_so_any_more() -> None:
     found = verdicts([decided("add", "beagle")], lambda _: frozenset())
     assert set(found.added) == {"n-beagle", "n-dog", "n-animal"}
+    found = verdicts([decided("add", "beagle", 1), decided("remove", "dog", 2)], lambda _: frozenset())
+    assert set(found.added) == set()
 
 
 def test_a_removal_outdoes_an_addition_that_only_a_later_model_put_below_it() -> None:

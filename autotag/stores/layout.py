@@ -12,7 +12,8 @@ writes the same cell again, and what they come to is decided by whoever reads (m
 
     Family m is what machines wrote, o what overrides it. t, r: content version, digest of the value. d: the deletion's
     time. p: time of the decision, digest. A writer reads o back after it wrote m, and whoever writes o reads m: so one
-    of the two sees the other's, and the index misses nothing.
+    of the two sees the other's, and the index misses nothing. Facts are written before their entries and removed after
+    them, and who finds that his came too late removes his own: so an erased photo leaves no entry without a fact.
 
 ``owners``, an index that a reader checks against the photo: an entry too many costs one look, and clean removes it
 
