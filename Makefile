@@ -17,7 +17,7 @@ WORKER := build/virtualenvs/tagging
 .PHONY: help setup run test lint types bench bench-store up down clean lock debian
 
 help: ## show this help
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
 
 setup: debian .venv/.ready $(WORKER)/.ready build/bundles/.default ## set everything up, start nothing
 	@$(AUTOTAG) cluster prepare

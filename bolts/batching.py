@@ -6,6 +6,7 @@ and a worker thread takes whatever waits, up to a limit, at once: alone when the
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import queue
@@ -51,6 +52,9 @@ class NaturalBatchingBolt(Bolt):
 
     def _load(self, storm_conf: dict[str, Any]) -> None:
         self._batch_limit = self.load(Settings.from_storm(storm_conf))
+        # What is loaded stays: the garbage collector need not look through all of it again and again.
+        gc.collect()
+        gc.freeze()
 
     def process(self, tup: Any) -> None:
         self.hand_over(tup)

@@ -290,6 +290,13 @@ class Wrapped:
         self.rows = 0
         """That were read."""
 
+    def put_then_get(self, puts: Any, table: str, rows: Any, family: bytes) -> Any:
+        """The steps of it, between which the process may end."""
+        refused: dict[bytes, str] = {}
+        for where, cells in puts:
+            refused |= self.put(where, cells)
+        return refused, self.get(table, rows, family)
+
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._tables, name)
         if not callable(found):

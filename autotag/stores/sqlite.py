@@ -80,6 +80,13 @@ class SqliteTables:
                 found[row] = {cell["column"]: Stored(cell["value"], cell["stored_us"]) for cell in cells}
         return found
 
+    def put_then_get(
+        self, puts: Sequence[tuple[str, Sequence[Cell]]], table: str, rows: Sequence[bytes], family: bytes
+    ) -> tuple[dict[bytes, str], dict[bytes, Columns]]:
+        for where, cells in puts:
+            self.put(where, cells)
+        return {}, self.get(table, rows, family)
+
     def scan(self, table: str, start: bytes, stop: bytes | None, limit: int) -> list[tuple[bytes, Columns]]:
         until, values = ("", (start, limit)) if stop is None else ("AND row < ?", (start, stop, limit))
         cells = self._database.rows(

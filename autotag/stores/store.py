@@ -118,30 +118,33 @@ class PhotoStore:
         if not cells:
             return refused
         with self.tables.atomically():
-            turned_down = self.tables.put(PHOTOS, list(cells.values()))
-            refused |= {index: turned_down[cell.row] for index, cell in cells.items() if cell.row in turned_down}
-            written = {index: results[index] for index in cells if index not in refused}
-            self._put_entries(list(written.values()), [])
-            # After the facts and the entries: whoever decided or deleted before is seen here, who does later sees us.
-            overrides = self.tables.get(PHOTOS, list({cells[index].row for index in written}), b"o")
-            for index, result in written.items():
-                if cells[index].row in overrides and not isinstance(result, Deleted):
-                    self._heed(result, cells[index], overrides[cells[index].row])
+            facts = list(cells.values())
+            entries = self._entries([results[index] for index in cells], [])
+            # After facts and entries: whoever decided or deleted before is seen here, and who does later sees us.
+            turned_down, overrides = self.tables.put_then_get(
+                [(PHOTOS, facts), (OWNERS, entries)], PHOTOS, list({cell.row for cell in facts}), b"o"
+            )
+            for index, cell in cells.items():
+                result = results[index]
+                if cell.row in turned_down:
+                    refused[index] = turned_down[cell.row]
+                elif cell.row in overrides and not isinstance(result, Deleted):
+                    self._heed(result, cell, overrides[cell.row])
         return refused
 
-    def _put_entries(self, results: Iterable[Write], decisions: Sequence[Decision]) -> None:
-        """Write what the index needs for results, and for decisions about their photo."""
+    def _entries(self, results: Iterable[Write], decisions: Sequence[Decision]) -> list[Cell]:
+        """What the index needs for results, and for decisions about their photo."""
         cells: list[Cell] = []
         for result in results:
             if isinstance(result, Tagged | Rejected):
                 cells += layout.index_cells(result, decisions, everyone=self.tables.embedded)
-        self.tables.put(OWNERS, cells)
+        return cells
 
     def _heed(self, result: Tagged | Rejected, cell: Cell, overrides: Columns) -> None:
         """Make a result that is written, with its entries, follow what people decided and what was deleted."""
         deleted_us, decisions = _read_overrides(overrides)
         if decisions and result.content_us > deleted_us:
-            self._put_entries([result], decisions)
+            self.tables.put(OWNERS, self._entries([result], decisions))
             overrides = self.tables.get(PHOTOS, [cell.row], b"o").get(cell.row, {})
             deleted_us, _ = _read_overrides(overrides)
         if result.content_us <= deleted_us:  # perhaps erased meanwhile: nothing of it is to stay
@@ -284,7 +287,7 @@ class PhotoStore:
             raise StoreError(f"the limit of a search must be 1 or more. Given: {limit!r}")
         if owner is None and not self.tables.embedded:
             raise StoreError(
-                "a search here is of one owner's photos (--owner): all owners' by one tag would be one server's work"
+                "a search here needs its owner (--owner): all owners' photos by one tag are too many for one server"
             )
         registry = self.registry.read()
         start, stop = layout.entry_range(owner, _tag_id(tag, registry))

@@ -56,6 +56,11 @@ class Tables(Protocol):
     def get(self, table: str, rows: Sequence[bytes], family: bytes | None = None) -> dict[bytes, Columns]:
         """Those of `rows` that are there, all their columns or those of one family. Each row as of one moment."""
 
+    def put_then_get(
+        self, puts: Sequence[tuple[str, Sequence[Cell]]], table: str, rows: Sequence[bytes], family: bytes
+    ) -> tuple[dict[bytes, str], dict[bytes, Columns]]:
+        """`put` the cells of each table, one after another, and `get` after that; at the cost of one where it can."""
+
     def scan(self, table: str, start: bytes, stop: bytes | None, limit: int) -> list[tuple[bytes, Columns]]:
         """The first `limit` rows from `start`, inclusive, to `stop`, exclusive (None: to the end), in byte order."""
 
