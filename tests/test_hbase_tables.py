@@ -263,6 +263,25 @@ def test_rows_that_are_refused_for_good_are_found_and_the_others_written(tables:
     refuses("KeyValue size too large", tables.put_if_absent, PHOTOS, Cell(key, b"m:b", bytes(11 << 20)))
 
 
+@pytest.mark.parametrize("bytes_", [11 << 20, 3 << 20])
+def test_putting_then_getting_is_the_same_as_one_after_the_other(tables: HBaseTables, key: bytes, bytes_: int) -> None:
+    rows = [key + b"%04d" % i for i in range(40)]
+    tables.put(PHOTOS, [Cell(row, b"o:a", row) for row in rows[::2]])
+    puts = [
+        (PHOTOS, [Cell(row, b"m:a", bytes(bytes_) if row == rows[7] else row) for row in rows]),
+        (OWNERS, [Cell(row, b"e:", b"") for row in [*rows, rows[0]]]),
+    ]
+    refused, found = tables.put_then_get(puts, PHOTOS, [*rows, rows[0], b"absent"], b"o")
+    assert set(refused) == ({rows[7]} if bytes_ > 10 << 20 else set())
+    assert {row: set(columns) for row, columns in found.items()} == {row: {b"o:a"} for row in rows[::2]}
+    assert set(tables.get(PHOTOS, rows, b"m")) == set(rows) - set(refused)
+    assert set(tables.get(OWNERS, rows)) == set(rows)
+    bad = [(OWNERS, [Cell(rows[0], b"e:x", b""), Cell(b"", b"e:", b"")])]
+    assert set(tables.put_then_get(bad, PHOTOS, [b""], b"o")[0]) == {b""}
+    assert tables.get(OWNERS, [rows[0]])[rows[0]].keys() == {b"e:", b"e:x"}
+    assert tables.put_then_get([], PHOTOS, [], b"o") == ({}, {})
+
+
 def test_atomically_changes_nothing(tables: HBaseTables, key: bytes) -> None:
     assert not tables.embedded
     with tables.atomically():
@@ -287,6 +306,7 @@ def test_without_its_tables_everything_says_how_to_create_them(address: Address,
         (tables.put, (PHOTOS, [cell])),
         (tables.put, (PHOTOS, [cell, cell._replace(row=b"b")])),
         (tables.put_if_absent, (PHOTOS, cell)),
+        (tables.put_then_get, ([(PHOTOS, [cell])], PHOTOS, [b"a"], b"o")),
         (tables.get, (PHOTOS, [b"a"])),
         (tables.scan, (PHOTOS, b"", None, 1)),
         (tables.delete, (PHOTOS, [(b"a", b"m:a")], 1)),
@@ -375,6 +395,9 @@ def _ask_all_ways(tables: HBaseTables, rows: list[bytes], i: int) -> None:
     assert tables.put(OWNERS, [Cell(mine, b"e:a", b"%d" % i), Cell(mine, b"e:c", large)]) == {}
     assert tables.put_if_absent(OWNERS, Cell(mine, b"e:b", b"%d" % i))
     assert not tables.put_if_absent(OWNERS, Cell(mine, b"e:b", b"other"))
+    asked, got = tables.put_then_get([(PHOTOS, []), (OWNERS, [Cell(mine, b"e:c", large)])], PHOTOS, some, b"m")
+    assert not asked
+    assert {row: columns[b"m:a"].value for row, columns in got.items()} == {row: row for row in some}
     assert values(tables, [mine], OWNERS) == {mine: {b"e:a": b"%d" % i, b"e:b": b"%d" % i, b"e:c": large}}
 
 

@@ -90,7 +90,7 @@ class HBaseTables:
         """As `Tables` says. The requests are sent without waiting for the answers between them, which the server gives
         in the same order: it works on one while the next is made here.
         """
-        if len(rows) <= READ_ROWS and all(map(_is_one_call, puts)):
+        if len(rows) <= READ_ROWS and all(map(_fits, rows)) and all(map(_is_one_call, puts)):
             named = [(self._names[where], cells) for where, cells in puts if cells]
             with contextlib.suppress(Refused):
                 return {}, self._ask(table, partial(_written_and_got, puts=named, rows=list(rows), family=family))
@@ -219,7 +219,10 @@ def _mutations(cells: Iterable[Cell]) -> dict[bytes, dict[bytes, Mutation]]:
 
 
 def _is_one_call(put: tuple[str, Sequence[Cell]]) -> bool:
-    return len(put[1]) <= ROWS and sum(len(cell.value) for cell in put[1]) < CALL_BYTES
+    cells = put[1]
+    return (
+        len(cells) <= ROWS and all(_fits(cell.row) for cell in cells) and sum(len(c.value) for c in cells) < CALL_BYTES
+    )
 
 
 def _written_and_got(
