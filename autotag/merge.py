@@ -14,11 +14,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii
 
 from autotag import results
 from autotag.decisions import Decision, verdicts
 from autotag.registry import Registry
-from autotag.results import Deleted, Rejected, Tagged
+from autotag.results import Deleted, ModelVersion, Rejected, Tagged
 
 Write = Tagged | Rejected | Deleted | Decision
 """What can be written about a photo."""
@@ -128,7 +130,33 @@ def _highest(found: Sequence[Tagged | Rejected]) -> Tagged | Rejected:
 
 def canonical(write: Write) -> str:
     """A write as one JSON text; equal exactly for equal writes, halves of surrogate pairs and all."""
+    if isinstance(write, Tagged):
+        return _canonical_tagged(write)
     return _encode({**vars(write), "kind": "Decision"} if isinstance(write, Decision) else results.to_dict(write))
+
+
+def _canonical_tagged(tagged: Tagged) -> str:
+    """What `_encode` would give, in a third of the time: nearly every write is one, of well-known tags and model."""
+    tags = ",".join([f"{_tag_start(tag.bank, tag.id, tag.name)}{float(tag.score)!r}}}" for tag in tagged.tags])
+    return (
+        f'{{"computed_us":{tagged.computed_us},"content_us":{tagged.content_us},"kind":"Tagged",'
+        f'"model":{_model_text(tagged.model)},"owner":{_text(tagged.owner)},"photo_id":{_text(tagged.photo_id)},'
+        f'"run":{_text(tagged.run)},"tags":[{tags}],"taken":{_text(tagged.taken)},"uri":{_text(tagged.uri)}}}'
+    )
+
+
+@lru_cache(65536)
+def _tag_start(bank: str, id_: str, name: str) -> str:
+    return f'{{"bank":{_text(bank)},"id":{_text(id_)},"name":{_text(name)},"score":'
+
+
+@lru_cache(64)
+def _model_text(model: ModelVersion) -> str:
+    return _encode(vars(model))
+
+
+def _text(value: str | None) -> str:
+    return "null" if value is None else encode_basestring_ascii(value)
 
 
 # Made once: `json.dumps` would make an encoder for every write.

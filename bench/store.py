@@ -213,8 +213,8 @@ def writing(table: Table, settings: Settings) -> None:
             f"{ratio:.2f} of bare ({ours:.0f} photos/s = {ours * cells:.0f} rows/s = cells/s)",
             "0.8",
             f"{bare:.0f} photos/s, {bare * cells:.0f} rows/s: happybase batches of the same cells, made beforehand; "
-            f"{cells:.1f} cells, each a row, and {size:.0f} bytes a photo. Without the look at what people decided and what was "
-            f"deleted, after each batch, it would be {blind:.2f}",
+            f"{cells:.1f} cells, each a row, and {size:.0f} bytes a photo. Without the look at people's decisions and "
+            f"deletions after each batch it would be {blind:.2f}",
         )
 
 

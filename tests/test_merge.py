@@ -329,3 +329,33 @@ def test_a_write_as_text_is_ascii_and_reads_back_equal(name: str, score: float) 
     text = canonical(write)
     assert text.isascii()
     assert results.from_dict(json.loads(text)) == write
+
+
+any_text = st.text(st.characters(), max_size=8)  # every character, halves of surrogate pairs among them
+
+
+@given(
+    texts=st.lists(any_text, min_size=8, max_size=8),
+    score=st.one_of(st.floats(0, 1), st.integers(0, 1)),
+    numbers=st.lists(st.integers(0, 2**62), min_size=3, max_size=3),
+    run=st.one_of(st.none(), any_text),
+)
+def test_the_text_of_tags_is_the_json_of_what_they_say_in_the_order_of_its_names(
+    texts: list[str], score: float, numbers: list[int], run: str | None
+) -> None:
+    tag = Tag(texts[0], texts[1], score, texts[2])
+    write = Tagged(
+        photo_id=texts[3],
+        owner=texts[4],
+        uri=texts[5],
+        taken=run and texts[6],
+        run=run,
+        content_us=numbers[0],
+        computed_us=numbers[1],
+        model=ModelVersion(texts[6], texts[7], numbers[2]),
+        tags=(tag, replace(tag, id="other")),
+    )
+    values = results.to_dict(write)
+    for one in values["tags"]:
+        one["score"] = float(one["score"])
+    assert canonical(write) == json.dumps(values, separators=(",", ":"), sort_keys=True)
