@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import sqlite3
 import time
 from collections import Counter
 from dataclasses import replace
@@ -157,6 +159,58 @@ def test_dead_letters_are_replayed_with_fresh_attempts_or_dropped(settings: Sett
     assert [letter.key for letter in queue.dead()] == [events[2].key]
     assert queue.replay() == 1
     assert queue.dead() == []
+
+
+@pytest.mark.parametrize("name", [{"photo_id": "p"}, {"owner": "bob"}], ids=str)
+def test_all_events_of_a_photo_or_an_owner_are_forgotten_but_those_in_flight(
+    settings: Settings, name: dict[str, str]
+) -> None:
+    queue = open_queue(replace(settings, queue_attempts=1))
+    dead, done, waiting, in_flight, ready = events = [make_event("p", owner="bob") for _ in range(5)]
+    queue.put(events[:4])
+    queue.lease(4, "h")
+    queue.ack([done.key], "h")
+    queue.note(dead.key, "timeout", "", counts=True)
+    queue.note(waiting.key, "store_unavailable", "", counts=False)
+    queue.fail([dead.key, waiting.key], "h")
+    other = make_event("q", owner="eve")
+    queue.put([other, ready])
+    assert queue.forget(**name) == (3, 1)
+    assert queue.forget(**name) == (0, 1)
+    assert queue.dead() == []
+    assert [lease.event for lease in queue.lease(9, "h")] == [other]
+    assert queue.put([done, dead]) == [False, True]
+    queue.ack([in_flight.key], "h")
+    assert queue.forget(**name) == (1, 0)
+    assert queue.put([in_flight]) == [False]
+
+
+def test_a_finished_event_that_is_forgotten_says_nothing_in_the_file_any_more(settings: Settings) -> None:
+    queue = open_queue(settings)
+    queue.put([make_event("p", owner="bob", uri="file:///of-bob.jpg")])
+    queue.ack(lease_all(queue), "h")
+    assert queue.forget(owner="bob") == (0, 0)
+    queue.close()
+    with contextlib.closing(sqlite3.connect(settings.path("queue.db"))) as db:
+        assert "bob" not in "".join(db.iterdump())
+
+
+def test_an_event_whose_holder_is_gone_is_forgotten_once_its_lease_has_run_out(settings: Settings) -> None:
+    queue = open_queue(replace(settings, queue_lease_s=0.3))
+    put(queue, 1)
+    lease_all(queue)
+    assert queue.forget("p0") == (0, 1)
+    time.sleep(0.4)
+    assert queue.forget("p0") == (1, 0)
+
+
+def test_forgetting_wants_a_photo_or_an_owner_and_finds_nothing_by_a_name_that_is_no_text(queue: EventQueue) -> None:
+    put(queue, 1)
+    assert queue.forget("\udcff") == (0, 0)
+    with pytest.raises(ValueError, match="one of photo and owner"):
+        queue.forget()
+    with pytest.raises(ValueError, match="one of photo and owner"):
+        queue.forget("p0", "ann")
 
 
 def test_finished_keys_are_forgotten_in_time(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

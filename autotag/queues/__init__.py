@@ -91,6 +91,14 @@ class EventQueue(Protocol):
     def drop(self, keys: Sequence[str] | None = None) -> int:
         """Forget dead letters (all of them for None); how many there were."""
 
+    def forget(self, photo_id: str | None = None, owner: str | None = None) -> tuple[int, int]:
+        """Remove all events of a photo, or of an owner (one of the two) but those in flight; whose lease has run out
+        is not. Of a finished event what it says is removed, its key is kept: sent once more, it is still known.
+
+        Returns:
+            How many unfinished events and dead letters were removed, and how many are in flight.
+        """
+
     def status(self) -> QueueStatus:
         """The counts now."""
 

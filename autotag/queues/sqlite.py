@@ -165,6 +165,28 @@ class SqliteQueue:
                 return db.execute(sql, values).rowcount
             return sum(db.execute(f"{sql} AND key = ?", (*values, key)).rowcount for key in keys)
 
+    def forget(self, photo_id: str | None = None, owner: str | None = None) -> tuple[int, int]:
+        if (photo_id is None) == (owner is None):
+            raise ValueError(f"one of photo and owner is wanted. Given: {photo_id!r}, {owner!r}")
+        path, value = ("$.subject", photo_id or "") if owner is None else ("$.data.owner", owner)
+        # Bytes, for a name from the command line may be no text. And found before the file's one write lock is asked
+        # for: finished events are many, and each is looked at.
+        wanted = (path, value.encode("utf-8", "surrogatepass"))
+        found = self._database.rows("SELECT key FROM events WHERE json_extract(event, ?) = CAST(? AS TEXT)", wanted)
+        keys = [(row["key"],) for row in found]
+        with self._database.transaction(durable=True) as db:
+            # What is left is JSON still, for who searches them all as above.
+            db.executemany(
+                "UPDATE events SET event = '{}', reason = NULL, detail = NULL WHERE key = ? AND state = 'done'", keys
+            )
+            removed = db.executemany(
+                "DELETE FROM events WHERE key = ? AND (state IN ('ready', 'dead') OR state = 'leased' AND due_us <= ?)",
+                [(*key, now_us()) for key in keys],
+            ).rowcount
+            leased = "SELECT 1 FROM events WHERE key = ? AND state = 'leased'"
+            in_flight = sum(db.execute(leased, key).fetchone() is not None for key in keys)
+        return removed, in_flight
+
     def status(self) -> QueueStatus:
         now = now_us()
         row = self._database.rows(
