@@ -20,7 +20,7 @@ ASSEMBLY = Assembly(folder=PROJECT / "build" / "hbase", contents="HBase", source
 
 
 def problem(host: str, port: int, prefix: str, timeout_s: float) -> str | None:
-    """Why tables cannot be made, or those whose names begin with `prefix` not be read, now; None when they can.
+    """Why tables cannot be made, or those of `prefix` that are there not be read, now; None when they can.
 
     Asks through the Thrift server at `host` and `port`. That the server takes connections says nothing: it does so
     before HBase is there. `timeout_s` is for each of a few answers.
@@ -28,22 +28,17 @@ def problem(host: str, port: int, prefix: str, timeout_s: float) -> str | None:
     # Only who asks needs it: reading the interface's definition takes a while.
     import happybase
 
-    from autotag.stores.thrift import FAILURES
+    from autotag.stores.tables import FAMILIES
+    from autotag.stores.thrift import FAILURES, said
 
+    start = prefix if prefix.endswith(":") else f"{prefix}_"  # as HBaseTables does
+    ours = {(start + table).encode() for table in FAMILIES}
     try:
         with contextlib.closing(happybase.Connection(host, port, timeout=int(timeout_s * 1000))) as connection:
             # The master refuses to describe a table until it has started, and only then makes tables.
             connection.table("hbase:meta").families()
-            for name in connection.tables():
-                if name.decode().startswith(prefix):
-                    connection.table(name).row(b"-")  # Waits for the table's region to be back after a start.
+            for name in ours.intersection(connection.tables()):
+                connection.table(name).row(b"-")  # Waits for the table's region to be back after a start.
     except FAILURES as error:
-        return f"HBase does not answer at {host}:{port} (autotag.store): {_reason(error)}"
+        return f"HBase does not answer at {host}:{port} (autotag.store): {said(error)}"
     return None
-
-
-def _reason(error: BaseException) -> str:
-    """The first line of what went wrong; an answer of Thrift's is bytes, and ends with Java's stack trace."""
-    message = getattr(error, "message", None) or (error.args and error.args[-1]) or ""
-    text = message.decode(errors="replace") if isinstance(message, bytes) else str(message)
-    return f"{type(error).__name__} {text.partition(chr(10))[0][:200]}"

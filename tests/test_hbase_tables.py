@@ -21,6 +21,7 @@ from Hbase_thrift import IOError as ServerError
 from Hbase_thrift import Mutation
 
 from autotag.errors import StoreError
+from autotag.hbase import problem
 from autotag.settings import Settings
 from autotag.stores import thrift
 from autotag.stores.hbase import ROWS, HBaseTables
@@ -557,6 +558,18 @@ def test_a_bare_do_not_retry_is_an_outage_and_not_a_reason_to_refuse_a_row(addre
         "access is denied", ask, b"org.apache.hadoop.hbase.security.AccessDeniedException: Insufficient permissions"
     )
     link.close()
+
+
+def test_only_our_own_tables_say_whether_hbase_can_be_used(address: Address, new_prefix: str) -> None:
+    """Another's tables may begin with our prefix, and be disabled."""
+    with contextlib.closing(happybase.Connection(*address, timeout=60_000)) as connection:
+        connection.create_table(f"{new_prefix}_old_photos", {"m": {}})
+        connection.disable_table(f"{new_prefix}_old_photos")
+        assert problem(*address, new_prefix, 60.0) is None
+        told = problem(*address, f"{new_prefix}_old", 60.0)
+        assert told is not None
+        assert told.startswith("HBase does not answer at ")
+        assert len(told.splitlines()) == 1
 
 
 def test_an_interrupt_in_the_middle_of_an_answer_costs_the_connection(

@@ -151,10 +151,10 @@ class Link:
     def _reason(self, error: BaseException) -> str:
         """One line about a failure."""
         if isinstance(error, TTransportException) and isinstance(error.__context__, OSError):
-            return f"could not connect: {_said(error.__context__)}"
+            return f"could not connect: {said(error.__context__)}"
         if isinstance(error, TimeoutError) and error.errno is None:
             return f"no answer for {self._timeout_s:g} s"
-        return _said(error)
+        return said(error)
 
     def _final(self, error: BaseException, reason: str, table: str) -> StoreError | None:
         """What to raise at once; None when another try may help."""
@@ -182,7 +182,7 @@ class Link:
         )
 
 
-def _said(error: BaseException) -> str:
+def said(error: BaseException) -> str:
     """An exception's own words, in one line without Java's packages."""
     lines = [line.decode("utf-8", "backslashreplace").strip() for line in _words(error)]
     text = next(iter(lines), "")
