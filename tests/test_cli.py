@@ -11,14 +11,18 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 import autotag.cli
-from autotag.cli import cli
+from autotag.cli import cli, reading
+from autotag.cli.reading import stored_id
 from autotag.events import EventType
+from autotag.nimbus import ComponentError
 from autotag.queues import open_queue
 from autotag.settings import PROJECT, Settings
 from autotag.stores import PhotoStore
@@ -196,6 +200,96 @@ def test_a_person_decides_everyone_sees_it_and_an_erasure_leaves_no_trace(run: R
     assert run("show", "p").returncode == 1
     erased = json.loads(run("erase", "--owner", "ann", "--json").stdout)
     assert (erased["photos"], erased["left"]) == (1, 0)
+
+
+def test_an_erasure_takes_the_queued_events_too_and_says_what_is_in_flight(
+    run: Run, settings: Settings, store: PhotoStore
+) -> None:
+    store.registry.add_model(worlds.model(), CLASSES)
+    store.write([tagged("p")])
+    queue = open_queue(settings)
+    leased, waiting, other = make_event("p"), make_event("p"), make_event("q", owner="eve")
+    queue.put([leased])
+    queue.lease(1, "h")
+    queue.put([waiting, other])
+    done = run("erase", "p", "--json")
+    assert done.returncode == 1
+    erased = json.loads(done.stdout)
+    assert (erased["photos"], erased["events"], erased["in_flight"], erased["left"]) == (1, 1, 1, 0)
+    assert done.stderr == "1 events are in flight; ask again in a moment\n"
+    queue.ack([leased.key], "h")
+    done = run("erase", "p")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "0 events; read all tables: 0 traces left" in done.stdout
+    assert [lease.event for lease in queue.lease(9, "h")] == [other]
+
+
+def test_a_model_is_withdrawn(run: Run, store: PhotoStore) -> None:
+    store.registry.add_model(worlds.model(), CLASSES)
+    version = str(worlds.model())
+    done = run("model", "withdraw", version, "--by", "eve", "--json")
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"model": version, "withdrawn": True})
+    assert version in store.registry.read().withdrawn
+
+
+def test_the_tables_of_an_embedded_store_come_with_its_file(run: Run) -> None:
+    done = run("store", "init")
+    assert done.returncode == 0
+    assert done.stdout.startswith("the tables come with the file; knows model default/")
+
+
+def test_a_photo_is_found_by_its_id_or_its_path_with_one_look(store: PhotoStore, tmp_path: Path) -> None:
+    stored, new = tmp_path / "stored.jpg", tmp_path / "new.jpg"
+    new.touch()
+    store.write([tagged("p"), tagged(stored.as_uri()), tagged(str(tmp_path / "both.jpg"))])
+    (tmp_path / "both.jpg").touch()
+    looks = []
+    get = store.tables.get
+    store.tables.get = lambda *of: looks.append(of) or get(*of)  # type: ignore[method-assign,func-returns-value]
+    for name, photo_id in [
+        ("p", "p"),
+        (str(stored), stored.as_uri()),
+        (str(new), new.as_uri()),
+        (str(tmp_path / "both.jpg"), str(tmp_path / "both.jpg")),
+        ("neither", "neither"),
+        ("file:///x", "file:///x"),
+        ("", ""),
+    ]:
+        looks.clear()
+        assert stored_id(store, name) == photo_id
+        assert len(looks) <= 1
+
+
+def test_status_tells_the_last_errors_also_those_of_one_second(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {
+        "a": [ComponentError(component="writer", message=f"{i}\n  traceback", time=100) for i in range(4)],
+        "b": [
+            ComponentError(component="spout", message="", time=99),
+            ComponentError(component="autotag", message="\nlast\n", time=101),
+        ],
+    }
+    cluster = SimpleNamespace(
+        status=lambda: SimpleNamespace(
+            topologies=[SimpleNamespace(name=name) for name in told], as_json=lambda: {"ready": True}
+        ),
+        errors=told.__getitem__,
+    )
+    monkeypatch.setattr(reading, "Cluster", lambda _: cluster)
+    reading.register(cli)
+    as_json, shown = (
+        CliRunner().invoke(cli, ["--config", str(config), "status", *options]).stdout for options in (["--json"], [])
+    )
+    errors = json.loads(as_json)["errors"]
+    assert [(error["component"], error["message"]) for error in errors] == [
+        *[("writer", str(i)) for i in range(4)],
+        ("autotag", "last"),
+    ]
+    assert errors[0]["time"] == "1970-01-01T00:01:40.000000Z"
+    lines = [f"  1970-01-01T00:01:40  writer: {i}" for i in range(4)]
+    assert shown.splitlines()[-6:] == ["errors", *lines, "  1970-01-01T00:01:41  autotag: last"]
+    told["a"], told["b"] = [], told["b"][:1]
+    shown = CliRunner().invoke(cli, ["--config", str(config), "status"]).stdout
+    assert shown.splitlines()[-2:] == ["errors", "  1970-01-01T00:01:39  spout: "]
 
 
 def test_dead_letters_are_listed_replayed_and_dropped(run: Run, settings: Settings) -> None:

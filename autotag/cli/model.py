@@ -99,11 +99,15 @@ def evaluate_(line: CommandLine, folder: Path, as_json: bool) -> None:
 @model.command()
 @click.argument("model_version", metavar="MODEL")
 @click.option("--by", default=user_name, show_default="you", help="Who decides.")
+@with_json
 @with_settings
-def withdraw(line: CommandLine, model_version: str, by: str) -> None:
+def withdraw(line: CommandLine, model_version: str, by: str, as_json: bool) -> None:
     """Let no tag of a model (as `autotag show` names it) count any more, at once and for good."""
     open_store(line.settings).registry.withdraw(model_version, by)
-    click.echo(f"{model_version} is withdrawn; photos show what earlier models said of them")
+    if as_json:
+        print_json({"model": model_version, "withdrawn": True})
+    else:
+        click.echo(f"{model_version} is withdrawn; photos show what earlier models said of them")
 
 
 def spread(photos: list[Path], count: int) -> list[Path]:

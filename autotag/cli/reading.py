@@ -21,8 +21,9 @@ from autotag.merge import ViewTag
 from autotag.photos import photo_uri
 from autotag.queues import open_queue
 from autotag.results import Rejected, Tagged
-from autotag.stores import PhotoStore, open_store
+from autotag.stores import PhotoStore, layout, open_store
 from autotag.stores.store import FoundPhoto, HistoryEntry, StoredPhoto
+from autotag.stores.tables import PHOTOS
 from models.bundle import Bundle
 from models.errors import ModelError
 
@@ -76,10 +77,14 @@ def _explain_missing(line: CommandLine, photo_id: str) -> None:
 
 def stored_id(store: PhotoStore, name: str) -> str:
     """The id of a photo that a person named by it, or by the path of the file that was pushed."""
-    if "://" in name or len(name) >= 4096 or not Path(name).name or store.history(name):
+    if "://" in name or len(name) >= 4096 or not Path(name).name:
         return name
     uri = photo_uri(name)
-    return uri if os.path.exists(name) or store.history(uri) else name  # noqa: PTH110 - Path's raises for odd names
+    rows = [layout.photo_row(name), layout.photo_row(uri)]
+    stored = store.tables.get(PHOTOS, rows)
+    if rows[0] in stored:
+        return name
+    return uri if rows[1] in stored or os.path.exists(name) else name  # noqa: PTH110 - Path's raises for odd names
 
 
 def photo_as_dict(photo: StoredPhoto) -> dict[str, Any]:
@@ -228,7 +233,7 @@ def status(line: CommandLine, as_json: bool) -> None:
     settings = line.settings
     cluster = Cluster(settings)
     answer: dict[str, Any] = {}
-    questions: dict[str, Callable[[], dict[str, Any]]] = {
+    questions: dict[str, Callable[[], dict[str, Any] | list[dict[str, str]]]] = {
         "queue": lambda: asdict(open_queue(settings).status()),
         "store": lambda: asdict(open_store(settings).status()),
         "runs": lambda: {run.name: run.state for run in open_store(settings).registry.runs()[:SHOWN]},
@@ -246,18 +251,26 @@ def status(line: CommandLine, as_json: bool) -> None:
     else:
         for part, values in answer.items():
             click.echo(part if values else f"{part}: none")
+            if isinstance(values, list):
+                for one in values:
+                    click.echo(f"  {one['time'][:19]}  {one['component']}: {one['message']}")
+                continue
             for name, value in values.items():
                 click.echo(f"  {name:<10} {_shown(value)}")
     sys.exit(1 if any("error" in answer[part] for part in ("queue", "store", "model")) else 0)
 
 
-def _errors(cluster: Cluster) -> dict[str, Any]:
-    """The last errors of the components of all topologies, by when they were reported."""
+def _errors(cluster: Cluster) -> list[dict[str, str]]:
+    """The last errors of the components of all topologies, oldest first, each with the first line of what it says."""
     found = [error for topology in cluster.status().topologies for error in cluster.errors(topology.name)]
-    return {
-        iso_time(error.time * 1_000_000)[:19]: f"{error.component}: {error.message.splitlines()[0]}"
-        for error in found[-SHOWN:]
-    }
+    return [
+        {
+            "time": iso_time(error.time * 1_000_000),
+            "component": error.component,
+            "message": error.message.strip().partition("\n")[0],
+        }
+        for error in sorted(found, key=lambda error: error.time)[-SHOWN:]
+    ]
 
 
 def _shown(value: Any) -> str:

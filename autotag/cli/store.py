@@ -34,7 +34,8 @@ def init(line: CommandLine, as_json: bool) -> None:
     if as_json:
         print_json({"created": created, "model": str(model)})
     else:
-        click.echo(f"created {', '.join(created) or 'nothing: all tables are there'}; knows model {model}")
+        made = f"created {', '.join(created) or 'nothing: all tables are there'}"
+        click.echo(f"{'the tables come with the file' if found.tables.embedded else made}; knows model {model}")
 
 
 @store.command()

@@ -70,11 +70,12 @@ def _decide(line: CommandLine, photo: str, tag: str, action: Action, by: str, *,
 @with_json
 @with_settings
 def erase(line: CommandLine, photo: str | None, owner: str | None, as_json: bool) -> None:
-    """Remove everything about a photo or an owner, dead letters too, and read all tables to prove it."""
+    """Remove everything about a photo or an owner, queued events too, and read all tables to prove it."""
     if (photo is None) == (owner is None):
         raise click.UsageError("give a photo, or --owner, one of the two")
     store = open_store(line.settings)
     photo_id = None if photo is None else stored_id(store, photo)
+    events, in_flight = open_queue(line.settings).forget(photo_id, owner)  # first, so that nothing of it begins now
     if photo_id is not None:
         removed = erase_photo(store, photo_id)
     else:
@@ -82,14 +83,13 @@ def erase(line: CommandLine, photo: str | None, owner: str | None, as_json: bool
             removed = erase_owner(store, str(owner), bar.update)
     with progress(1000, "reading all tables") as bar:
         left = traces(store, photo_id, owner, lambda part: bar.update(round(part * 1000) - bar.pos))
-    queue = open_queue(line.settings)
-    letters = [one.key for one in queue.dead() if one.event.photo_id == photo_id or one.event.owner == owner]
-    dropped = queue.drop(letters)
     if as_json:
-        print_json({**vars(removed), "dead_letters": dropped, "left": left})
+        print_json({**vars(removed), "events": events, "in_flight": in_flight, "left": left})
     else:
         click.echo(
             f"erased {removed.photos} photos: {removed.facts} facts, {removed.entries} index entries, "
-            f"{dropped} dead letters; read all tables: {left} traces left"
+            f"{events} events; read all tables: {left} traces left"
         )
-    sys.exit(1 if left else 0)
+    if in_flight:
+        click.echo(f"{in_flight} events are in flight; ask again in a moment", err=True)
+    sys.exit(1 if left or in_flight else 0)
