@@ -94,6 +94,7 @@ def merge(writes: Iterable[Write], registry: Registry) -> View | None:
     counting = [result for result in newest if not isinstance(result, Tagged) or registry.trusts(result)]
     machine = _highest(counting) if counting else None
     described = machine or _highest(newest)
+    located = described if described.uri else _highest([one for one in newest if one.uri] or newest)  # runs may not say
     shown: list[ViewTag] = []
     if isinstance(machine, Tagged):
         shown = [ViewTag(tag.id, tag.name, tag.score, machine, tag.bank) for tag in machine.tags]
@@ -102,8 +103,8 @@ def merge(writes: Iterable[Write], registry: Registry) -> View | None:
         photo_id=described.photo_id,
         content_us=content_us,
         owner=described.owner,
-        uri=described.uri,
-        taken=described.taken,
+        uri=located.uri,
+        taken=located.taken,
         tags=tuple(_decided(shown, alive, registry) if alive else shown),
         machine=machine,
     )

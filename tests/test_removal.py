@@ -18,7 +18,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from autotag.decisions import Action
-from autotag.errors import TagError
+from autotag.errors import RunError, TagError
 from autotag.events import now_us
 from autotag.results import Deleted, Rejected, Tagged
 from autotag.settings import Settings
@@ -146,7 +146,7 @@ def test_a_run_that_ended_within_the_grace_is_not_cleaned_yet(
     time.sleep(0.002)
     before_us = now_us()
     store.registry.drop("a", "ann")
-    monkeypatch.setattr(removal, "now_us", lambda: before_us)
+    monkeypatch.setattr(store.registry, "clock_us", lambda: before_us)
     assert clean(store, grace_us=0).facts == 0
     monkeypatch.undo()
     assert clean_now(store).facts == 1
@@ -271,6 +271,7 @@ def play(store: PhotoStore, acts: list[Any], number: str) -> None:
     """Do what a history says to two photos of one owner; only the first is cleaned. After each act they are alike."""
     cleaned, whole = f"cleaned-{number}", f"whole-{number}"
     owner = f"owner-{number}"
+    ended: set[str] = set()
     for act in acts:
         runs = store.registry.read()
         if isinstance(act, Tagged | Rejected | Deleted):
@@ -288,11 +289,13 @@ def play(store: PhotoStore, acts: list[Any], number: str) -> None:
             _clean_one(store, cleaned)
         else:
             name = f"{act[1]}-{number}"
-            if act[0] == "publish" and name not in runs.published | runs.ended:
+            if act[0] == "publish" and name not in runs.published | ended:
                 publish(store, name)
             elif act[0] == "retract" and name in runs.published:
+                ended.add(name)
                 store.registry.retract(name, "ann")
-            elif act[0] == "drop" and name not in runs.published | runs.ended:
+            elif act[0] == "drop" and name not in runs.published | ended:
+                ended.add(name)
                 store.registry.begin(name, "file", "ann")
                 store.registry.drop(name, "ann")
         assert view(store, cleaned) == view(store, whole)
@@ -577,3 +580,68 @@ def test_traces_says_how_far_it_is(store: PhotoStore) -> None:
     assert traces(store, owner="nobody", watch=parts.append) == 0
     assert parts == sorted(parts)
     assert 0 < parts[-1] <= 1
+
+
+# Clocks, crashes and long lives
+
+
+def test_a_cleaner_whose_clock_is_hours_ahead_hides_nothing_that_is_written_later(
+    store: PhotoStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead_us = now_us() + 7200 * SECOND_US
+    store.write([tagged(content=1, owner="ann"), tagged(content=2, owner="eve")])
+    with monkeypatch.context() as clock:
+        clock.setattr("autotag.stores.removal.now_us", lambda: ahead_us)
+        clock.setattr("autotag.events.now_us", lambda: ahead_us)
+        assert clean(store).facts == 0  # too young, by the database's clock
+        assert clean_now(store).facts == 1
+    store.write([tagged(content=3, owner="ann")])
+    assert store.owner("ann").photos == 1
+    check_index(store, ["p"])
+
+
+@pytest.mark.parametrize("calls", range(1, 8))
+def test_what_somebody_who_was_killed_did_not_index_is_put_back_by_cleaning(store: PhotoStore, calls: int) -> None:
+    with contextlib.suppress(Killed):
+        dying_store = PhotoStore(dying(store.tables, calls))  # type: ignore[arg-type]
+        dying_store.write([tagged("new", tags=(DOG, CAT))])
+    store.write([tagged()])
+    with contextlib.suppress(Killed):
+        dying_store = PhotoStore(dying(store.tables, calls))  # type: ignore[arg-type]
+        dying_store.decide("p", "beagle", Action.ADD, "bob")
+    clean_now(store)
+    check_index(store, ["p", "new"])
+    assert clean_now(store).put_back == 0
+
+
+def test_readers_need_not_know_of_an_ended_run_once_it_is_cleaned_and_its_name_stays_taken(store: PhotoStore) -> None:
+    store.write([tagged(), tagged(run="up", computed=2, tags=(CAT,))])
+    publish(store, "up")
+    store.registry.retract("up", "ann")
+    assert store.registry.read().ended == {"up"}
+    clean_now(store)
+    assert store.registry.read().ended == store.registry.read().published == set()
+    run = store.registry.run("up")
+    assert (run.state, run.ended_by) == ("retracted", "ann")
+    with pytest.raises(RunError, match="never used again"):
+        store.registry.begin("up", "file", "ann")
+    store.write([tagged(run="up", computed=3, tags=(CAT,))])  # a straggler
+    assert store.search("cat", "ann").photos == ()
+    assert clean_now(store).facts == 1
+
+
+def test_a_decision_is_erased_with_the_photo_also_if_a_run_said_that_its_content_was_newer(store: PhotoStore) -> None:
+    store.write([tagged(content=10), tagged(content=100, run="up")])
+    publish(store, "up")
+    store.decide("p", "beagle", Action.ADD, "bob")
+    store.registry.retract("up", "ann")
+    store.write([deleted(50), tagged(content=60, tags=(CAT,))])
+    assert view(store)["tags"].keys() == {"n-cat"}  # type: ignore[index]
+
+
+def test_what_was_under_way_for_an_erased_owner_of_before_does_not_come_back(store: PhotoStore) -> None:
+    store.write([tagged(content=1, owner="ann"), tagged(content=5, owner="eve", tags=(CAT,))])
+    erase_owner(store, "ann")
+    store.write([tagged(content=1, owner="ann", computed=9)])
+    assert traces(store, owner="ann") == 0
+    assert view(store)["tags"].keys() == {"n-cat"}  # type: ignore[index]

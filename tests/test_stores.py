@@ -23,7 +23,7 @@ from autotag.errors import StoreError, TagError
 from autotag.events import now_us
 from autotag.merge import merge
 from autotag.registry import Registry
-from autotag.results import Deleted, Rejected, Tagged
+from autotag.results import Deleted, ModelVersion, Rejected, Tagged
 from autotag.settings import Settings
 from autotag.stores import PhotoStore, layout, open_store
 from autotag.stores import store as store_module
@@ -445,8 +445,8 @@ def test_a_call_reads_no_more_than_its_share_however_stale_the_index_is(store: P
         counted.calls = counted.rows = 0
         page = reader.search("dog", "ann", 10, cursor)
         calls += 1
-        assert counted.calls <= 1 + 4 * 2
-        assert counted.rows <= 1 + 4 * 10 * 2
+        assert counted.calls <= 1 + 4 * (3 + 1)  # the entries of up to three ids, then the photos
+        assert counted.rows <= 1 + 4 * 10 * (3 + 1)
         found += [photo.view.photo_id for photo in page.photos]
         cursor = page.cursor
         if cursor is None:
@@ -525,7 +525,7 @@ def test_odd_ids_owners_and_names_are_only_names(store: PhotoStore, text: str) -
     assert (found.view.photo_id, found.view.owner, found.view.tags[0].name) == (same, same, same)
     assert search_all(store, "dog", other) == [other]
     assert store.owner(same).photos == 1
-    store.decide(text, "beagle", Action.ADD, text)
+    store.decide(text, "beagle", Action.ADD, text if text.isprintable() else "bob")
     assert search_all(store, "beagle", same) == [same]
     store.write([deleted(5, text)])
     assert store.get(text) is None
@@ -837,3 +837,34 @@ def test_an_empty_registry_is_all_that_a_write_needs(settings: Settings) -> None
     store.write([tagged()])
     assert names(store) == ["dog"]
     check_index(store, ["p"])
+
+
+def test_a_run_that_does_not_say_where_a_photo_is_does_not_hide_it(store: PhotoStore) -> None:
+    store.write([replace(tagged(), taken="2020-01-01T00:00:00Z")])
+    store.write([replace(tagged(run="up", computed=2, tags=(CAT,)), uri="")])
+    publish(store, "up")
+    photo = store.get("p")
+    assert photo is not None
+    assert (photo.view.uri, photo.view.taken) == ("file:///p", "2020-01-01T00:00:00Z")
+    assert [tag.name for tag in photo.view.tags] == [CAT.name]
+
+
+def test_a_tag_of_peoples_own_is_found_and_removed_also_when_a_model_has_a_class_of_its_name(store: PhotoStore) -> None:
+    store.write([tagged()])
+    store.decide("p", "Sky Diving", Action.ADD, "bob", new=True)
+    store.registry.add_model(ModelVersion("later", "f" * 64, 9), ClassTable([("n-sky", "sky diving", [])]))
+    store.write([tagged("q", content=2, sequence=9, tags=(Tag("n-sky", "sky diving", 0.9, "bank"),))])
+    assert [photo.view.photo_id for photo in store.search("sky diving", "ann").photos] == ["q", "p"]
+    store.decide("p", "sky diving", Action.REMOVE, "bob")
+    assert [photo.view.photo_id for photo in store.search("Sky diving", "ann").photos] == ["q"]
+
+
+def test_a_tag_of_an_unknown_model_is_found_by_its_id_as_it_is_written(store: PhotoStore) -> None:
+    store.write([tagged(tags=(Tag("Rex-1", "Rex", 0.9, "bank"),))])
+    assert len(store.search("Rex-1", "ann").photos) == 1
+
+
+def test_a_person_has_a_printable_name(store: PhotoStore) -> None:
+    store.write([tagged()])
+    with pytest.raises(TagError, match="printable"):
+        store.decide("p", "dog", Action.ADD, "a\nmodel  fake\x1b[31m")

@@ -90,8 +90,8 @@ class HBaseTables:
         """As `Tables` says. The requests are sent without waiting for the answers between them, which the server gives
         in the same order: it works on one while the next is made here.
         """
-        if len(rows) <= READ_ROWS and all(map(_fits, rows)) and all(map(_is_one_call, puts)):
-            named = [(self._names[where], cells) for where, cells in puts if cells]
+        if len(rows) <= READ_ROWS and all(map(_fits, rows)) and all(_fits(cell.row) for _, put in puts for cell in put):
+            named = [(self._names[where], cells) for where, cells in puts]
             with contextlib.suppress(Refused):
                 return {}, self._ask(table, partial(_written_and_got, puts=named, rows=list(rows), family=family))
         refused: dict[bytes, str] = {}
@@ -218,13 +218,6 @@ def _mutations(cells: Iterable[Cell]) -> dict[bytes, dict[bytes, Mutation]]:
     return rows
 
 
-def _is_one_call(put: tuple[str, Sequence[Cell]]) -> bool:
-    cells = put[1]
-    return (
-        len(cells) <= ROWS and all(_fits(cell.row) for cell in cells) and sum(len(c.value) for c in cells) < CALL_BYTES
-    )
-
-
 def _written_and_got(
     connection: happybase.Connection,
     name: str,
@@ -233,13 +226,16 @@ def _written_and_got(
     family: bytes,
 ) -> dict[bytes, Columns]:
     client = connection.client
+    sent = []
     for table, cells in puts:
-        batches = [BatchMutation(row, list(columns.values())) for row, columns in _mutations(cells).items()]
-        client._send("mutateRows", tableName=table, rowBatches=batches, attributes={})
+        for batch in _batches(_mutations(cells)):
+            mutations = [BatchMutation(*one) for one in batch]
+            client._send("mutateRows", tableName=table, rowBatches=mutations, attributes={})
+            sent.append(table)
     client._send("getRowsWithColumns", tableName=name, rows=rows, columns=[family], attributes={})
     failure: Exception | None = None
     failed = ""
-    for table, _ in puts:
+    for table in sent:
         try:
             client._recv("mutateRows")
         except ORDERLY as error:  # an answer like any other: the next ones are still to be read

@@ -26,7 +26,7 @@ writes the same cell again, and what they come to is decided by whoever reads (m
 one cell, and one moment
 
     "standing"      r:published/RUN  r:ended/RUN  r:withdrawn/MODEL  r:model/MODEL
-    "run/" RUN      r:begun  r:loaded  r:progress
+    "run/" RUN      r:begun  r:loaded  r:progress, and once all of it is cleaned away r:published  r:ended
     "models"        c:MODEL   the model's class table, zlib
 """
 
@@ -49,7 +49,7 @@ EVERYONE = bytes(16)
 """Stands for the owner in an index over all owners' photos, where there is one."""
 POSITION_BYTES = 24
 """Of an entry's row: what follows owner and tag."""
-STANDING, MODELS = b"standing", b"models"
+STANDING, MODELS, CLOCK = b"standing", b"models", b"clock"
 _LAST = 2**63 - 1
 
 

@@ -13,8 +13,8 @@ from autotag.events import now_us
 from autotag.registry import Registry
 from autotag.results import RUN_NAME, ModelVersion
 from autotag.stores import layout
-from autotag.stores.layout import MODELS, STANDING
-from autotag.stores.tables import REGISTRY, Cell, Columns, Tables
+from autotag.stores.layout import CLOCK, MODELS, STANDING
+from autotag.stores.tables import REGISTRY, Cell, Columns, Tables, delete_as_read
 from models.classes import ClassTable
 
 
@@ -96,7 +96,9 @@ class RegistryTable:
         known = sorted(map(str, self.read().models))
         if model not in known:
             raise StoreError(f"no model {model!r} has written here; there are {known}")
-        self._put(STANDING, b"r:withdrawn/" + model.encode(), _json(us=now_us(), by=by))
+        self._tables.put_if_absent(
+            REGISTRY, Cell(STANDING, b"r:withdrawn/" + model.encode(), _json(us=now_us(), by=by))
+        )
 
     # Bulk runs
 
@@ -127,8 +129,11 @@ class RegistryTable:
     def runs(self) -> list[Run]:
         """All runs ever, the latest first."""
         standing = self._row(STANDING)
-        rows = self._tables.scan(REGISTRY, b"run/", b"run0", limit=10_000)
-        found = [_run(row[4:].decode(), columns, standing) for row, columns in rows]
+        found: list[Run] = []
+        start = b"run/"
+        while rows := self._tables.scan(REGISTRY, start, b"run0", limit=1000):
+            found += [_run(row[4:].decode(), columns, standing) for row, columns in rows]
+            start = rows[-1][0] + b"\0"
         return sorted(found, key=lambda run: run.begun_us, reverse=True)
 
     def progress(self, name: str) -> dict[str, Any]:
@@ -189,6 +194,20 @@ class RegistryTable:
         self._tables.put_if_absent(REGISTRY, Cell(STANDING, b"r:ended/" + name.encode(), _json(us=now_us(), by=by)))
         return self.run(name)
 
+    def archive(self, name: str) -> None:
+        """Keep what became of an ended run with the run alone: every reader reads the row of those that stand."""
+        standing = self._row(STANDING)
+        for part in (b"published", b"ended"):  # in this order, or it would be seen again for a moment
+            if (found := standing.get(b"r:" + part + b"/" + name.encode())) is not None:
+                self._put(layout.run_row(name), b"r:" + part, found.value)
+                place = (STANDING, b"r:" + part + b"/" + name.encode())
+                delete_as_read(self._tables, REGISTRY, {place: found.stored_us})
+
+    def clock_us(self) -> int:
+        """The time by the database's clock, microseconds since 1970."""
+        self._put(CLOCK, b"r:now", b"")
+        return self._row(CLOCK)[b"r:now"].stored_us
+
     def _put(self, row: bytes, column: bytes, value: bytes) -> None:
         self._tables.put(REGISTRY, [Cell(row, column, value)])
 
@@ -198,8 +217,8 @@ def _run(name: str, columns: Columns, standing: Columns) -> Run:
         json.loads(columns[key].value) if key in columns else {} for key in (b"r:begun", b"r:progress", b"r:loaded")
     )
     published, ended = (
-        json.loads(standing[key].value) if key in standing else {}
-        for key in (b"r:published/" + name.encode(), b"r:ended/" + name.encode())
+        json.loads(found.value) if (found := standing.get(part + b"/" + name.encode(), columns.get(part))) else {}
+        for part in (b"r:published", b"r:ended")
     )
     if ended:
         state = RunState.RETRACTED if published else RunState.DROPPED

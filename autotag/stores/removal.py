@@ -6,18 +6,19 @@ finds what is left.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from autotag.decisions import Decision
 from autotag.events import now_us
-from autotag.merge import Write, unreachable
+from autotag.merge import unreachable
 from autotag.registry import Registry
 from autotag.results import Deleted, Rejected, Tagged
 from autotag.stores import layout
 from autotag.stores.registry import RunState
 from autotag.stores.store import PhotoStore
-from autotag.stores.tables import OWNERS, PHOTOS, Columns
+from autotag.stores.tables import OWNERS, PHOTOS, Cell, Columns, delete_as_read
 
 BATCH_ROWS = 500
 """Photos looked at between two signs of progress."""
@@ -37,60 +38,79 @@ class Removed:
     facts: int = 0
     entries: int = 0
     """Of the index."""
+    put_back: int = 0
+    """Entries that the index lacked."""
 
 
 def clean(store: PhotoStore, watch: Watch = lambda _: None, grace_us: int = GRACE_US) -> Removed:
-    """Remove what no view can reach any more, of all photos, in batches.
+    """Remove what no view can reach any more, of all photos, in batches; and put back what the index lacks.
 
     Safe while others write, and to be killed at any moment: no view changes by it. Costs one pass over all photos.
     """
-    until_us = now_us() - grace_us
-    registry = _settled(store, until_us)
-    everyone = store.tables.embedded
+    until_us = store.registry.clock_us() - grace_us
+    runs = _settled(store, until_us)
+    registry = replace(store.registry.read(), ended=frozenset(runs))
     removed = Removed()
     for rows in _pages(store, PHOTOS):
-        found = {row: _unreachable(columns, registry, until_us, everyone=everyone) for row, columns in rows}
-        indexed = store.tables.get(OWNERS, list({row for _, unneeded in found.values() for row, _ in unneeded}))
-        young = {
-            (row, column)
-            for row, columns in indexed.items()
-            for column, one in columns.items()
-            if one.stored_us > until_us
-        }
-        # A fact goes with all its entries, or later: without it nobody knows which they are.
-        found = {row: (gone, unneeded) for row, (gone, unneeded) in found.items() if unneeded.isdisjoint(young)}
-        entries = [entry for _, unneeded in found.values() for entry in unneeded]
-        facts = [(row, column) for row, (gone, _) in found.items() for column in gone]
-        store.tables.delete(OWNERS, entries, until_us)
-        store.tables.delete(PHOTOS, facts, until_us)
-        removed.photos += len(rows)
-        removed.facts += len(facts)
-        removed.entries += len(entries)
+        _clean(store, rows, registry, until_us, removed)
         watch(_part(rows[-1][0]))
+    for run in runs:  # nothing of them is left, so readers need not know of them
+        store.registry.archive(run)
     return removed
 
 
-def _settled(store: PhotoStore, until_us: int) -> Registry:
-    """The registry, with only those runs ended that have been so for a while."""
-    ended = {
+def _clean(
+    store: PhotoStore, rows: Sequence[tuple[bytes, Columns]], registry: Registry, until_us: int, removed: Removed
+) -> None:
+    """Clean these photos, and put back what the index lacks of what they keep."""
+    everyone = store.tables.embedded
+    found = {row: _sorted(columns, registry, until_us, everyone=everyone) for row, columns in rows}
+    places = {entry for one in found.values() for entry in one.unneeded | one.needed}
+    indexed = store.tables.get(OWNERS, list({row for row, _ in places}))
+    stored_us = {(row, column): one.stored_us for row, columns in indexed.items() for column, one in columns.items()}
+    # A fact goes with all its entries, or later: without it nobody knows which they are.
+    ripe = {row: one for row, one in found.items() if all(stored_us.get(e, 0) <= until_us for e in one.unneeded)}
+    entries = {entry: stored_us[entry] for one in ripe.values() for entry in one.unneeded if entry in stored_us}
+    facts = {
+        (row, column): columns[column].stored_us for row, columns in rows if row in ripe for column in ripe[row].gone
+    }
+    delete_as_read(store.tables, OWNERS, entries)
+    delete_as_read(store.tables, PHOTOS, facts)
+    # Somebody was killed between a fact and its entries, and what came of it later has others.
+    missing = [Cell(row, column, b"") for one in found.values() for row, column in one.needed - stored_us.keys()]
+    store.tables.put(OWNERS, missing)
+    removed.photos += len(rows)
+    removed.facts += len(facts)
+    removed.entries += len(entries)
+    removed.put_back += len(missing)
+
+
+def _settled(store: PhotoStore, until_us: int) -> list[str]:
+    """The runs that readers have not seen for a while, and will not again."""
+    return [
         run.name
         for run in store.registry.runs()
         if run.state in (RunState.RETRACTED, RunState.DROPPED) and (run.ended_us or 0) <= until_us
-    }
-    return replace(store.registry.read(), ended=frozenset(ended))
+    ]
 
 
-def _unreachable(
-    columns: Columns, registry: Registry, until_us: int, *, everyone: bool
-) -> tuple[list[bytes], set[tuple[bytes, bytes]]]:
-    """Of one photo: the columns of what nobody can reach, and the entries that only they called for."""
+class _Sorted(NamedTuple):
+    """What is to be done about one photo: its columns that go, the entries that go with them, those that must be."""
+
+    gone: list[bytes]
+    unneeded: set[tuple[bytes, bytes]]
+    needed: set[tuple[bytes, bytes]]
+
+
+def _sorted(columns: Columns, registry: Registry, until_us: int, *, everyone: bool) -> _Sorted:
     facts = {column: layout.read_fact(column, one.value) for column, one in columns.items()}
     lost = {id(write) for write in unreachable(list(facts.values()), registry)}
     gone = [column for column, write in facts.items() if id(write) in lost and columns[column].stored_us <= until_us]
-    if not gone:
-        return [], set()
-    kept = [write for column, write in facts.items() if column not in gone]
-    return gone, layout.entries(facts.values(), everyone=everyone) - layout.entries(kept, everyone=everyone)
+    kept = layout.entries([write for column, write in facts.items() if column not in gone], everyone=everyone)
+    unneeded = layout.entries(facts.values(), everyone=everyone) - kept if gone else set()
+    # Of what was written just now, the writer is still at the entries.
+    old = [write for column, write in facts.items() if id(write) not in lost and columns[column].stored_us <= until_us]
+    return _Sorted(gone, unneeded, layout.entries(old, everyone=everyone))
 
 
 # Erasing
@@ -110,23 +130,9 @@ def _erase(store: PhotoStore, photo_id: str, spared: Set[bytes]) -> Removed:
     with store.tables.atomically():
         columns = store.tables.get(PHOTOS, [row]).get(row, {})
         mark_us = max([now_us(), *(write.content_us for write in layout.read_facts(columns))])
-        mark = layout.fact_cell(Deleted(photo_id=photo_id, content_us=mark_us))
-        store.tables.put(PHOTOS, [mark])
-        # Read again, after the mark: who writes from now on finds it, and takes back what is late.
-        columns = store.tables.get(PHOTOS, [row]).get(row, {})
-        facts = {column: layout.read_fact(column, one.value) for column, one in columns.items()}
-        gone = [column for column, write in facts.items() if write.content_us <= mark_us and column != mark.column]
-        entries = layout.entries(facts.values(), everyone=store.tables.embedded)
-        entries = {entry for entry in entries if entry[0] not in spared}
-
-        def lives(_: bytes, write: Write) -> bool:
-            return write.content_us > mark_us
-
-        removed.entries = store.remove_entries(row, entries, lives)
-        store.remove_facts(row, gone)
-        # Once more: somebody who was late may have written one again, and left it while the facts were there.
-        store.remove_entries(row, entries, lives)
-    removed.facts = sum(1 for column in gone if columns[column].value)
+        # Before all else: who writes from now on finds it, and takes back what is late.
+        store.tables.put(PHOTOS, [layout.fact_cell(Deleted(photo_id=photo_id, content_us=mark_us))])
+        removed.facts, removed.entries = store.remove_outlived(row, mark_us, spared=spared)
     removed.photos = int(removed.facts > 0)
     return removed
 
@@ -144,8 +150,8 @@ def erase_owner(store: PhotoStore, owner: str, watch: Callable[[int], None] = la
         for photo, columns in photos.items():
             _erase_for_owner(store, owner, photo, columns, registry, removed)
         # Last, for by them the photos are found; and some have no photo any more.
-        entries = [(row, column) for row, columns in rows for column in columns]
-        store.tables.delete(OWNERS, entries, max(one.stored_us for _, columns in rows for one in columns.values()))
+        read = {(row, column): one.stored_us for row, columns in rows for column, one in columns.items()}
+        delete_as_read(store.tables, OWNERS, read)
         removed.entries += sum(layout.is_member(row) for row, _ in rows)
         watch(len(rows))
         start = rows[-1][0] + b"\0"
@@ -163,13 +169,18 @@ def _erase_for_owner(
     seen = [write for write in results.values() if isinstance(write, Rejected) or registry.sees(write.run)]
     newest_us = max((write.content_us for write in seen), default=0)
     member = layout.member_row(owner, photo)
+    photo_id = next(iter(own.values())).photo_id
     removed.photos += 1
     if len(own) == len(results) or {owner} == {write.owner for write in seen if write.content_us == newest_us}:
         # As a whole: what it was in other hands before must not be seen again.
-        erased = _erase(store, next(iter(own.values())).photo_id, {member})
+        erased = _erase(store, photo_id, {member})
         removed.facts += erased.facts
         removed.entries += erased.entries
         return
+    kept_us = min(write.content_us for write in results.values() if write.owner != owner)
+    if (own_us := max(write.content_us for write in own.values())) < kept_us:
+        # It was this owner's before: a mark for that time, for what is still under way.
+        store.tables.put(PHOTOS, [layout.fact_cell(Deleted(photo_id=photo_id, content_us=own_us))])
     decisions = [write for write in facts.values() if isinstance(write, Decision)]
     entries = layout.entries([*own.values(), *decisions], everyone=store.tables.embedded)
     entries = {entry for entry in entries if entry[0] != member}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 
 from autotag.decisions import Action, Decision
@@ -16,7 +16,7 @@ from autotag.registry import Registry
 from autotag.results import Deleted, Rejected, Tagged, check_result
 from autotag.stores import layout
 from autotag.stores.registry import RegistryTable
-from autotag.stores.tables import OWNERS, PHOTOS, Cell, Columns, Tables
+from autotag.stores.tables import OWNERS, PHOTOS, Cell, Columns, Tables, delete_as_read
 
 MAX_FACT_BYTES = 1024 * 1024
 """Of one write, as JSON: some 10,000 tags."""
@@ -149,14 +149,49 @@ class PhotoStore:
             deleted_us, _ = _read_overrides(overrides)
         if result.content_us <= deleted_us:  # perhaps erased meanwhile: nothing of it is to stay
             entries = layout.index_cells(result, decisions, everyone=self.tables.embedded)
-            self._take_back(cell, map(_place, entries))
+            self.remove_outlived(cell.row, deleted_us, map(_place, entries))
+
+    def remove_outlived(
+        self,
+        photo: bytes,
+        deleted_us: int,
+        written: Iterable[tuple[bytes, bytes]] = (),
+        spared: Set[bytes] = frozenset(),
+    ) -> tuple[int, int]:
+        """Remove what a deletion at `deleted_us` has put an end to, with its entries but for those in rows `spared`.
+
+        Args:
+            written: entries that the caller wrote, whose fact may be removed already.
+
+        Returns:
+            How many facts, but for earlier deletions, and how many entries were removed.
+        """
+        columns = self.tables.get(PHOTOS, [photo]).get(photo, {})
+        facts = {column: layout.read_fact(column, one.value) for column, one in columns.items()}
+        gone = {
+            column: write
+            for column, write in facts.items()
+            if write.content_us < deleted_us or (write.content_us == deleted_us and not isinstance(write, Deleted))
+        }
+        entries = layout.entries(facts.values(), everyone=self.tables.embedded).union(written)
+        entries = {entry for entry in entries if entry[0] not in spared}
+
+        def lives(_: bytes, write: Write) -> bool:
+            return write.content_us > deleted_us
+
+        removed = self.remove_entries(photo, entries, lives)
+        # The results last: by them the photo is known as its owner's, when this is asked again.
+        self.remove_facts(photo, [column for column, one in gone.items() if isinstance(one, Deleted | Decision)])
+        self.remove_facts(photo, gone)
+        # Once more: somebody who was late may have written one again, and left it while the facts were there.
+        self.remove_entries(photo, entries, lives)
+        return sum(not isinstance(write, Deleted) for write in gone.values()), removed
 
     def remove_facts(self, photo: bytes, facts: Iterable[bytes]) -> None:
         """Remove facts, by their columns, of the photo of row `photo`; one that is written again meanwhile stays."""
         columns = self.tables.get(PHOTOS, [photo]).get(photo, {})
-        stored_us = {(photo, column): columns[column].stored_us for column in facts if column in columns}
-        if stored_us:
-            self.tables.delete(PHOTOS, list(stored_us), max(stored_us.values()))
+        found = {(photo, column): columns[column].stored_us for column in facts if column in columns}
+        delete_as_read(self.tables, PHOTOS, found)
 
     def remove_entries(
         self,
@@ -182,14 +217,8 @@ class PhotoStore:
             for column, one in found.items()
             if (row, column) in wanted
         }
-        if stored_us:
-            self.tables.delete(OWNERS, list(stored_us), max(stored_us.values()))
+        delete_as_read(self.tables, OWNERS, stored_us)
         return len(stored_us)
-
-    def _take_back(self, late: Cell, entries: Iterable[tuple[bytes, bytes]]) -> None:
-        """Remove a fact that came too late, then its entries: of several who do so at once, the last sees no fact."""
-        self.remove_facts(late.row, [late.column])
-        self.remove_entries(late.row, entries)
 
     def decide(self, photo_id: str, tag: str, action: Action, by: str, *, new: bool = False) -> Decision:
         """Write a person's decision about a photo's tag, named by its display name (in any case) or its id.
@@ -201,8 +230,10 @@ class PhotoStore:
             TagError: there is no such photo or tag.
         """
         registry = self.registry.read()
-        if not 0 < len(by) <= MAX_PERSON:
-            raise TagError(f"a decision needs to know by whom, in 1 to {MAX_PERSON} characters. Given: {by[:80]!r}")
+        if not 0 < len(by) <= MAX_PERSON or not by.isprintable():
+            raise TagError(
+                f"a decision needs to know by whom, in 1 to {MAX_PERSON} printable characters. Given: {by[:80]!r}"
+            )
         with self.tables.atomically():
             writes = [write for write, _ in self._facts(photo_id)]
             view = merge(writes, registry)
@@ -217,7 +248,7 @@ class PhotoStore:
                 action=action,
                 by=by,
                 decided_us=max(now_us(), last_us + 1),
-                content_us=view.content_us,
+                content_us=_content_us(writes, view),
                 implied=tuple(sorted(registry.ancestors(tag_id))) if action is Action.ADD else (),
             )
             self._put_decision(decision, registry)
@@ -236,7 +267,7 @@ class PhotoStore:
         self.tables.put(OWNERS, [Cell(row, column, b"") for row, column in entries])
         deleted_us, _ = _read_overrides(self.tables.get(PHOTOS, [cell.row], b"o").get(cell.row))
         if decision.content_us <= deleted_us:
-            self._take_back(cell, entries)
+            self.remove_outlived(cell.row, deleted_us, entries)
             raise _unknown(decision.photo_id)
 
     # Reading
@@ -276,7 +307,7 @@ class PhotoStore:
     def search(self, tag: str, owner: str | None = None, limit: int = 50, cursor: str | None = None) -> Page:
         """Photos that have a tag, named by its display name (in any case) or its id, newest content first.
 
-        Costs at most 4 x `limit` entries of the index and as many photos, however many there are and however far the
+        Costs at most 12 x `limit` entries of the index and 4 x as many photos, however many there are and however far the
         index is behind.
 
         Raises:
@@ -290,36 +321,45 @@ class PhotoStore:
                 "a search here needs its owner (--owner): all owners' photos by one tag are too many for one server"
             )
         registry = self.registry.read()
-        start, stop = layout.entry_range(owner, _tag_id(tag, registry))
-        if cursor is not None:
-            start = start + _read_cursor(cursor) + b"\0"
+        ids = _tag_ids(tag, registry)
+        after = None if cursor is None else _read_cursor(cursor)
         found: list[FoundPhoto] = []
         for _ in range(4):
-            rows = self.tables.scan(OWNERS, start, stop, limit)
-            for row, photo in self._checked(rows, owner, tag, registry):
+            entries = self._entries_after(ids, owner, after, limit)
+            for position, photo in self._checked(entries, owner, ids, registry):
                 found.append(photo)
                 if len(found) == limit:
-                    at_end = len(rows) < limit and row == rows[-1][0]
-                    return Page(tuple(found), None if at_end else row[-layout.POSITION_BYTES :].hex())
-            if len(rows) < limit:
+                    at_end = len(entries) < limit and position == entries[-1][0]
+                    return Page(tuple(found), None if at_end else position.hex())
+            if len(entries) < limit:
                 return Page(tuple(found), None)
-            start = rows[-1][0] + b"\0"
-        return Page(tuple(found), start[:-1][-layout.POSITION_BYTES :].hex())
+            after = entries[-1][0]
+        return Page(tuple(found), entries[-1][0].hex())
+
+    def _entries_after(
+        self, ids: Iterable[str], owner: str | None, after: bytes | None, limit: int
+    ) -> list[tuple[bytes, Columns]]:
+        """The first `limit` entries of any of these tags after a position, each by its position, in order."""
+        merged: dict[bytes, Columns] = {}
+        for tag_id in ids:
+            start, stop = layout.entry_range(owner, tag_id)
+            start = start if after is None else start + after + b"\0"
+            for row, columns in self.tables.scan(OWNERS, start, stop, limit):
+                merged.setdefault(row[-layout.POSITION_BYTES :], {}).update(columns)
+        return sorted(merged.items())[:limit]
 
     def _checked(
-        self, rows: Sequence[tuple[bytes, Columns]], owner: str | None, tag: str, registry: Registry
+        self, entries: Sequence[tuple[bytes, Columns]], owner: str | None, ids: Collection[str], registry: Registry
     ) -> Iterator[tuple[bytes, FoundPhoto]]:
         """The photos that entries name, where their view has the tag, in that owner's hands, at that position."""
-        tag_id = _tag_id(tag, registry)
-        seen = [row for row, columns in rows if any(registry.sees(layout.run_of(column)) for column in columns)]
-        views = self._views([layout.entry_photo(row) for row in seen], registry)
-        for row in seen:
-            view = views.get(layout.entry_photo(row))
-            if view is None or view.content_us != layout.entry_content_us(row) or owner not in (None, view.owner):
-                continue
-            for shown in view.tags:
-                if shown.id == tag_id:
-                    yield row, FoundPhoto(view, shown)
+        seen = [one for one, columns in entries if any(registry.sees(layout.run_of(column)) for column in columns)]
+        views = self._views([layout.entry_photo(position) for position in seen], registry)
+        for position in seen:
+            view = views.get(layout.entry_photo(position))
+            if view and view.content_us == layout.entry_content_us(position) and owner in (None, view.owner):
+                shown = [tag for tag in view.tags if tag.id in ids]
+                if shown:
+                    yield position, FoundPhoto(view, shown[0])
 
     def owner(self, owner: str, *, exact: bool = False) -> OwnerTags:
         """An owner's tags and how many photos have each.
@@ -352,7 +392,7 @@ class PhotoStore:
         sample = _Sample(self.tables, PHOTOS, b"", None)
         for rows in sample.pages(every=False):
             views = (merge(layout.read_facts(columns), registry) for _, columns in rows)
-            counts.update(view.rejected.reason if view.rejected else None for view in views if view)
+            counts.update(view.rejected.reason if view.rejected else None for view in views if view and view.origins)
         found = {reason: round(count * sample.factor) for reason, count in counts.items()}
         tagged = found.pop(None, 0)
         return StoreStatus(tagged, {str(reason): count for reason, count in found.items()}, sample.factor == 1)
@@ -424,22 +464,31 @@ def _unknown(photo_id: str) -> TagError:
     return TagError(f"nothing is stored of photo {photo_id!r}, so there is nothing to decide about")
 
 
+def _content_us(writes: Sequence[Write], view: View) -> int:
+    """The content version that a decision belongs to: the stream's, of which the deletion will be, where it lives."""
+    deleted_us = max((write.content_us for write in writes if isinstance(write, Deleted)), default=-1)
+    stream = [write for write in writes if isinstance(write, Rejected) or (isinstance(write, Tagged) and not write.run)]
+    content_us = max((write.content_us for write in stream), default=-1)
+    return content_us if content_us > deleted_us else view.content_us
+
+
 def _own_id(name: str) -> str:
     """The id of a tag of people's own."""
     return unicodedata.normalize("NFC", name.strip()).casefold()
 
 
-def _tag_id(tag: str, registry: Registry) -> str:
-    return registry.classes.find(tag) or _own_id(tag)
+def _tag_ids(tag: str, registry: Registry) -> list[str]:
+    """The ids of the tags that go by a name or id: a class, one of a model that is not known, one of people's own."""
+    return list(dict.fromkeys([registry.classes.find(tag) or tag, tag, _own_id(tag)]))
 
 
 def _named(tag: str, view: View, registry: Registry, *, new: bool) -> tuple[str, str]:
     """The id and name of the tag that a person means."""
-    if id_ := registry.classes.find(tag):
-        return id_, registry.classes.name(id_)
-    for shown in view.tags:
+    for shown in view.tags:  # what the person sees comes before what models know
         if _own_id(tag) in (_own_id(shown.id), _own_id(shown.name)):
             return shown.id, shown.name
+    if id_ := registry.classes.find(tag):
+        return id_, registry.classes.name(id_)
     if not new:
         known = [*registry.classes.names, *(shown.name for shown in view.tags)]
         near = difflib.get_close_matches(tag.casefold()[:MAX_NAME], known, n=3)

@@ -33,6 +33,19 @@ Columns = dict[bytes, Stored]
 """A row: its cells by their column."""
 
 
+def delete_as_read(tables: Tables, table: str, cells: Mapping[tuple[bytes, bytes], int]) -> None:
+    """Remove cells (row, column) that were last written when they were read (`stored_us`); one written since stays.
+
+    Always with the time that the database gave them: another clock, a client's say, may be hours ahead, and a deletion
+    up to its time would take what is written until then.
+    """
+    by_time: dict[int, list[tuple[bytes, bytes]]] = {}
+    for place, stored_us in cells.items():
+        by_time.setdefault(stored_us, []).append(place)
+    for stored_us, places in by_time.items():
+        tables.delete(table, places, stored_us)
+
+
 class Tables(Protocol):
     """What every database does; safe for many processes, and for the threads of each.
 
