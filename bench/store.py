@@ -40,7 +40,8 @@ BATCH = Settings().batch_writes
 
 
 def photos(count: int, label: str, owner: str | None = None, run: str | None = None) -> list[Tagged]:
-    """Made results like the default bundle's: one leaf, and all classes above it, some twelve tags."""
+    """Made results like the default bundle's: one or two leaves, and all classes above them; some seven tags, as its
+    on real photos."""
     bundle = Bundle.open(PROJECT / "build/bundles/default")
     model = ModelVersion(bundle.name, bundle.version, bundle.sequence)
     picked = random.Random(label)
@@ -48,10 +49,10 @@ def photos(count: int, label: str, owner: str | None = None, run: str | None = N
     made = []
     began_us = now_us() - 86400 * 1_000_000
     for number in range(count):
-        leaf = picked.choice(leaves)
+        shown = {picked.choice(leaves) for _ in range(picked.choice([1, 2]))}
         tags = tuple(
             Tag(id_, bundle.classes.name(id_), round(picked.uniform(0.5, 1), 4), "imagenet")
-            for id_ in (leaf, *bundle.classes.ancestors(leaf))
+            for id_ in shown.union(*map(bundle.classes.ancestors, shown))
         )
         made.append(
             Tagged(

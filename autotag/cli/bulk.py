@@ -168,6 +168,7 @@ def clean(line: CommandLine, as_json: bool) -> None:
         print_json({**vars(removed), "left_younger_s": GRACE_US // 1_000_000})
     else:
         click.echo(
-            f"looked at {removed.photos} photos; removed {removed.facts} facts, {removed.entries} index entries. "
+            f"looked at {removed.photos} photos; removed {removed.facts} facts, {removed.entries} index entries; "
+            f"put back {removed.put_back} that the index lacked. "
             f"What is younger than {GRACE_US // 60_000_000} minutes is left"
         )

@@ -307,8 +307,8 @@ class PhotoStore:
     def search(self, tag: str, owner: str | None = None, limit: int = 50, cursor: str | None = None) -> Page:
         """Photos that have a tag, named by its display name (in any case) or its id, newest content first.
 
-        Costs at most 12 x `limit` entries of the index and 4 x as many photos, however many there are and however far the
-        index is behind.
+        Costs at most 12 x `limit` entries of the index and 4 x `limit` photos, however many there are and however far
+        the index is behind.
 
         Raises:
             StoreError: also for a cursor that no search gave, a limit below 1, and without an owner on a store of many
