@@ -27,7 +27,8 @@ from autotag.results import Deleted, ModelVersion, Rejected, Tagged
 from autotag.settings import Settings
 from autotag.stores import PhotoStore, layout, open_store
 from autotag.stores import store as store_module
-from autotag.stores.store import MAX_FACT_BYTES, SAMPLE
+from autotag.stores.sampling import SAMPLE
+from autotag.stores.store import MAX_FACT_BYTES
 from autotag.stores.tables import PHOTOS, Cell
 from models.bundle import Tag
 from models.classes import ClassTable

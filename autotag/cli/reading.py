@@ -22,7 +22,7 @@ from autotag.photos import photo_uri
 from autotag.queues import open_queue
 from autotag.results import Rejected, Tagged
 from autotag.stores import PhotoStore, layout, open_store
-from autotag.stores.store import FoundPhoto, HistoryEntry, StoredPhoto
+from autotag.stores.answers import FoundPhoto, HistoryEntry, StoredPhoto
 from autotag.stores.tables import PHOTOS
 from models.bundle import Bundle
 from models.errors import ModelError

@@ -2,97 +2,27 @@
 
 from __future__ import annotations
 
-import difflib
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from autotag.decisions import Action, Decision
 from autotag.errors import ResultError, StoreError, TagError
 from autotag.events import now_us
-from autotag.merge import View, ViewTag, Write, merge, unreachable
+from autotag.merge import View, Write, merge, unreachable
 from autotag.registry import Registry
 from autotag.results import Deleted, Rejected, Tagged, check_result
 from autotag.stores import layout
+from autotag.stores.answers import FoundPhoto, HistoryEntry, OwnerTags, Page, StoredPhoto, StoreStatus, TagCount
+from autotag.stores.naming import named_tag, tag_ids
 from autotag.stores.registry import RegistryTable
+from autotag.stores.sampling import Sample
 from autotag.stores.tables import OWNERS, PHOTOS, Cell, Columns, Tables, delete_as_read
 
 MAX_FACT_BYTES = 1024 * 1024
 """Of one write, as JSON: some 10,000 tags."""
-MAX_NAME = 100
-"""Characters in a tag of people's own."""
 MAX_PERSON = 1000
 """Characters in the name of who decides."""
-SAMPLE = 1000
-"""Photos that a count looks at. Rows are digests, so the first ones are a random sample of all; what is estimated by
-them is off by 1/sqrt(1000), some 3 %, for all photos, and by 1/sqrt(n) for a tag that n of them have."""
-
-
-@dataclass(frozen=True)
-class StoredPhoto:
-    """What a reader sees of one photo, and when its newest part was stored (microseconds since 1970)."""
-
-    view: View
-    stored_us: int
-
-
-@dataclass(frozen=True)
-class HistoryEntry:
-    """One write about a photo, when it was stored, and whether readers see any of it now."""
-
-    write: Write
-    stored_us: int
-    seen: bool
-
-
-@dataclass(frozen=True)
-class FoundPhoto:
-    """A photo that a search found, and the tag that it was found by."""
-
-    view: View
-    tag: ViewTag
-
-
-@dataclass(frozen=True)
-class Page:
-    """Some of a search's photos, newest content first; `cursor` continues it and is None at the end.
-
-    A page may be short, or empty, and yet have a cursor: a call looks at so many entries of the index, and no more.
-    """
-
-    photos: tuple[FoundPhoto, ...]
-    cursor: str | None
-
-
-@dataclass(frozen=True)
-class TagCount:
-    """A tag, and how many of the photos have it."""
-
-    id: str
-    name: str
-    photos: int
-
-
-@dataclass(frozen=True)
-class OwnerTags:
-    """An owner's photos and tags, the most frequent first."""
-
-    photos: int
-    tags: tuple[TagCount, ...]
-    exact: bool
-    """False: estimated by a random sample of `SAMPLE` of the photos; tags that are on none of those are missing."""
-
-
-@dataclass(frozen=True)
-class StoreStatus:
-    """Counts of photos as readers see them now."""
-
-    tagged: int
-    rejected: dict[str, int]
-    """By reason."""
-    exact: bool
-    """False: estimated by a random sample of `SAMPLE` photos."""
 
 
 class PhotoStore:
@@ -239,7 +169,7 @@ class PhotoStore:
             view = merge(writes, registry)
             if view is None:
                 raise _unknown(photo_id)
-            tag_id, name = _named(tag, view, registry, new=new)
+            tag_id, name = named_tag(tag, view, registry, new=new)
             last_us = max((write.decided_us for write in writes if isinstance(write, Decision)), default=0)
             decision = Decision(
                 photo_id=photo_id,
@@ -321,7 +251,7 @@ class PhotoStore:
                 "a search here needs its owner (--owner): all owners' photos by one tag are too many for one server"
             )
         registry = self.registry.read()
-        ids = _tag_ids(tag, registry)
+        ids = tag_ids(tag, registry)
         after = None if cursor is None else _read_cursor(cursor)
         found: list[FoundPhoto] = []
         for _ in range(4):
@@ -371,7 +301,7 @@ class PhotoStore:
         counts: Counter[str] = Counter()
         names: dict[str, str] = {}
         photos = 0
-        sample = _Sample(self.tables, OWNERS, start, stop)
+        sample = Sample(self.tables, OWNERS, start, stop)
         for rows in sample.pages(every=exact):
             for view in self._views([layout.entry_photo(row) for row, _ in rows], registry).values():
                 if view.owner == owner:
@@ -389,7 +319,7 @@ class PhotoStore:
         """The counts now; costs `SAMPLE` photos at most, and is an estimate if there are more."""
         registry = self.registry.read()
         counts: Counter[str | None] = Counter()
-        sample = _Sample(self.tables, PHOTOS, b"", None)
+        sample = Sample(self.tables, PHOTOS, b"", None)
         for rows in sample.pages(every=False):
             views = (merge(layout.read_facts(columns), registry) for _, columns in rows)
             counts.update(view.rejected.reason if view.rejected else None for view in views if view and view.origins)
@@ -400,35 +330,6 @@ class PhotoStore:
     def close(self) -> None:
         """Let go of the connection."""
         self.tables.close()
-
-
-class _Sample:
-    """The rows of a range whose last 16 bytes are a digest: all, or the first `SAMPLE` and what each stands for.
-
-    Digests are spread evenly, so how far the first k of them reach tells how many there are: (k - 1) / reach (the k
-    minimum values estimator, Bar-Yossef et al. 2002).
-    """
-
-    def __init__(self, tables: Tables, table: str, start: bytes, stop: bytes | None) -> None:
-        self._tables = tables
-        self._table = table
-        self._start = start
-        self._stop = stop
-        self.factor = 1.0
-        """How many rows each one that was seen stands for; known when `pages` has ended."""
-
-    def pages(self, *, every: bool) -> Iterator[list[tuple[bytes, Columns]]]:
-        start = self._start
-        while rows := self._tables.scan(self._table, start, self._stop, SAMPLE + 1):
-            page = rows[:SAMPLE]
-            yield page
-            if len(rows) <= SAMPLE:
-                return
-            start = page[-1][0] + b"\0"
-            if not every:
-                reach = int.from_bytes(layout.entry_photo(page[-1][0]), "big") / 2**128
-                self.factor = (SAMPLE - 1) / reach / SAMPLE
-                return
 
 
 def _cells(results: Sequence[Tagged | Rejected | Deleted]) -> tuple[dict[int, Cell], dict[int, str]]:
@@ -470,34 +371,6 @@ def _content_us(writes: Sequence[Write], view: View) -> int:
     stream = [write for write in writes if isinstance(write, Rejected) or (isinstance(write, Tagged) and not write.run)]
     content_us = max((write.content_us for write in stream), default=-1)
     return content_us if content_us > deleted_us else view.content_us
-
-
-def _own_id(name: str) -> str:
-    """The id of a tag of people's own."""
-    return unicodedata.normalize("NFC", name.strip()).casefold()
-
-
-def _tag_ids(tag: str, registry: Registry) -> list[str]:
-    """The ids of the tags that go by a name or id: a class, one of a model that is not known, one of people's own."""
-    return list(dict.fromkeys([registry.classes.find(tag) or tag, tag, _own_id(tag)]))
-
-
-def _named(tag: str, view: View, registry: Registry, *, new: bool) -> tuple[str, str]:
-    """The id and name of the tag that a person means."""
-    for shown in view.tags:  # what the person sees comes before what models know
-        if _own_id(tag) in (_own_id(shown.id), _own_id(shown.name)):
-            return shown.id, shown.name
-    if id_ := registry.classes.find(tag):
-        return id_, registry.classes.name(id_)
-    if not new:
-        known = [*registry.classes.names, *(shown.name for shown in view.tags)]
-        near = difflib.get_close_matches(tag.casefold()[:MAX_NAME], known, n=3)
-        hint = f" (did you mean {', '.join(map(repr, near))}?)" if near else ""
-        raise TagError(f"no class is called {tag[:MAX_NAME]!r}{hint}; a tag of your own is added as a new one (--new)")
-    name = unicodedata.normalize("NFC", tag.strip())
-    if not 0 < len(name) <= MAX_NAME or not name.isprintable():
-        raise TagError(f"a tag's name has 1 to {MAX_NAME} printable characters. Given: {tag[:MAX_NAME]!r}")
-    return _own_id(name), name
 
 
 def _read_cursor(cursor: str) -> bytes:
