@@ -51,15 +51,18 @@ def join_classes(newest_first: Iterable[ClassTable]) -> ClassTable:
     """One table of all classes: name and parents as the newest table has them.
 
     A class of an older table is left out when a newer one gave its name to another. No class can come to contain
-    itself: whatever a table's class has for parents is in that table, or a newer one.
+    itself: parents are only taken from a class's own table and newer ones, never from one that comes later here.
     """
-    rows: dict[str, tuple[str, str, tuple[str, ...]]] = {}
+    rows: dict[str, tuple[str, str, list[str]]] = {}
     names: set[str] = set()
     for table in newest_first:
-        for id_, name in zip(table.ids, table.names, strict=True):
-            if id_ not in rows and name.casefold() not in names:
-                rows[id_] = (id_, name, table.parents[id_])
-                names.add(name.casefold())
-    return ClassTable(
-        (id_, name, [parent for parent in parents if parent in rows]) for id_, name, parents in rows.values()
-    )
+        new = [
+            (id_, name)
+            for id_, name in zip(table.ids, table.names, strict=True)
+            if id_ not in rows and name.casefold() not in names
+        ]
+        known = rows.keys() | {id_ for id_, _ in new}
+        for id_, name in new:
+            rows[id_] = (id_, name, [parent for parent in table.parents[id_] if parent in known])
+            names.add(name.casefold())
+    return ClassTable(rows.values())
