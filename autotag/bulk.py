@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 
 from autotag.bulk_files import Record, Source, read, shown
 from autotag.bulk_records import Records
-from autotag.errors import EventError, ResultError, RunError
+from autotag.errors import EventError, InputError, ResultError, RunError
 from autotag.results import Tagged
 from autotag.stores import PhotoStore
-from autotag.stores.registry import RunState
+from autotag.stores.registry import RegistryTable, Run, RunState
 
 BATCH_PHOTOS = 500
 """Written at once."""
@@ -71,7 +71,7 @@ class _Batch:
 
 
 class BulkLoad:
-    """The loading of a run, from where an earlier one was interrupted.
+    """The loading of a run, from where an earlier one was interrupted; there is nothing to do where none was.
 
     Several may load the same run at the same time: all write the same.
 
@@ -85,7 +85,10 @@ class BulkLoad:
         if not registry.models:
             raise RunError("the store knows no model whose tags could be loaded; run: autotag store init")
         self.source = source
-        self.run = store.registry.begin(name, source.fingerprint, by)
+        loaded = _loaded(store.registry, name, source)
+        self.was_loaded = loaded is not None
+        """Before, from the same input: `steps` has none, and nothing is written."""
+        self.run = loaded or store.registry.begin(name, source.fingerprint, by)
         self.progress = Progress(**store.registry.progress(name))
         """As of the last batch."""
         self._store = store
@@ -108,6 +111,17 @@ class BulkLoad:
             InputError: a file cannot be read to its end; what was given is loaded.
             RunError: the run was dropped meanwhile, or the files were changed.
         """
+        if self.was_loaded:
+            return
+        try:
+            yield from self._steps()
+        except InputError as error:
+            raise InputError(
+                f"{error}; load it again once it can be read, or, where it has to be repaired: "
+                f"`autotag bulk drop {self.run.name}`, then load the repaired input under another name"
+            ) from error
+
+    def _steps(self) -> Iterator[Step]:
         registry = self._store.registry
         for batch in self._batches():
             refused = tuple(self._write(batch))
@@ -163,6 +177,16 @@ class BulkLoad:
             batch.photos.append(photo)
             batch.wheres.append((name, record.number))
             batch.tags += len(photo.tags)
+
+
+def _loaded(registry: RegistryTable, name: str, source: Source) -> Run | None:
+    """The run, if all of `source` is loaded and it has not ended."""
+    try:
+        run = registry.run(name)
+    except RunError:
+        return None
+    is_loaded = run.state in (RunState.LOADED, RunState.PUBLISHED) and run.input == source.fingerprint
+    return run if is_loaded else None
 
 
 def _line(reason: str) -> str:

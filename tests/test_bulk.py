@@ -296,7 +296,9 @@ def test_a_damaged_file_is_told_and_what_was_whole_is_loaded(
     else:
         pq.write_table(pa.Table.from_pylist(records(10)), path)
     path.write_bytes(path.read_bytes()[:keep] or b"no gzip")
-    with pytest.raises(InputError, match=rf"^{name}: cannot be read: [^\n]+$"):
+    with pytest.raises(
+        InputError, match=rf"^{name}: cannot be read: [^\n]+: `autotag bulk drop run`, then load [^\n]+$"
+    ):
         load(store, whole.parent)
     assert store.registry.run("run").state is RunState.LOADING
 
@@ -477,7 +479,22 @@ def test_a_name_is_never_used_for_another_input_nor_again(store: PhotoStore, tmp
         if act:
             act("run", "bob")
         with pytest.raises(RunError, match=r"is (loaded|published|retracted); a run's name is never used again"):
-            load(store, path)
+            load(store, written(tmp_path / "b.jsonl", records(4)))
+    with pytest.raises(RunError, match=r"is retracted; a run's name is never used again"):
+        load(store, path)
+
+
+def test_a_run_that_is_loaded_or_published_is_not_loaded_again(store: PhotoStore, tmp_path: Path) -> None:
+    path = written(tmp_path / "a.jsonl", [*records(4), {}])
+    loaded, _ = load(store, path)
+    before = cells(store)
+    for act in (store.registry.run, lambda name: store.registry.publish(name, "bob")):
+        run = act("run")
+        again = BulkLoad(store, "run", Source.find(path), "eve")
+        assert (again.was_loaded, list(again.steps()), again.run) == (True, [], run)
+    assert run.state is RunState.PUBLISHED
+    assert run.loaded_us == loaded.loaded_us
+    assert cells(store) == before
 
 
 def test_files_that_change_while_they_are_loaded_make_no_loaded_run(store: PhotoStore, tmp_path: Path) -> None:
@@ -579,8 +596,11 @@ def test_the_commands_load_publish_list_retract_and_clean(program: Program, stor
     assert (done.returncode, done.stdout) == (1, "run r1 is loaded: 2 photos, 1 lines refused\n")
     assert done.stderr == "refused a.jsonl, line 2: 'photo_id' is missing\n"
     again = program("load", "r1", path)
-    assert (again.returncode, again.stdout) == (1, "")
-    assert again.stderr == "autotag: run 'r1' is loaded; a run's name is never used again: choose another\n"
+    assert (again.returncode, again.stderr) == (0, "")
+    assert again.stdout == "run r1 is loaded already: 2 photos, 1 lines refused\n"
+    other = program("load", "r1", written(tmp_path / "b.jsonl", [record()]))
+    assert (other.returncode, other.stdout) == (1, "")
+    assert other.stderr == "autotag: run 'r1' is loaded; a run's name is never used again: choose another\n"
     assert program("publish", "r1").stdout == "run r1 is published: 2 photos\n"
     assert seen(store)[0] == ["dog", "animal"]
     (line,) = program("list", "--json").stdout.splitlines()
@@ -600,7 +620,8 @@ def test_the_commands_load_publish_list_retract_and_clean(program: Program, stor
     assert program("list").stdout.splitlines()[1].startswith("r1   retracted  2       1 ")
     cleaned = program("clean")
     assert cleaned.stdout.startswith(
-        "looked at 2 photos; removed 0 facts, 0 index entries. What is younger than 60 min"
+        "looked at 2 photos; removed 0 facts, 0 index entries; put back 0 that the index lacked. "
+        "What is younger than 60 min"
     )
 
 

@@ -48,7 +48,8 @@ def load(line: CommandLine, run: str, path: Path, by: str, as_json: bool) -> Non
     score and maybe bank; also uri, taken and computed_time. What `autotag show --json` prints is such a line.
 
     A line that cannot be loaded is told with the reason, and the others are loaded: that ends with exit code 1, and yet
-    the run is loaded. Interrupted, the same command goes on where it was. Of a folder its own files are read, those
+    the run is loaded. Interrupted, the same command goes on where it was; once all is loaded it changes nothing, and
+    ends with 0. Files are the same as before if their names and sizes are. Of a folder its own files are read, those
     whose names begin with '.' or '_' left out.
     """
     try:
@@ -57,19 +58,21 @@ def load(line: CommandLine, run: str, path: Path, by: str, as_json: bool) -> Non
         raise click.UsageError(str(error)) from error
     bulk_load = BulkLoad(open_store(line.settings), run, source, by)
     done = bulk_load.progress
-    if done.photos or done.refused:
+    if (done.photos or done.refused) and not bulk_load.was_loaded:
         told = f"{done.photos} photos loaded before, {done.refused} lines refused"
         click.echo(f"goes on at {bulk_load.where}: {told}", err=True)
     with progress(source.total_bytes, "loading") as bar:
         for step in bulk_load.steps():
             _tell(step, as_json)
             bar.update(step.done_bytes - bar.pos)
-    loaded = bulk_load.run
+    loaded, already = bulk_load.run, " already" if bulk_load.was_loaded else ""
     if as_json:
         print_json(run_as_dict(loaded))
     else:
-        click.echo(f"run {loaded.name} is {loaded.state}: {loaded.photos} photos, {loaded.refused} lines refused")
-    sys.exit(1 if loaded.refused else 0)
+        click.echo(
+            f"run {loaded.name} is {loaded.state}{already}: {loaded.photos} photos, {loaded.refused} lines refused"
+        )
+    sys.exit(1 if loaded.refused and not already else 0)
 
 
 def _tell(step: Step, as_json: bool) -> None:
