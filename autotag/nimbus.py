@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -125,6 +126,10 @@ class Nimbus:
             for error in errors
         ]
         return sorted(found, key=lambda error: error.time)
+
+    def configuration(self, name: str) -> dict[str, Any]:
+        """What topology `name` runs with: Storm's settings and ours."""
+        return dict(json.loads(self._ask("getTopologyConf", self.topology(name).id)))
 
     def kill(self, name: str, wait_s: int = 0) -> None:
         """Kill topology `name`: its spouts stop now, its workers after `wait_s`."""

@@ -76,6 +76,7 @@ exception AuthorizationException {
 service Nimbus {
   ClusterSummary getClusterInfo() throws (1: AuthorizationException aze);
   TopologyInfo getTopologyInfo(1: string id) throws (1: NotAliveException e, 2: AuthorizationException aze);
+  string getTopologyConf(1: string id) throws (1: NotAliveException e, 2: AuthorizationException aze);
   void killTopologyWithOpts(1: string name, 2: KillOptions options)
     throws (1: NotAliveException e, 2: AuthorizationException aze);
 }

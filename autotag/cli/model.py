@@ -15,6 +15,7 @@ from autotag.cli import CommandLine, print_json, progress, user_name, with_json,
 from autotag.cli.reading import model_facts
 from autotag.evaluation import evaluate
 from autotag.photos import PhotoError, PhotoReader, find_photos, photo_uri
+from autotag.results import ModelVersion
 from autotag.stores import open_store
 from models.bundle import Bundle
 from models.efficientnet import ARCHITECTURES
@@ -99,10 +100,17 @@ def evaluate_(line: CommandLine, folder: Path, as_json: bool) -> None:
 @model.command()
 @click.argument("model_version", metavar="MODEL")
 @click.option("--by", default=user_name, show_default="you", help="Who decides.")
+@click.option("--in-use", is_flag=True, help="Also the model in use, whose new tags nobody will see.")
 @with_json
 @with_settings
-def withdraw(line: CommandLine, model_version: str, by: str, as_json: bool) -> None:
+def withdraw(line: CommandLine, model_version: str, by: str, in_use: bool, as_json: bool) -> None:
     """Let no tag of a model (as `autotag show` names it) count any more, at once and for good."""
+    bundle = Bundle.open(line.settings.path(line.settings.model))
+    if model_version == str(ModelVersion(bundle.name, bundle.version, bundle.sequence)) and not in_use:
+        raise click.UsageError(
+            f"{model_version} is the model in use: nobody would see the tags of photos from now on. "
+            "Build another first, or say --in-use"
+        )
     open_store(line.settings).registry.withdraw(model_version, by)
     if as_json:
         print_json({"model": model_version, "withdrawn": True})

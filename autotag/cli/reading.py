@@ -20,15 +20,18 @@ from autotag.events import iso_time
 from autotag.merge import ViewTag
 from autotag.photos import photo_uri
 from autotag.queues import open_queue
-from autotag.results import Rejected, Tagged
+from autotag.results import Deleted, ModelVersion, Rejected, Tagged
+from autotag.settings import Settings
 from autotag.stores import PhotoStore, layout, open_store
 from autotag.stores.answers import FoundPhoto, HistoryEntry, StoredPhoto
 from autotag.stores.tables import PHOTOS
 from models.bundle import Bundle
 from models.errors import ModelError
 
+EMPTY_PAGES = 20
+"""That a search goes on after, by itself."""
 SHOWN = 5
-"""Bulk runs and errors that `status` tells of."""
+"""Ended bulk runs, and errors, that `status` tells of."""
 
 
 def register(group: click.Group) -> None:
@@ -68,6 +71,12 @@ def _explain_missing(line: CommandLine, photo_id: str) -> None:
     queue = open_queue(line.settings)
     letters = [letter for letter in queue.dead() if letter.event.photo_id == photo_id]
     waiting = queue.status()
+    writes = open_store(line.settings).history(photo_id)
+    if writes:
+        deleted = max((one.write.content_us for one in writes if isinstance(one.write, Deleted)), default=None)
+        why = "it has no published tags" if deleted is None else f"it was deleted, as of {iso_time(deleted)}"
+        click.echo(f"readers see nothing of {photo_id!r}: {why}; --history shows all that is stored", err=True)
+        return
     click.echo(f"nothing is stored of {photo_id!r}", err=True)
     for letter in letters:
         click.echo(f"its event {letter.key} is a dead letter: {letter.reason}: {letter.detail}", err=True)
@@ -183,7 +192,12 @@ def _entry_line(entry: HistoryEntry) -> str:
 @with_settings
 def search(line: CommandLine, tag: str, owner: str | None, limit: int, cursor: str | None, as_json: bool) -> None:
     """Photos that have a tag (display name or id), newest first."""
-    page = open_store(line.settings).search(tag, owner, limit, cursor)
+    store = open_store(line.settings)
+    page = store.search(tag, owner, limit, cursor)
+    for _ in range(EMPTY_PAGES):  # an index that is behind: what it names has the tag no more
+        if page.photos or not page.cursor:
+            break
+        page = store.search(tag, owner, limit, page.cursor)
     if as_json:
         print_json({"photos": [found_as_dict(photo) for photo in page.photos], "cursor": page.cursor})
         return
@@ -196,7 +210,8 @@ def search(line: CommandLine, tag: str, owner: str | None, limit: int, cursor: s
     elif not page.cursor:
         click.echo(f"no photo has the tag {tag!r}", err=True)
     if page.cursor:
-        click.echo(f"more: --page {page.cursor}", err=True)
+        none = "" if page.photos else "none of those looked at; "
+        click.echo(f"{none}more: --page {page.cursor}", err=True)
 
 
 def found_as_dict(photo: FoundPhoto) -> dict[str, Any]:
@@ -231,33 +246,75 @@ def owner(line: CommandLine, owner: str, exact: bool, as_json: bool) -> None:
 def status(line: CommandLine, as_json: bool) -> None:
     """Queue, store, bulk runs, model and cluster as they are now, and the last errors in the topologies."""
     settings = line.settings
-    cluster = Cluster(settings)
+    cluster, store = Cluster(settings), open_store(settings)
     answer: dict[str, Any] = {}
     questions: dict[str, Callable[[], dict[str, Any] | list[dict[str, str]]]] = {
         "queue": lambda: asdict(open_queue(settings).status()),
-        "store": lambda: asdict(open_store(settings).status()),
-        "runs": lambda: {run.name: run.state for run in open_store(settings).registry.runs()[:SHOWN]},
         "model": lambda: model_facts(Bundle.open(settings.path(settings.model))),
-        "cluster": lambda: cluster.status().as_json(),
+        "cluster": lambda: _cluster(cluster),
         "errors": lambda: _errors(cluster),
+        "store": lambda: _store(store, settings),
+        "runs": lambda: _runs(store),
     }
     for part, ask in questions.items():
         try:
+            if part == "runs" and "error" in answer["store"]:
+                break  # it would be asked for as long once more, and say the same
             answer[part] = ask()
         except (AutotagError, ModelError) as error:  # the others are still worth telling
             answer[part] = {"error": str(error)}
+        if not as_json:
+            _print_part(part, answer[part])
     if as_json:
         print_json(answer)
-    else:
-        for part, values in answer.items():
-            click.echo(part if values else f"{part}: none")
-            if isinstance(values, list):
-                for one in values:
-                    click.echo(f"  {one['time'][:19]}  {one['component']}: {one['message']}")
-                continue
-            for name, value in values.items():
-                click.echo(f"  {name:<10} {_shown(value)}")
     sys.exit(1 if any("error" in answer[part] for part in ("queue", "store", "model")) else 0)
+
+
+def _print_part(part: str, values: dict[str, Any] | list[dict[str, str]]) -> None:
+    click.echo(part if values else f"{part}: none")
+    if isinstance(values, list):
+        for one in values:
+            click.echo(f"  {one['time'][:19]}  {one['component']}: {one['message']}")
+        return
+    about = "about " if values.get("exact") is False else ""
+    for name, value in values.items():
+        click.echo(f"  {name:<10} {about if name == 'tagged' else ''}{_shown(value)}")
+
+
+def _store(store: PhotoStore, settings: Settings) -> dict[str, Any]:
+    values = asdict(store.status())
+    bundle = Bundle.open(settings.path(settings.model))
+    if str(ModelVersion(bundle.name, bundle.version, bundle.sequence)) in store.registry.read().withdrawn:
+        values["problem"] = "the model in use is withdrawn: nobody sees the tags that it gives"
+    return values
+
+
+def _runs(store: PhotoStore) -> dict[str, Any]:
+    """The runs that have not ended, and the last that have."""
+    runs = store.registry.runs()
+    ended = [run.name for run in runs if run.ended_us is not None][:SHOWN]
+    return {run.name: run.state for run in runs if run.ended_us is None or run.name in ended}
+
+
+def _cluster(cluster: Cluster) -> dict[str, Any]:
+    """The cluster's status, and whether its topologies write to where these settings look."""
+    status = cluster.status()
+    values = status.as_json()
+    for topology in status.topologies:
+        configuration = cluster.nimbus.configuration(topology.name)
+        if "autotag.home" not in configuration:
+            continue  # somebody else's
+        theirs = Settings.from_storm(configuration)
+        for name in ("queue", "store"):
+            there, here = (_place(one, getattr(one, name)) for one in (theirs, cluster.settings))
+            if there != here:
+                values["problem"] = f"topology {topology.name!r} has the {name} {there}, and these settings say {here}"
+    return values
+
+
+def _place(settings: Settings, url: str) -> str:
+    """A queue's or store's URL with its path in full."""
+    return f"sqlite:{settings.path(url.removeprefix('sqlite:'))}" if url.startswith("sqlite:") else url
 
 
 def _errors(cluster: Cluster) -> list[dict[str, str]]:
