@@ -593,11 +593,11 @@ def program(config: Path) -> Program:
 def test_the_commands_load_publish_list_retract_and_clean(program: Program, store: PhotoStore, tmp_path: Path) -> None:
     path = written(tmp_path / "a.jsonl", [record(), {}, record("q")])
     done = program("load", "r1", path, "--by", "bob")
-    assert (done.returncode, done.stdout) == (1, "run r1 is loaded: 2 photos, 1 lines refused\n")
+    assert (done.returncode, done.stdout) == (1, "run r1 is loaded: 2 photos, 1 line refused\n")
     assert done.stderr == "refused a.jsonl, line 2: 'photo_id' is missing\n"
     again = program("load", "r1", path)
     assert (again.returncode, again.stderr) == (0, "")
-    assert again.stdout == "run r1 is loaded already: 2 photos, 1 lines refused\n"
+    assert again.stdout == "run r1 is loaded already: 2 photos, 1 line refused\n"
     other = program("load", "r1", written(tmp_path / "b.jsonl", [record()]))
     assert (other.returncode, other.stdout) == (1, "")
     assert other.stderr == "autotag: run 'r1' is loaded; a run's name is never used again: choose another\n"
@@ -618,6 +618,9 @@ def test_the_commands_load_publish_list_retract_and_clean(program: Program, stor
     assert (dropped.returncode, dropped.stderr) == (1, "autotag: run 'r1' is published; retract it instead\n")
     assert json.loads(program("retract", "r1", "--by", "eve", "--json").stdout)["ended_by"] == "eve"
     assert program("list").stdout.splitlines()[1].startswith("r1   retracted  2       1 ")
+    for act in ("retract", "drop"):
+        assert program(act, "r1").stdout == "run r1 is retracted already, nothing was changed: 2 photos\n"
+    assert store.registry.run("r1").ended_by == "eve"
     cleaned = program("clean")
     assert cleaned.stdout.startswith(
         "looked at 2 photos; removed 0 facts, 0 index entries; put back 0 that the index lacked. "

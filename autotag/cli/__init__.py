@@ -57,6 +57,11 @@ def print_table(rows: list[list[str]], header: list[str]) -> None:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """A number of things, such as ``1 photo`` or ``2 photos``."""
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"
+
+
 def progress(length: int | None, label: str, of: Iterable[Any] | None = None) -> Any:
     """A progress bar on standard error, hidden where that is no terminal; with `of` it is iterated over."""
     if of is None and length is None:
@@ -102,6 +107,8 @@ def cli(
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
     )
+    # What fails in the end is said as the error; what succeeds at a later try is no news.
+    logging.getLogger("autotag.stores.thrift").setLevel(logging.NOTSET if verbose else logging.ERROR)
     context.obj = CommandLine(environment, config, dict(overrides))
 
 

@@ -11,14 +11,15 @@ import click
 
 from autotag.bulk import BulkLoad, Step
 from autotag.bulk_files import Source
-from autotag.cli import CommandLine, print_json, print_table, progress, user_name, with_json, with_settings
+from autotag.cli import CommandLine, counted, print_json, print_table, progress, user_name, with_json, with_settings
 from autotag.errors import InputError
 from autotag.events import iso_time
 from autotag.stores import open_store
-from autotag.stores.registry import Run
+from autotag.stores.registry import RegistryTable, Run, RunState
 from autotag.stores.removal import GRACE_US
 from autotag.stores.removal import clean as remove
 
+Action = Callable[[RegistryTable, str, str], Run]
 TIMES = ("begun", "loaded", "published", "ended")
 
 
@@ -59,7 +60,7 @@ def load(line: CommandLine, run: str, path: Path, by: str, as_json: bool) -> Non
     bulk_load = BulkLoad(open_store(line.settings), run, source, by)
     done = bulk_load.progress
     if (done.photos or done.refused) and not bulk_load.was_loaded:
-        told = f"{done.photos} photos loaded before, {done.refused} lines refused"
+        told = f"{counted(done.photos, 'photo')} loaded before, {counted(done.refused, 'line')} refused"
         click.echo(f"goes on at {bulk_load.where}: {told}", err=True)
     with progress(source.total_bytes, "loading") as bar:
         for step in bulk_load.steps():
@@ -69,9 +70,8 @@ def load(line: CommandLine, run: str, path: Path, by: str, as_json: bool) -> Non
     if as_json:
         print_json(run_as_dict(loaded))
     else:
-        click.echo(
-            f"run {loaded.name} is {loaded.state}{already}: {loaded.photos} photos, {loaded.refused} lines refused"
-        )
+        told = f"{counted(loaded.photos, 'photo')}, {counted(loaded.refused, 'line')} refused"
+        click.echo(f"run {loaded.name} is {loaded.state}{already}: {told}")
     sys.exit(1 if loaded.refused and not already else 0)
 
 
@@ -91,7 +91,7 @@ def _tell(step: Step, as_json: bool) -> None:
 @with_settings
 def publish(line: CommandLine, run: str, by: str, as_json: bool) -> None:
     """Show a loaded run to readers: all of it, at one moment."""
-    _act(open_store(line.settings).registry.publish, run, by, as_json)
+    _act(line, RegistryTable.publish, run, by, as_json)
 
 
 @bulk.command()
@@ -101,7 +101,7 @@ def publish(line: CommandLine, run: str, by: str, as_json: bool) -> None:
 @with_settings
 def retract(line: CommandLine, run: str, by: str, as_json: bool) -> None:
     """Hide a published run again, for good; readers see at once what was there without it."""
-    _act(open_store(line.settings).registry.retract, run, by, as_json)
+    _act(line, RegistryTable.retract, run, by, as_json)
 
 
 @bulk.command()
@@ -111,15 +111,28 @@ def retract(line: CommandLine, run: str, by: str, as_json: bool) -> None:
 @with_settings
 def drop(line: CommandLine, run: str, by: str, as_json: bool) -> None:
     """Give up a run that is not published, for good; a load that is under way ends."""
-    _act(open_store(line.settings).registry.drop, run, by, as_json)
+    _act(line, RegistryTable.drop, run, by, as_json)
 
 
-def _act(action: Callable[[str, str], Run], name: str, by: str, as_json: bool) -> None:
-    run = action(name, by)
+DONE_IN: dict[Action, set[RunState]] = {
+    RegistryTable.publish: {RunState.PUBLISHED},
+    RegistryTable.retract: {RunState.RETRACTED},
+    RegistryTable.drop: {RunState.DROPPED, RunState.RETRACTED},
+}
+"""In these states of a run there is nothing left to do."""
+
+
+def _act(line: CommandLine, action: Action, name: str, by: str, as_json: bool) -> None:
+    registry = open_store(line.settings).registry
+    run = registry.run(name)
+    is_done = run.state in DONE_IN[action]
+    if not is_done:
+        run = action(registry, name, by)
     if as_json:
         print_json(run_as_dict(run))
     else:
-        click.echo(f"run {run.name} is {run.state}: {run.photos} photos")
+        already = " already, nothing was changed" if is_done else ""
+        click.echo(f"run {run.name} is {run.state}{already}: {counted(run.photos, 'photo')}")
 
 
 @bulk.command("list")
@@ -171,7 +184,8 @@ def clean(line: CommandLine, as_json: bool) -> None:
         print_json({**vars(removed), "left_younger_s": GRACE_US // 1_000_000})
     else:
         click.echo(
-            f"looked at {removed.photos} photos; removed {removed.facts} facts, {removed.entries} index entries; "
+            f"looked at {counted(removed.photos, 'photo')}; removed {counted(removed.facts, 'fact')}, "
+            f"{counted(removed.entries, 'index entry', 'index entries')}; "
             f"put back {removed.put_back} that the index lacked. "
             f"What is younger than {GRACE_US // 60_000_000} minutes is left"
         )
