@@ -27,7 +27,7 @@ from autotag.queues import open_queue
 from autotag.settings import PROJECT, Settings
 from autotag.stores import PhotoStore
 from tests import worlds
-from tests.conftest import make_event
+from tests.conftest import free_ports, make_event
 from tests.photo_server import PhotoServer
 from tests.worlds import CAT, CLASSES, rejected, tagged
 
@@ -182,6 +182,9 @@ def test_a_person_decides_everyone_sees_it_and_an_erasure_leaves_no_trace(run: R
     assert run("tags", "remove", "p", "domestic cat", "--by", "eve").returncode == 0
     wrong = run("tags", "add", "p", "beegle", "--by", "bob")
     assert (wrong.returncode, "did you mean 'beagle'" in wrong.stderr) == (1, True)
+    assert wrong.stderr.endswith("(--new)\n")
+    never = run("tags", "remove", "p", "never-was", "--by", "bob")
+    assert (never.returncode, never.stderr) == (1, "autotag: no class is called 'never-was'\n")
     shown = json.loads(run("show", "p", "--json").stdout)
     told = {tag["name"]: (tag["source"], tag["by"]) for tag in shown["tags"]}
     assert told == dict.fromkeys(("animal", "beagle", "dog"), ("person", "bob"))
@@ -216,12 +219,25 @@ def test_an_erasure_takes_the_queued_events_too_and_says_what_is_in_flight(
     assert done.returncode == 1
     erased = json.loads(done.stdout)
     assert (erased["photos"], erased["events"], erased["in_flight"], erased["left"]) == (1, 1, 1, 0)
-    assert done.stderr == "1 events are in flight; ask again in a moment\n"
+    assert done.stderr == "1 event in flight; ask again in a moment\n"
     queue.ack([leased.key], "h")
     done = run("erase", "p")
     assert (done.returncode, done.stderr) == (0, "")
     assert "0 events; read all tables: 0 traces left" in done.stdout
     assert [lease.event for lease in queue.lease(9, "h")] == [other]
+
+
+@pytest.mark.parametrize("options", [(), ("-v",)])
+def test_a_store_that_is_away_is_one_line_and_the_tries_before_it_are_told_only_when_asked_for(
+    run: Run, options: tuple[str, ...]
+) -> None:
+    (port,) = free_ports(1)
+    done = run(*options, "-o", f"autotag.store=hbase://127.0.0.1:{port}/x", "show", "p")
+    assert done.returncode == 1
+    told = done.stderr.splitlines()
+    assert told[-1].startswith("autotag: ")
+    assert any("tries left" in line for line in told[:-1]) == bool(options)
+    assert options or len(told) == 1
 
 
 def test_a_model_is_withdrawn(run: Run, store: PhotoStore) -> None:

@@ -6,9 +6,10 @@ import sys
 
 import click
 
-from autotag.cli import CommandLine, print_json, progress, user_name, with_json, with_settings
+from autotag.cli import CommandLine, counted, print_json, progress, user_name, with_json, with_settings
 from autotag.cli.reading import stored_id
 from autotag.decisions import Action
+from autotag.errors import TagError
 from autotag.events import iso_time
 from autotag.queues import open_queue
 from autotag.stores import open_store
@@ -24,6 +25,9 @@ def register(group: click.Group) -> None:
 def tags() -> None:
     """Add or remove a tag of a photo, by a person; it stays so through every model."""
 
+
+NEW_HINT = "; a tag of your own is added as a new one (--new)"
+"""How the message about an unknown tag ends; there is no such option to remove one."""
 
 with_photo = click.argument("photo")
 with_tag = click.argument("tag")
@@ -50,7 +54,10 @@ def add(line: CommandLine, photo: str, tag: str, by: str, new: bool, as_json: bo
 @with_settings
 def remove(line: CommandLine, photo: str, tag: str, by: str, as_json: bool) -> None:
     """Remove a tag (display name or id), and with it the classes in it."""
-    _decide(line, photo, tag, Action.REMOVE, by, new=False, as_json=as_json)
+    try:
+        _decide(line, photo, tag, Action.REMOVE, by, new=False, as_json=as_json)
+    except TagError as error:
+        raise TagError(str(error).removesuffix(NEW_HINT)) from error
 
 
 def _decide(line: CommandLine, photo: str, tag: str, action: Action, by: str, *, new: bool, as_json: bool) -> None:
@@ -87,9 +94,10 @@ def erase(line: CommandLine, photo: str | None, owner: str | None, as_json: bool
         print_json({**vars(removed), "events": events, "in_flight": in_flight, "left": left})
     else:
         click.echo(
-            f"erased {removed.photos} photos: {removed.facts} facts, {removed.entries} index entries, "
-            f"{events} events; read all tables: {left} traces left"
+            f"erased {counted(removed.photos, 'photo')}: {counted(removed.facts, 'fact')}, "
+            f"{counted(removed.entries, 'index entry', 'index entries')}, {counted(events, 'event')}; "
+            f"read all tables: {counted(left, 'trace')} left"
         )
     if in_flight:
-        click.echo(f"{in_flight} events are in flight; ask again in a moment", err=True)
+        click.echo(f"{counted(in_flight, 'event')} in flight; ask again in a moment", err=True)
     sys.exit(1 if left or in_flight else 0)
