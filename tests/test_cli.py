@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import autotag.cli
-from autotag.cli import cli, reading
+from autotag.cli import CommandLine, cli, demo, reading
 from autotag.cli.reading import stored_id
 from autotag.events import EventType
 from autotag.nimbus import ComponentError
@@ -346,6 +346,25 @@ def test_evaluate_prints_top1_and_top5(run: Run, tmp_path: Path) -> None:
     unknown = run("model", "evaluate", str(folder))
     assert unknown.returncode == 1
     assert "no class" in unknown.stderr
+
+
+@pytest.mark.parametrize(
+    ("environment", "config", "options", "down"),
+    [
+        ("local", None, "", "make down"),
+        ("local", PROJECT / "config.json", "", "make down"),
+        ("hbase", PROJECT / "bulk/../config.json", " -e hbase", "make down STORE=hbase"),
+        ("local", PROJECT / "own.json", " --config own.json", "make down CONFIG=own.json"),
+        ("hbase", Path("/a b.json"), " --config '/a b.json' -e hbase", "make down STORE=hbase CONFIG='/a b.json'"),
+    ],
+)
+def test_what_the_demo_says_to_do_next_is_about_the_same_config_and_environment(
+    environment: str, config: Path | None, options: str, down: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [str(PROJECT / ".venv/bin/autotag")])
+    *commands, last = demo._next(CommandLine(environment, config, {})).splitlines()
+    assert all(command.startswith(f"  .venv/bin/autotag{options} ") for command in commands)
+    assert last.split("   ")[0].strip() == down
 
 
 def commands(group: click.Group, path: str = "") -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -104,11 +105,16 @@ def _create_tables(settings: Settings) -> None:
 
 def _next(line: CommandLine) -> str:
     """What to do with the cluster, which stays up."""
-    program = _shown(Path(sys.argv[0]))
+    program, down = shlex.quote(_shown(Path(sys.argv[0]))), "make down"
+    if line.environment == "hbase":
+        down += " STORE=hbase"
+    if line.config is not None and line.config.resolve() != (PROJECT / "config.json").resolve():
+        config = shlex.quote(_shown(line.config))
+        program, down = f"{program} --config {config}", f"{down} CONFIG={config}"
     if line.environment != "local":
         program += f" -e {line.environment}"
     commands = {f"{program} {command.format(user=user_name())}": does for command, does in NEXT.items()}
-    commands["make down"] = "stop everything"
+    commands[down] = "stop everything"
     width = max(map(len, commands)) + 3
     return "\n".join(f"  {command:{width}}{does}" for command, does in commands.items())
 
