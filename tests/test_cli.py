@@ -11,18 +11,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import click
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
 import autotag.cli
-from autotag.cli import CommandLine, cli, demo, reading
+from autotag.cli import CommandLine, cli, demo
 from autotag.cli.reading import stored_id
 from autotag.events import EventType
-from autotag.nimbus import ComponentError
 from autotag.queues import open_queue
 from autotag.settings import PROJECT, Settings
 from autotag.stores import PhotoStore
@@ -274,38 +271,6 @@ def test_a_photo_is_found_by_its_id_or_its_path_with_one_look(store: PhotoStore,
         looks.clear()
         assert stored_id(store, name) == photo_id
         assert len(looks) <= 1
-
-
-def test_status_tells_the_last_errors_also_those_of_one_second(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = {
-        "a": [ComponentError(component="writer", message=f"{i}\n  traceback", time=100) for i in range(4)],
-        "b": [
-            ComponentError(component="spout", message="", time=99),
-            ComponentError(component="autotag", message="\nlast\n", time=101),
-        ],
-    }
-    cluster = SimpleNamespace(
-        status=lambda: SimpleNamespace(
-            topologies=[SimpleNamespace(name=name) for name in told], as_json=lambda: {"ready": True}
-        ),
-        errors=told.__getitem__,
-    )
-    monkeypatch.setattr(reading, "Cluster", lambda _: cluster)
-    reading.register(cli)
-    as_json, shown = (
-        CliRunner().invoke(cli, ["--config", str(config), "status", *options]).stdout for options in (["--json"], [])
-    )
-    errors = json.loads(as_json)["errors"]
-    assert [(error["component"], error["message"]) for error in errors] == [
-        *[("writer", str(i)) for i in range(4)],
-        ("autotag", "last"),
-    ]
-    assert errors[0]["time"] == "1970-01-01T00:01:40.000000Z"
-    lines = [f"  1970-01-01T00:01:40  writer: {i}" for i in range(4)]
-    assert shown.splitlines()[-6:] == ["errors", *lines, "  1970-01-01T00:01:41  autotag: last"]
-    told["a"], told["b"] = [], told["b"][:1]
-    shown = CliRunner().invoke(cli, ["--config", str(config), "status"]).stdout
-    assert shown.splitlines()[-2:] == ["errors", "  1970-01-01T00:01:39  spout: "]
 
 
 def test_dead_letters_are_listed_replayed_and_dropped(run: Run, settings: Settings) -> None:

@@ -191,6 +191,8 @@ class RegistryTable:
         return self._end(name, by)
 
     def _end(self, name: str, by: str) -> Run:
+        if (run := self.run(name)).ended_us is not None:
+            return run
         self._tables.put_if_absent(REGISTRY, Cell(STANDING, b"r:ended/" + name.encode(), _json(us=now_us(), by=by)))
         return self.run(name)
 
