@@ -178,19 +178,32 @@ def _name(tag_id: str, decision: Decision, registry: Registry) -> str:
     return decision.name if tag_id == decision.tag_id else tag_id
 
 
+def last_deletion_us(writes: Iterable[Write]) -> int:
+    """The time of the photo's last deletion; -1 where there was none."""
+    return max((write.content_us for write in writes if isinstance(write, Deleted)), default=-1)
+
+
+def stream_content_us(writes: Iterable[Write]) -> int:
+    """The latest content version that the stream wrote of, which nothing takes back; -1 where there is none."""
+    return max((write.content_us for write in writes if _is_streams(write)), default=-1)
+
+
+def _is_streams(write: Write) -> bool:
+    return isinstance(write, Rejected) or (isinstance(write, Tagged) and write.run is None)
+
+
 def unreachable(writes: Sequence[Write], registry: Registry) -> list[Write]:
     """Those of all the writes about one photo that no reader can ever see any more, whatever else is written.
 
     Without them, every later view is the same. What a run's retraction or a model's withdrawal could bring back is not
     among them, nor are decisions about a photo that lives: who and when is kept.
     """
-    deleted_us = max((write.content_us for write in writes if isinstance(write, Deleted)), default=-1)
+    deleted_us = last_deletion_us(writes)
     # The stream's own are never taken back: what they outdo stays outdone, if no withdrawal can change that.
-    stream = [write for write in writes if isinstance(write, Rejected) or (isinstance(write, Tagged) and not write.run)]
-    content_us = max((result.content_us for result in stream), default=-1)
+    content_us = stream_content_us(writes)
     best: dict[str | None, Tagged | Rejected] = {}
-    for result in stream:
-        if result.content_us == content_us:
+    for result in writes:
+        if isinstance(result, Tagged | Rejected) and _is_streams(result) and result.content_us == content_us:
             known = best.get(_model(result))
             best[_model(result)] = _highest([known, result]) if known else result
 

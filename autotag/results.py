@@ -9,7 +9,7 @@ from typing import Any
 
 from autotag.errors import ResultError
 from autotag.events import PhotoEvent
-from models.bundle import Tag
+from models.bundle import Bundle, Tag
 
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """What a bulk run may be called."""
@@ -22,6 +22,11 @@ class ModelVersion:
     name: str
     version: str
     sequence: int
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> ModelVersion:
+        """The version that an opened bundle is."""
+        return cls(bundle.name, bundle.version, bundle.sequence)
 
     def __str__(self) -> str:
         return f"{self.name}/{self.sequence:06d}-{self.version[:12]}"

@@ -23,7 +23,7 @@ class Tagger:
 
     def __init__(self, bundle: Bundle, network: FeatureNetwork, reader: PhotoReader, settings: Settings) -> None:
         self.bundle = bundle
-        self.model = ModelVersion(bundle.name, bundle.version, bundle.sequence)
+        self.model = ModelVersion.of(bundle)
         self._network = network
         self._reader = reader
         self._settings = settings

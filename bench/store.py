@@ -43,7 +43,7 @@ def photos(count: int, label: str, owner: str | None = None, run: str | None = N
     """Made results like the default bundle's: one or two leaves, and all classes above them; some seven tags, as its
     on real photos."""
     bundle = Bundle.open(PROJECT / "build/bundles/default")
-    model = ModelVersion(bundle.name, bundle.version, bundle.sequence)
+    model = ModelVersion.of(bundle)
     picked = random.Random(label)
     leaves = [id_ for bank in bundle.banks for id_ in bank.ids]
     made = []
@@ -92,7 +92,7 @@ def hbase(folder: Path) -> Iterator[Settings]:
         store = open_store(settings)
         store.tables.create()
         bundle = Bundle.open(PROJECT / "build/bundles/default")
-        store.registry.add_model(ModelVersion(bundle.name, bundle.version, bundle.sequence), bundle.classes)
+        store.registry.add_model(ModelVersion.of(bundle), bundle.classes)
         yield settings
     finally:
         cluster.down()

@@ -46,8 +46,7 @@ class WriterBolt(NaturalBatchingBolt):
     def _announce_model(self) -> None:
         """Once: let the store know the model's classes, which people's decisions and searches go by."""
         if self.bundle:
-            model = ModelVersion(self.bundle.name, self.bundle.version, self.bundle.sequence)
-            self.store.registry.add_model(model, self.bundle.classes)
+            self.store.registry.add_model(ModelVersion.of(self.bundle), self.bundle.classes)
             self.bundle = None
 
     def _tell_away(self, what: str) -> None:

@@ -20,6 +20,7 @@ from autotag.events import EventType, PhotoEvent, now_us
 from autotag.queues import EventQueue, open_queue
 from autotag.settings import PROJECT, Settings
 from autotag.stores import PhotoStore, open_store
+from tests.worlds import hbase_prefix, settings_of
 
 # The machines are shared: how long an example takes says nothing, and a failure must be the same one again.
 hypothesis_settings.register_profile(
@@ -54,6 +55,19 @@ def store(settings: Settings) -> Iterator[PhotoStore]:
     store = open_store(settings)
     yield store
     store.close()
+
+
+@pytest.fixture(scope="module")
+def hbase_url(hbase_settings: Settings) -> Iterator[str]:
+    """A store on the session's HBase, with tables of the module's own."""
+    with hbase_prefix(hbase_settings) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "hbase"])
+def store_settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
+    """Of an empty store, of each kind in turn."""
+    return settings_of(request, settings)
 
 
 @pytest.fixture

@@ -18,18 +18,7 @@ from autotag.stores import PhotoStore, open_store
 from autotag.stores.registry import RunState
 from autotag.stores.tables import REGISTRY
 from models.classes import ClassTable
-from tests.worlds import CLASSES, Killed, dying, hbase_prefix, model, settings_of, tagged
-
-
-@pytest.fixture(scope="module")
-def hbase_url(hbase_settings: Settings) -> Iterator[str]:
-    with hbase_prefix(hbase_settings) as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "hbase"])
-def store_settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
-    return settings_of(request, settings)
+from tests.worlds import CLASSES, Killed, dying, model, tagged
 
 
 @pytest.fixture

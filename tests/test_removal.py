@@ -38,28 +38,16 @@ from tests.worlds import (
     contents,
     deleted,
     dying,
-    hbase_prefix,
     interrupted,
     machines,
     model,
     plain,
+    publish,
     rejected,
-    settings_of,
     tagged,
 )
 
 SECOND_US = 1_000_000
-
-
-@pytest.fixture(scope="module")
-def hbase_url(hbase_settings: Settings) -> Iterator[str]:
-    with hbase_prefix(hbase_settings) as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "hbase"])
-def store_settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
-    return settings_of(request, settings)
 
 
 @pytest.fixture
@@ -77,12 +65,6 @@ def clean_now(store: PhotoStore) -> removal.Removed:
         return clean(store, grace_us=0)
     finally:
         time.sleep(0.002)
-
-
-def publish(store: PhotoStore, run: str) -> None:
-    store.registry.begin(run, "file", "ann")
-    store.registry.finish(run, 1, 0)
-    store.registry.publish(run, "ann")
 
 
 def view(store: PhotoStore, photo_id: str = "p") -> dict[str, Any] | None:

@@ -45,29 +45,17 @@ from tests.worlds import (
     contents,
     deleted,
     dying,
-    hbase_prefix,
     interrupted,
     machines,
     model,
     plain,
+    publish,
     rejected,
     search_all,
-    settings_of,
     tagged,
 )
 
 HOUR_US = 3600 * 1_000_000
-
-
-@pytest.fixture(scope="module")
-def hbase_url(hbase_settings: Settings) -> Iterator[str]:
-    with hbase_prefix(hbase_settings) as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "hbase"])
-def store_settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
-    return settings_of(request, settings)
 
 
 @pytest.fixture
@@ -82,12 +70,6 @@ def store(store_settings: Settings) -> Iterator[PhotoStore]:
 def names(store: PhotoStore, photo_id: str = "p") -> list[str] | None:
     found = store.get(photo_id)
     return found and [tag.name for tag in found.view.tags]
-
-
-def publish(store: PhotoStore, run: str) -> None:
-    store.registry.begin(run, "file", "ann")
-    store.registry.finish(run, 1, 0)
-    store.registry.publish(run, "ann")
 
 
 def over(tables: Any) -> PhotoStore:

@@ -106,7 +106,7 @@ def evaluate_(line: CommandLine, folder: Path, as_json: bool) -> None:
 def withdraw(line: CommandLine, model_version: str, by: str, in_use: bool, as_json: bool) -> None:
     """Let no tag of a model (as `autotag show` names it) count any more, at once and for good."""
     bundle = Bundle.open(line.settings.path(line.settings.model))
-    if model_version == str(ModelVersion(bundle.name, bundle.version, bundle.sequence)) and not in_use:
+    if model_version == str(ModelVersion.of(bundle)) and not in_use:
         raise click.UsageError(
             f"{model_version} is the model in use: nobody would see the tags of photos from now on. "
             "Build another first, or say --in-use"

@@ -7,13 +7,14 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import click
 
 from autotag.cli import CommandLine, print_json, print_table, with_json, with_settings
-from autotag.cluster import Cluster
+from autotag.cluster import Cluster, Status
 from autotag.decisions import Decision
 from autotag.errors import AutotagError
 from autotag.events import iso_time
@@ -59,7 +60,7 @@ def show(line: CommandLine, photo_id: str, history: bool, as_json: bool) -> None
         if entries:
             return
     if photo is None:
-        _explain_missing(line, photo_id)
+        _explain_missing(line, store, photo_id)
         sys.exit(1)
     if as_json:
         print_json(photo_as_dict(photo))
@@ -67,11 +68,11 @@ def show(line: CommandLine, photo_id: str, history: bool, as_json: bool) -> None
         click.echo("\n".join(_photo_lines(photo)))
 
 
-def _explain_missing(line: CommandLine, photo_id: str) -> None:
+def _explain_missing(line: CommandLine, store: PhotoStore, photo_id: str) -> None:
     queue = open_queue(line.settings)
     letters = [letter for letter in queue.dead() if letter.event.photo_id == photo_id]
     waiting = queue.status()
-    writes = open_store(line.settings).history(photo_id)
+    writes = store.history(photo_id)
     if writes:
         deleted = max((one.write.content_us for one in writes if isinstance(one.write, Deleted)), default=None)
         why = "it has no published tags" if deleted is None else f"it was deleted, as of {iso_time(deleted)}"
@@ -247,13 +248,15 @@ def status(line: CommandLine, as_json: bool) -> None:
     """Queue, store, bulk runs, model and cluster as they are now, and the last errors in the topologies."""
     settings = line.settings
     cluster, store = Cluster(settings), open_store(settings)
+    # Each is asked once: opening a bundle reads all of it, and Nimbus is a server.
+    bundle, servers = cache(lambda: Bundle.open(settings.path(settings.model))), cache(cluster.status)
     answer: dict[str, Any] = {}
     questions: dict[str, Callable[[], dict[str, Any] | list[dict[str, str]]]] = {
         "queue": lambda: asdict(open_queue(settings).status()),
-        "model": lambda: model_facts(Bundle.open(settings.path(settings.model))),
-        "cluster": lambda: _cluster(cluster),
-        "errors": lambda: _errors(cluster),
-        "store": lambda: _store(store, settings),
+        "model": lambda: model_facts(bundle()),
+        "cluster": lambda: _cluster(cluster, servers()),
+        "errors": lambda: _errors(cluster, servers()),
+        "store": lambda: _store(store, bundle()),
         "runs": lambda: _runs(store),
     }
     for part, ask in questions.items():
@@ -281,10 +284,9 @@ def _print_part(part: str, values: dict[str, Any] | list[dict[str, str]]) -> Non
         click.echo(f"  {name:<10} {about if name == 'tagged' else ''}{_shown(value)}")
 
 
-def _store(store: PhotoStore, settings: Settings) -> dict[str, Any]:
+def _store(store: PhotoStore, bundle: Bundle) -> dict[str, Any]:
     values = asdict(store.status())
-    bundle = Bundle.open(settings.path(settings.model))
-    if str(ModelVersion(bundle.name, bundle.version, bundle.sequence)) in store.registry.read().withdrawn:
+    if str(ModelVersion.of(bundle)) in store.registry.read().withdrawn:
         values["problem"] = "the model in use is withdrawn: nobody sees the tags that it gives"
     return values
 
@@ -296,9 +298,8 @@ def _runs(store: PhotoStore) -> dict[str, Any]:
     return {run.name: run.state for run in runs if run.ended_us is None or run.name in ended}
 
 
-def _cluster(cluster: Cluster) -> dict[str, Any]:
+def _cluster(cluster: Cluster, status: Status) -> dict[str, Any]:
     """The cluster's status, and whether its topologies write to where these settings look."""
-    status = cluster.status()
     values = status.as_json()
     for topology in status.topologies:
         configuration = cluster.nimbus.configuration(topology.name)
@@ -317,9 +318,9 @@ def _place(settings: Settings, url: str) -> str:
     return f"sqlite:{settings.path(url.removeprefix('sqlite:'))}" if url.startswith("sqlite:") else url
 
 
-def _errors(cluster: Cluster) -> list[dict[str, str]]:
+def _errors(cluster: Cluster, status: Status) -> list[dict[str, str]]:
     """The last errors of the components of all topologies, oldest first, each with the first line of what it says."""
-    found = [error for topology in cluster.status().topologies for error in cluster.errors(topology.name)]
+    found = [error for topology in status.topologies for error in cluster.errors(topology.name)]
     return [
         {
             "time": iso_time(error.time * 1_000_000),

@@ -29,7 +29,7 @@ def init(line: CommandLine, as_json: bool) -> None:
     found = open_store(line.settings)
     created = found.tables.create()
     bundle = Bundle.open(line.settings.path(line.settings.model))
-    model = ModelVersion(bundle.name, bundle.version, bundle.sequence)
+    model = ModelVersion.of(bundle)
     found.registry.add_model(model, bundle.classes)
     if as_json:
         print_json({"created": created, "model": str(model)})

@@ -9,7 +9,7 @@ from dataclasses import replace
 from autotag.decisions import Action, Decision
 from autotag.errors import ResultError, StoreError, TagError
 from autotag.events import now_us
-from autotag.merge import View, Write, merge, unreachable
+from autotag.merge import View, Write, last_deletion_us, merge, stream_content_us, unreachable
 from autotag.registry import Registry
 from autotag.results import Deleted, Rejected, Tagged, check_result
 from autotag.stores import layout
@@ -353,7 +353,7 @@ def _cells(results: Sequence[Tagged | Rejected | Deleted]) -> tuple[dict[int, Ce
 def _read_overrides(columns: Columns | None) -> tuple[int, list[Decision]]:
     """Of family o: the last deletion's time (-1 for none), and the decisions since."""
     writes = layout.read_facts(columns or {})
-    deleted_us = max((write.content_us for write in writes if isinstance(write, Deleted)), default=-1)
+    deleted_us = last_deletion_us(writes)
     return deleted_us, [write for write in writes if isinstance(write, Decision) and write.content_us > deleted_us]
 
 
@@ -367,10 +367,8 @@ def _unknown(photo_id: str) -> TagError:
 
 def _content_us(writes: Sequence[Write], view: View) -> int:
     """The content version that a decision belongs to: the stream's, of which the deletion will be, where it lives."""
-    deleted_us = max((write.content_us for write in writes if isinstance(write, Deleted)), default=-1)
-    stream = [write for write in writes if isinstance(write, Rejected) or (isinstance(write, Tagged) and not write.run)]
-    content_us = max((write.content_us for write in stream), default=-1)
-    return content_us if content_us > deleted_us else view.content_us
+    content_us = stream_content_us(writes)
+    return content_us if content_us > last_deletion_us(writes) else view.content_us
 
 
 def _read_cursor(cursor: str) -> bytes:
