@@ -11,10 +11,13 @@ ENVIRONMENT := $(or $(ENVIRONMENT_$(STORE)),$(error STORE is sqlite or hbase, no
 AUTOTAG := .venv/bin/autotag --config $(CONFIG) -e $(ENVIRONMENT)
 UV := .venv/bin/uv
 UV_VERSION := 0.13.8
+COMPILE := $(UV) pip compile -q --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
+# All but spark, which is 450 MB that only its tests and benches need on one machine.
+EXTRAS := worker cluster build parquet train s3 dev
 WORKER := build/virtualenvs/tagging
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint types bench bench-store up down clean lock debian
+.PHONY: help setup run test lint types bench bench-store bench-train up down clean lock debian
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
@@ -25,7 +28,7 @@ setup: debian .venv/.ready $(WORKER)/.ready build/bundles/.default ## set everyt
 run: setup ## start the local cluster, tag real photos through it, show the tags; leaves it up (STORE=hbase)
 	@$(AUTOTAG) demo
 
-test: setup lint types ## run every test, those on the real cluster too
+test: setup .venv/.spark lint types ## run every test, those on the real cluster too
 	@.venv/bin/autotag -e hbase cluster prepare
 	.venv/bin/pytest
 
@@ -48,15 +51,17 @@ up: setup ## start the local cluster (STORE=hbase: with HBase)
 down: .venv/.ready ## stop the local cluster and everything that runs on it
 	@$(AUTOTAG) cluster down
 
+bench-train: setup .venv/.spark ## measure training, backfill and model swap, write bench/train.md (TRAIN=caltech101 folder)
+	.venv/bin/python -m bench.train $(TRAIN)
+
 clean: ## stop the cluster, remove what was built; keeps no tags and no queue
 	@[ ! -x .venv/bin/autotag ] || $(AUTOTAG) cluster down
 	rm -rf build .venv _build _resources
 
 lock: .venv/.ready ## pin the newest versions of the dependencies that pyproject.toml allows
-	$(UV) pip compile -q --upgrade --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url \
-	  --no-header --no-annotate -o requirements.lock pyproject.toml
-	$(UV) pip compile -q --python-version 3.11 --extra worker -c requirements.lock --generate-hashes \
-	  --no-emit-index-url --no-header --no-annotate -o virtualenvs/tagging.txt pyproject.toml
+	$(COMPILE) --upgrade $(patsubst %,--extra %,$(EXTRAS)) -o requirements.lock pyproject.toml
+	$(COMPILE) --extra spark -c requirements.lock -o spark.lock pyproject.toml
+	$(COMPILE) --extra worker -c requirements.lock -o virtualenvs/tagging.txt pyproject.toml
 
 debian:
 	@if command -v javac >/dev/null && command -v mvn >/dev/null && command -v lein >/dev/null \
@@ -73,6 +78,11 @@ debian:
 	@.venv/bin/pip install -q --disable-pip-version-check uv==$(UV_VERSION)
 	@$(UV) pip sync -q --python .venv/bin/python requirements.lock
 	@$(UV) pip install -q --python .venv/bin/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/.spark: spark.lock .venv/.ready
+	@echo "installing Spark into .venv"
+	@$(UV) pip install -q --python .venv/bin/python -r spark.lock
 	@touch $@
 
 # A worker's environment has third-party packages only: what runs is what was in the submitted jar.
