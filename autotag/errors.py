@@ -7,7 +7,8 @@
     ├── ResultError       a photo's tags that no reader could make sense of
     ├── TagError          a person's decision about a tag that does not exist
     ├── RunError          a bulk run that is not in the state for what was asked
-    ├── InputError        files that a bulk run cannot be loaded from
+    ├── InputError        a file, folder or URL that cannot be read or written
+    ├── JobError          a training or backfill that cannot be begun, or was ended from outside
     ├── QueueError        the queue of photo events is away or refuses
     ├── StoreError        the store of tags is away or refuses
     └── ClusterError      a server of the local cluster is not up
@@ -41,7 +42,11 @@ class RunError(AutotagError):
 
 
 class InputError(AutotagError):
-    """Files cannot be read; what was loaded of them before stays, and loading can go on."""
+    """Files cannot be read or written; what was done of them before stays, and the work can go on."""
+
+
+class JobError(AutotagError):
+    """A job does not fit what is there, or a part of it was ended; what is done stays, and it can be started again."""
 
 
 class QueueError(AutotagError):

@@ -29,6 +29,8 @@ KNOWN_TO = {
     "Hbase_thrift": {"autotag/stores/hbase.py", "autotag/stores/thrift.py"},
     "pyarrow": {"autotag/bulk_parquet.py"},
     "onnx": {"models/efficientnet.py", "models/quantisation.py"},
+    "fsspec": {"autotag/jobs/storage.py"},
+    "pyspark": {"autotag/jobs/spark.py"},
     "click": {"autotag/cli/"},
     "streamparse": {"spouts/", "bolts/", "topologies/"},
     "pystorm": {"spouts/", "bolts/", "topologies/"},
