@@ -56,6 +56,17 @@ class Folder:
             raise _failure(self.url, error) from error
         return sorted(name for name in found if name and not name.startswith("."))
 
+    def files(self) -> list[str]:
+        """The files below the folder at any depth, as paths from it with '/', sorted, but for hidden ones."""
+
+        def found() -> list[str]:
+            self._system.invalidate_cache()
+            start = len(self._root.rstrip("/")) + 1
+            return [str(path)[start:] for path in self._system.find(self._root)]
+
+        paths = _reached(self.url, found)
+        return sorted(path for path in paths if path and not path.startswith(".") and "/." not in path)
+
     def exists(self, name: str) -> bool:
         """Whether a file is there."""
 
@@ -80,18 +91,36 @@ class Folder:
         def written() -> None:
             path = self._path(name)
             self._system.makedirs(path.rpartition("/")[0], exist_ok=True)
-            if not self._local:
+            if self._local:
+                os.replace(_write_part(path, data), path)  # noqa: PTH105 - the path is fsspec's
+            else:
                 self._system.pipe_file(path, data)  # object stores show a file when it is whole
-                return
-            parent, _, last = path.rpartition("/")
-            part = f"{parent}/.{last}.{uuid.uuid4().hex}"
-            with open(part, "wb") as file:  # noqa: PTH123 - the path is fsspec's
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)  # noqa: PTH105
 
         _reached(self._shown(name), written)
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a whole file, as `write` does, unless it is there. Whether it was written: of several who try, one does.
+
+        Sure on this machine's file system and on S3; elsewhere as sure as fsspec makes it.
+        """
+
+        def created() -> bool:
+            path = self._path(name)
+            self._system.makedirs(path.rpartition("/")[0], exist_ok=True)
+            try:
+                if not self._local:
+                    self._system.pipe_file(path, data, mode="create")
+                    return True
+                part = _write_part(path, data)
+                try:
+                    os.link(part, path)
+                finally:
+                    os.unlink(part)  # noqa: PTH108
+            except FileExistsError:
+                return False
+            return True
+
+        return _reached(self._shown(name), created)
 
     def remove(self, name: str) -> None:
         """Remove a file, or a folder with all that is in it; nothing where it is not there."""
@@ -113,6 +142,17 @@ class Folder:
 
     def _shown(self, name: str) -> str:
         return f"{self.url}/{name}"
+
+
+def _write_part(path: str, data: bytes) -> str:
+    """Write a file beside `path`, hidden and durable; its own path."""
+    parent, _, last = path.rpartition("/")
+    part = f"{parent}/.{last}.{uuid.uuid4().hex}"
+    with open(part, "wb") as file:  # noqa: PTH123
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    return part
 
 
 def read_url(url: str) -> bytes:
