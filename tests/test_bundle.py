@@ -13,6 +13,8 @@ import pytest
 
 from models.bundle import MANIFEST, Bundle, Tag, publish
 from models.errors import ModelError
+from models.manifest import parse_manifest
+from models.published import CURRENT, make_current
 from tests.model_files import PREPROCESSING, write_small_bundle
 
 
@@ -40,7 +42,14 @@ def test_the_version_is_the_contents_and_not_how_it_was_made(tmp_path: Path) -> 
     assert [bundle.network_key == first.network_key for bundle in others] == [False, False, True]
 
 
-def test_publishing_gives_the_next_number_and_the_newest_is_opened(tmp_path: Path) -> None:
+def test_where_a_bundle_was_built_changes_its_probe_and_not_its_version(tmp_path: Path) -> None:
+    here = write_small_bundle(tmp_path / "here")
+    there = write_small_bundle(tmp_path / "there", probe=here.probe * np.float32(1.01))
+    assert there.version == here.version
+    assert (there.probe != here.probe).all()
+
+
+def test_publishing_gives_the_next_number_and_what_is_current_is_opened(tmp_path: Path) -> None:
     root = tmp_path / "published"
     for number, precision in enumerate(("f32", "bf16", "int8"), 1):
         write_small_bundle(tmp_path / "b", precision=precision)
@@ -48,7 +57,12 @@ def test_publishing_gives_the_next_number_and_the_newest_is_opened(tmp_path: Pat
         assert (bundle.sequence, bundle.precision) == (number, precision)
         assert bundle.folder == root / f"{number:06d}-{bundle.version[:12]}"
         assert not (tmp_path / "b").exists()
+        assert Bundle.open(root).sequence == 1  # published is not in use
+    make_current(root, bundle.folder.name)
     assert Bundle.open(root).sequence == 3
+    assert (root / CURRENT).read_text() == f"{bundle.folder.name}\n"
+    (root / CURRENT).unlink()
+    assert Bundle.open(root).sequence == 3  # the newest, where nobody has said which
     assert Bundle.open(root / bundle.folder.name).sequence == 3
     first = min(folder for folder in root.iterdir() if folder.name.startswith("000001"))
     assert Bundle.open(first).precision == "f32"
@@ -60,10 +74,25 @@ def test_publishing_what_is_newest_already_changes_nothing(tmp_path: Path) -> No
     first = publish(tmp_path / "a", root)
     write_small_bundle(tmp_path / "b", made={"at": "midnight"})
     assert publish(tmp_path / "b", root).folder == first.folder
-    # Going back to an older version is news again.
+    # Going back to an older version is news again, and so is what got its number elsewhere.
     write_small_bundle(tmp_path / "c", precision="bf16")
     publish(tmp_path / "c", root)
     assert publish(tmp_path / "b", root).sequence == 3
+    write_small_bundle(tmp_path / "b")
+    assert publish(tmp_path / "b", root, at_least=3).sequence == 4
+    write_small_bundle(tmp_path / "b")
+    assert publish(tmp_path / "b", root, at_least=3).sequence == 4
+    write_small_bundle(tmp_path / "d", precision="int8")
+    assert publish(tmp_path / "d", root, at_least=41).sequence == 42
+
+
+@pytest.mark.parametrize("text", ["", "000009-0123456789ab", "../elsewhere", "a\0b"])
+def test_a_current_that_is_not_there_is_named(tmp_path: Path, text: str) -> None:
+    write_small_bundle(tmp_path / "b")
+    bundle = publish(tmp_path / "b", tmp_path)
+    (tmp_path / CURRENT).write_text(text)
+    with pytest.raises(ModelError, match=rf"{tmp_path}/CURRENT: names .*there are \['{bundle.folder.name}'\]"):
+        Bundle.open(tmp_path)
 
 
 def test_publishers_at_once_get_a_number_each(tmp_path: Path) -> None:
@@ -91,7 +120,7 @@ def test_where_there_is_no_bundle_the_message_says_how_to_build_one(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "path", ["network.onnx", "classes.tsv", "banks/imagenet/weights.npy", "banks/imagenet/bank.json"]
+    "path", ["network.onnx", "probe.npy", "classes.tsv", "banks/imagenet/weights.npy", "banks/imagenet/bank.json"]
 )
 def test_a_changed_and_a_missing_file_are_named(tmp_path: Path, path: str) -> None:
     write_small_bundle(tmp_path / "b")
@@ -123,6 +152,15 @@ def test_a_manifest_that_was_edited_is_refused(tmp_path: Path) -> None:
         path.write_text(wrong)
         with pytest.raises(ModelError, match=r"manifest\.json.*autotag model build"):
             Bundle.open(tmp_path / "b")
+
+
+@pytest.mark.parametrize("path", ["../stray", "/etc/passwd", "banks/../../stray", ".hidden", "a//b", "a b"])
+def test_a_manifest_that_names_files_elsewhere_is_refused(tmp_path: Path, path: str) -> None:
+    write_small_bundle(tmp_path / "b")
+    manifest = json.loads((tmp_path / "b" / MANIFEST).read_text())
+    manifest["files"][path] = manifest["files"]["network.onnx"]
+    with pytest.raises(ModelError, match=rf"b/manifest.json: '{path}' is no path of a bundle's file"):
+        parse_manifest(json.dumps(manifest).encode(), str(tmp_path / "b" / MANIFEST))
 
 
 def test_a_folder_whose_name_is_another_version_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,87 @@
+"""A folder of published bundles: what is in it, and which of them is current.
+
+000001-<first 12 digits of the version>/    see bundle.py
+000002-.../
+CURRENT                                     the name of one of them, in a line
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from models.errors import ModelError
+
+CURRENT = "CURRENT"
+
+_FOLDER = re.compile(r"(\d{6,12})-([0-9a-f]{12})")
+
+
+def folder_name(sequence: int, version: str) -> str:
+    """What a published bundle's folder is called."""
+    return f"{sequence:06d}-{version[:12]}"
+
+
+def parse_folder_name(name: str) -> tuple[int, str] | None:
+    """The sequence number and the first 12 digits of the version in a published bundle's name; None for other names."""
+    match = _FOLDER.fullmatch(name)
+    return (int(match[1]), match[2]) if match else None
+
+
+def published(root: Path) -> list[Path]:
+    """The folders of the published bundles, the newest last."""
+    folders = ((parse_folder_name(folder.name), folder) for folder in (root.iterdir() if root.is_dir() else ()))
+    return [folder for _, folder in sorted((named, folder) for named, folder in folders if named)]
+
+
+def current(root: Path) -> Path | None:
+    """The folder of the bundle in use: the one that the file CURRENT names, or the newest where there is no such file.
+
+    Returns None where nothing is published.
+
+    Raises:
+        ModelError: CURRENT cannot be read or names none that is here.
+    """
+    path = root / CURRENT
+    try:
+        name = path.read_text(encoding="utf-8").strip()
+    except (FileNotFoundError, NotADirectoryError):
+        return next(reversed(published(root)), None)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: cannot be read: {error}") from error
+    if parse_folder_name(name) is None or not (root / name).is_dir():
+        raise ModelError(f"{path}: names {name[:80]!r}, and no such bundle is here; there are {_names(root)}")
+    return root / name
+
+
+def make_current(root: Path, name: str) -> None:
+    """Let a published bundle be the one in use; a reader sees the old name or the new one. Nothing if it is so already.
+
+    Raises:
+        OSError: the file cannot be written; the old name stays.
+    """
+    path = root / CURRENT
+    if path.exists() and path.read_text(encoding="utf-8").strip() == name:
+        return
+    new = root / f".{CURRENT}-{os.getpid()}"
+    with new.open("w", encoding="utf-8") as file:
+        file.write(name + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+
+
+@contextmanager
+def locked(root: Path, name: str = ".lock") -> Iterator[None]:
+    """Wait for the others who change this folder; a process that dies lets go."""
+    with (root / name).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _names(root: Path) -> list[str]:
+    return [folder.name for folder in published(root)]
