@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from http.cookiejar import DefaultCookiePolicy
 from types import TracebackType
 from urllib.parse import urljoin, urlsplit
@@ -16,6 +17,9 @@ from autotag.peers import Leash, LeashedAdapter
 from autotag.reasons import PhotoError, Reason
 from autotag.settings import Settings
 
+Fetch = Callable[[str], bytes]
+"""A photo's bytes by its URI; raises PhotoError."""
+
 MAX_REDIRECTS = 3
 MAX_URI_CHARACTERS = 8192
 
@@ -24,6 +28,7 @@ _SHOWN_CHARACTERS = 160
 _HEARD_LATELY_S = 10.0
 """While some server was heard that lately, a host that cannot be looked up or reached is no sign of an outage."""
 
+_SCHEMES = ("file", "http", "https")
 _REDIRECTS = (301, 302, 303, 307, 308)
 _STATUSES = {
     404: Reason.NOT_FOUND,
@@ -47,10 +52,12 @@ class PhotoFetcher:
     Args:
         settings: the ``photo_*`` and `fetch_threads`.
         any_file: read any file, not only those below `photo_roots`: for a person who names the files.
+        other_schemes: what fetches URIs of other schemes; without it they are refused.
     """
 
-    def __init__(self, settings: Settings, any_file: bool = False) -> None:
+    def __init__(self, settings: Settings, any_file: bool = False, other_schemes: Fetch | None = None) -> None:
         self._settings = settings
+        self._other_schemes = other_schemes
         self._files = FileFetcher(settings, any_file=any_file)
         self._heard = float("-inf")
         self._session = _Session()
@@ -67,7 +74,9 @@ class PhotoFetcher:
             PhotoError: `reason` says why, `transient` whether it may work later.
         """
         try:
-            scheme = _scheme(uri)
+            scheme = _scheme(uri, any_scheme=self._other_schemes is not None)
+            if self._other_schemes is not None and scheme not in _SCHEMES:
+                return self._other_schemes(uri)
             return self._files.fetch(uri) if scheme == "file" else self._fetch_http(uri)
         except PhotoError as error:
             raise PhotoError(error.reason, f"{shortened(uri)}: {error.detail}") from error
@@ -172,8 +181,8 @@ def shortened(uri: str) -> str:
     return repr(text)
 
 
-def _scheme(uri: str) -> str:
-    """``file``, ``http`` or ``https``."""
+def _scheme(uri: str, *, any_scheme: bool = False) -> str:
+    """``file``, ``http`` or ``https``, or whatever it is where any will do."""
     if len(uri) > MAX_URI_CHARACTERS:
         raise PhotoError(Reason.BAD_URI, f"has {len(uri)} characters; at most {MAX_URI_CHARACTERS}")
     try:
@@ -183,7 +192,7 @@ def _scheme(uri: str) -> str:
         raise PhotoError(Reason.BAD_URI, f"is no URI: {error}") from error
     if re.search(r"[\x00-\x1f\x7f]", uri):
         raise PhotoError(Reason.BAD_URI, "has control characters; percent-encode them")
-    if parts.scheme not in ("file", "http", "https"):
+    if parts.scheme not in _SCHEMES and not (any_scheme and parts.scheme):
         raise PhotoError(Reason.BAD_URI, f"the scheme must be file, http or https. Given: {parts.scheme!r}")
     return parts.scheme
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from autotag.decoder_child import Preprocessing
 from autotag.decoders import DecoderPool
-from autotag.fetching import PhotoFetcher, shortened
+from autotag.fetching import Fetch, PhotoFetcher, shortened
 from autotag.reasons import PhotoError, Reason
 from autotag.settings import Settings
 
@@ -37,10 +37,17 @@ class PhotoReader:
         settings: the ``photo_*``, `fetch_threads` and `decoders`.
         preprocessing: the network's.
         any_file: read any file, not only those below `photo_roots`: for a person who names the files.
+        other_schemes: what fetches URIs that are not file, http or https; without it they are refused.
     """
 
-    def __init__(self, settings: Settings, preprocessing: Preprocessing, any_file: bool = False) -> None:
-        self._fetcher = PhotoFetcher(settings, any_file=any_file)
+    def __init__(
+        self,
+        settings: Settings,
+        preprocessing: Preprocessing,
+        any_file: bool = False,
+        other_schemes: Fetch | None = None,
+    ) -> None:
+        self._fetcher = PhotoFetcher(settings, any_file=any_file, other_schemes=other_schemes)
         self._decoders = DecoderPool(
             settings.decoders,
             preprocessing,

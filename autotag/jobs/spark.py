@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
-from autotag.errors import JobError
+from autotag.errors import AutotagError, JobError
+from models.errors import ModelError
 
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
@@ -23,64 +27,133 @@ ALWAYS = {
     "spark.ui.showConsoleProgress": "false",
     "spark.python.worker.reuse": "true",  # a loaded network stays for the next piece
 }
+MASTERS = re.compile(r"local(\[.+\])?|local-cluster\[.+\]|spark://.+|k8s://.+|yarn")
+UNPACKED = "environment"
+"""The folder, below an executor's own, in which the archive of `autotag package` is unpacked."""
 POLL_S = 0.1
 """Between looks at what has been done."""
+END_TIMEOUT_S = 30
+"""For Java to end by itself."""
 
 
 class SparkWorkers:
-    """A Spark application of our own, for as long as this object is open; some 8 s to start.
+    """A Spark application of our own, for as long as this object is open; some 8 s to start. One at a time.
+
+    What Spark logs on this machine is kept until the end, and shown where it cannot start.
 
     Args:
         master: ``local[2]``, ``spark://HOST:PORT``, ``yarn``, ...
         options: Spark's own settings, over ours.
+        archive: what `autotag package` made, for executors that have neither Python nor us.
 
     Raises:
         JobError: pyspark or Java is not here, or the master cannot be reached.
     """
 
-    def __init__(self, master: str, options: Mapping[str, str] | None = None) -> None:
+    def __init__(self, master: str, options: Mapping[str, str] | None = None, archive: str | None = None) -> None:
         try:
-            from pyspark import SparkConf, SparkContext
+            from pyspark import SparkConf
         except ImportError as error:
             raise JobError(f"Spark is not installed ({error}); run: pip install 'autotag[spark]'") from error
-        local = master.startswith("local")
-        if local:
-            os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        if not MASTERS.fullmatch(master):
+            raise JobError(f"a Spark master is local[N], spark://HOST:PORT, yarn or k8s://URL. Given: {master!r}")
+        settings = {**ALWAYS, **(options or {})}
+        if master.startswith("local"):
             os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-        settings = {**ALWAYS, **(LOCAL if local else {}), **(options or {})}
+            settings = {**LOCAL, **settings}
+        os.environ["PYSPARK_PYTHON"] = sys.executable
+        if archive is not None:
+            settings["spark.archives"] = f"{archive}#{UNPACKED}"
+            os.environ["PYSPARK_PYTHON"] = f"./{UNPACKED}/bin/python"
         conf = SparkConf().setMaster(master).setAppName("autotag").setAll(list(settings.items()))
+        self._log = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - for as long as Java runs, which appends
+        self._java: Any = None
         try:
-            self._context = SparkContext(conf=conf)
+            self._context = self._start(conf)
         except Exception as error:  # py4j's, and Java's of any kind behind it
-            raise JobError(f"no Spark application could be started on {master!r}: {_first_line(error)}") from error
-        self._context.setLogLevel("ERROR")
-        self.count = self._context.defaultParallelism
+            said = _last_words(self._log) or _cause(error)
+            self._end_java()
+            raise JobError(f"no Spark application could be started on {master!r}: {said}") from error
+
+    @property
+    def count(self) -> int:
+        """The cores of the executors that are here by now."""
+        return int(self._context.defaultParallelism)
+
+    def _start(self, conf: Any) -> Any:
+        from pyspark import SparkContext
+        from pyspark.java_gateway import launch_gateway
+
+        # Java's own words at its start are not to be had quieter: they come before any setting is read.
+        self._java = launch_gateway(conf, {"stdout": self._log, "stderr": subprocess.STDOUT})  # type: ignore[no-untyped-call]
+        context = SparkContext(conf=conf, gateway=self._java)
+        if (
+            context._jsc.sc().isStopped()
+        ):  # a master that does not answer: Spark gives up after a minute, and says nothing
+            raise JobError("the master does not answer")
+        return context
 
     def map(self, function: Callable[[Piece], Result], pieces: Sequence[Piece]) -> Iterator[Result]:
         """See `Workers.map`; each piece is a task, and Spark tries a task of an executor that died again."""
         if not pieces:
             return
         # An accumulator hands a task's result over as soon as it is done; `collect` would wait for all of them.
-        results: Any = self._context.accumulator([], _Lists())  # type: ignore[arg-type]  # has what it needs of one
+        results: Any = self._context.accumulator([], _Lists())
 
         def run(pieces: Iterable[Piece]) -> None:
             for piece in pieces:
-                results.add([function(piece)])
+                try:
+                    results.add([function(piece)])
+                except (AutotagError, ModelError) as error:  # said once, not tried again on every machine
+                    results.add([_Raised(error)])
 
         job = _Job(lambda: self._context.parallelize(pieces, len(pieces)).foreachPartition(run))
         given = 0
-        while True:
-            ended = job.ended.wait(POLL_S)
-            found = results.value[given:]
-            yield from found
-            given += len(found)
-            if ended:
-                break
+        try:
+            while True:
+                ended = job.ended.wait(POLL_S)
+                found = results.value[given:]
+                for result in found:
+                    if isinstance(result, _Raised):
+                        raise result.error
+                    yield result
+                given += len(found)
+                if ended:
+                    break
+        finally:
+            if not job.ended.is_set():
+                self._context.cancelAllJobs()
         if job.error:
-            raise JobError(f"Spark gave up: {_cause(job.error)}") from job.error
+            # A context that ended under us (no master answers, say) tells why only in its log.
+            ended_by = _last_words(self._log) if self._context._jsc.sc().isStopped() else ""
+            raise JobError(f"Spark gave up: {ended_by or _cause(job.error)}") from job.error
 
     def close(self) -> None:
         self._context.stop()
+        self._end_java()
+
+    def _end_java(self) -> None:
+        """End the Java process, which pyspark would keep until this process ends."""
+        from pyspark import SparkContext
+
+        if self._java is not None:
+            self._java.shutdown()
+            self._java.proc.stdin.close()
+            try:
+                self._java.proc.wait(END_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self._java.proc.kill()
+                self._java.proc.wait()
+            if SparkContext._gateway is self._java:
+                SparkContext._gateway = SparkContext._jvm = None
+        self._log.close()
+
+
+class _Raised:
+    """An error of ours that a piece raised, on its way to whoever waits."""
+
+    def __init__(self, error: AutotagError | ModelError) -> None:
+        self.error = error
 
 
 class _Job:
@@ -111,13 +184,22 @@ class _Lists:
         return value1
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:500]
+_PYTHONS = re.compile(r"(?!org\.|java\.|py4j\.)(?:\w+\.)*(\w+(?:Error|Exception): .*)")
 
 
 def _cause(error: Exception) -> str:
-    """What a task raised: the last line of Python's traceback in Java's message, else its first line."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    raised = [line for line in lines if line and not line.startswith(("at ", "...", "File ", "Caused by"))]
-    python = [line for line in raised if line.partition(":")[0].endswith(("Error", "Exception"))]
-    return (python or raised or [type(error).__name__])[0][:500]
+    """What went wrong: of Java's message, which goes on for pages, Python's own exception, else Java's innermost."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    for line in lines:
+        if raised := _PYTHONS.match(line):
+            return raised[1][:500]
+    first = next((line for line in lines if "Exception: " in line), lines[0])
+    return first.rpartition("Exception: ")[2][:500]
+
+
+def _last_words(log: IO[bytes]) -> str:
+    """The last errors that Java told of, or whatever it said last."""
+    log.seek(0)
+    lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+    errors = [line for line in lines if re.search(r"\bERROR\b|^Exception in|[Ee]rror: ", line)]
+    return " / ".join((errors or lines)[-2:])[:500]

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import uuid
 from collections.abc import Callable
-from typing import BinaryIO, TypeVar
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
 
 import fsspec
+from fsspec.asyn import AsyncFileSystem, sync
 
 from autotag.errors import InputError
+from autotag.files import too_large
+from autotag.reasons import PhotoError, Reason
 
 Value = TypeVar("Value")
+
+PHOTO_SCHEMES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "hdfs", "webhdfs", "sftp", "ssh", "ftp")
+"""Beside file, http and https. Not all of fsspec's: some (local, generic, filecache) lead around `photo_roots`."""
+_WHOLE = frozenset(("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "http", "https"))
+"""Here a file is there when all of it is, and folders are only parts of names."""
+_MAY_NOT = ("AccessDenied", "AllAccessDisabled", "InvalidObjectState", "403")
+"""S3's codes for one object that may not be read; its other refusals are about whoever asks."""
 
 
 class Folder:
@@ -27,15 +39,24 @@ class Folder:
         if "://" not in self.url:
             self.url = os.path.abspath(self.url)  # noqa: PTH100 - Path's resolves links, and refuses what fsspec takes
         self._system, self._root = _reached(self.url, lambda: fsspec.core.url_to_fs(self.url))
-        self._local = "file" in (
-            (self._system.protocol,) if isinstance(self._system.protocol, str) else self._system.protocol
-        )
+        names = self._system.protocol
+        self._protocols = {names} if isinstance(names, str) else set(names)
 
     def __reduce__(self) -> tuple[type[Folder], tuple[str]]:
         return Folder, (self.url,)
 
     def __str__(self) -> str:
         return self.url
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a folder of this machine's file system."""
+        return "file" in self._protocols
+
+    @property
+    def path(self) -> Path:
+        """Where it is on this machine; only of a local one."""
+        return Path(self._root)
 
     def folder(self, name: str) -> Folder:
         """A folder below this one."""
@@ -46,15 +67,13 @@ class Folder:
 
         def listed() -> list[str]:
             self._system.invalidate_cache()  # fsspec keeps listings, and others write here too
-            return [str(path).rstrip("/").rpartition("/")[2] for path in self._system.ls(self._root, detail=False)]
+            try:
+                paths = self._system.ls(self._root, detail=False)
+            except FileNotFoundError:
+                return []
+            return [str(path).rstrip("/").rpartition("/")[2] for path in paths]
 
-        try:
-            found = listed()
-        except FileNotFoundError:
-            return []
-        except Exception as error:
-            raise _failure(self.url, error) from error
-        return sorted(name for name in found if name and not name.startswith("."))
+        return sorted(name for name in _reached(self.url, listed) if name and not name.startswith("."))
 
     def files(self) -> list[str]:
         """The files below the folder at any depth, as paths from it with '/', sorted, but for hidden ones."""
@@ -66,6 +85,15 @@ class Folder:
 
         paths = _reached(self.url, found)
         return sorted(path for path in paths if path and not path.startswith(".") and "/." not in path)
+
+    def is_folder(self) -> bool:
+        """Whether there is a folder here, not a file or nothing."""
+
+        def looked() -> bool:
+            self._system.invalidate_cache()
+            return bool(self._system.isdir(self._root))
+
+        return _reached(self.url, looked)
 
     def exists(self, name: str) -> bool:
         """Whether a file is there."""
@@ -85,30 +113,41 @@ class Folder:
         opened: BinaryIO = _reached(self._shown(name), lambda: self._system.open(self._path(name), "rb"))
         return opened
 
+    def fetch(self, name: str, path: Path) -> None:
+        """Copy a file to this machine."""
+        _reached(self._shown(name), lambda: self._system.get_file(self._path(name), str(path)))
+
     def write(self, name: str, data: bytes) -> None:
         """Write a whole file, over one that is there: a reader sees all of it or none, and it stays after a crash."""
 
         def written() -> None:
             path = self._path(name)
-            self._system.makedirs(path.rpartition("/")[0], exist_ok=True)
-            if self._local:
+            if self._protocols & _WHOLE:
+                self._system.pipe_file(path, data)
+                return
+            self._make_parent(path)
+            if self.is_local:
                 os.replace(_write_part(path, data), path)  # noqa: PTH105 - the path is fsspec's
-            else:
-                self._system.pipe_file(path, data)  # object stores show a file when it is whole
+                return
+            part = _part(path)
+            self._system.pipe_file(part, data)
+            if self._system.exists(path):  # there, a move takes no name that is taken
+                self._system.rm_file(path)
+            self._system.mv(part, path)
 
         _reached(self._shown(name), written)
 
     def create(self, name: str, data: bytes) -> bool:
-        """Write a whole file, as `write` does, unless it is there. Whether it was written: of several who try, one does.
+        """Write a whole file, as `write` does, unless it is there; of several who try, one does. Says whether.
 
         Sure on this machine's file system and on S3; elsewhere as sure as fsspec makes it.
         """
 
         def created() -> bool:
             path = self._path(name)
-            self._system.makedirs(path.rpartition("/")[0], exist_ok=True)
+            self._make_parent(path)
             try:
-                if not self._local:
+                if not self.is_local:
                     self._system.pipe_file(path, data, mode="create")
                     return True
                 part = _write_part(path, data)
@@ -132,27 +171,27 @@ class Folder:
 
         _reached(self._shown(name), removed)
 
-    @property
-    def is_local(self) -> bool:
-        """Whether it is a folder of this machine's file system."""
-        return self._local
+    def _make_parent(self, path: str) -> None:
+        if not self._protocols & _WHOLE:  # there it would ask for the bucket, and make one that is not there
+            self._system.makedirs(path.rpartition("/")[0], exist_ok=True)
 
     def _path(self, name: str) -> str:
-        return f"{self._root}/{name}"
+        return f"{self._root.rstrip('/')}/{name}"
 
     def _shown(self, name: str) -> str:
-        return f"{self.url}/{name}"
+        return f"{self.url.rstrip('/')}/{name}"
 
 
-def _write_part(path: str, data: bytes) -> str:
-    """Write a file beside `path`, hidden and durable; its own path."""
-    parent, _, last = path.rpartition("/")
-    part = f"{parent}/.{last}.{uuid.uuid4().hex}"
-    with open(part, "wb") as file:  # noqa: PTH123
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    return part
+def located(url: str) -> tuple[Folder, str]:
+    """The folder of the file that a URL or path names, and its name there.
+
+    Raises:
+        InputError: it names no file, or what it names cannot be reached.
+    """
+    parent, slash, name = url.rpartition("/")
+    if not name:
+        raise InputError(f"{url!r}: names no file")
+    return Folder(parent or (slash or ".")), name
 
 
 def read_url(url: str) -> bytes:
@@ -160,10 +199,87 @@ def read_url(url: str) -> bytes:
 
     Raises:
         InputError: it cannot be read; the message says why.
-        FileNotFoundError: there is none.
     """
-    parent, _, name = url.rpartition("/")
-    return Folder(parent or ".").read(name)
+    folder, name = located(url)
+    return folder.read(name)
+
+
+def read_photo(uri: str, max_bytes: int, deadline_s: float) -> bytes:
+    """The bytes of a photo by a URI of `PHOTO_SCHEMES`, with one request where the store can do it.
+
+    Args:
+        deadline_s: kept by the stores that fsspec asks asynchronously, s3 and gs among them.
+
+    Raises:
+        PhotoError: `reason` says why, `transient` whether it may work later. What is wrong with the store, or with our
+            credentials, is no fault of the photo's, and transient.
+    """
+    if uri.partition("://")[0].lower() not in PHOTO_SCHEMES or "::" in uri:
+        schemes = ", ".join(("file", "http", "https", *PHOTO_SCHEMES))
+        raise PhotoError(Reason.BAD_URI, f"the scheme must be one of {schemes}")
+    try:
+        data = _bounded(uri, max_bytes + 1, deadline_s)
+    except Exception as error:
+        if _code(error) == "InvalidRange":
+            return b""  # it has no first byte
+        raise _photo_error(error) from error
+    if len(data) > max_bytes:
+        raise too_large(None, max_bytes)
+    return data
+
+
+def _bounded(uri: str, end: int, deadline_s: float) -> bytes:
+    """The bytes before `end` of a file."""
+    system, path = fsspec.core.url_to_fs(uri)
+    if isinstance(system, AsyncFileSystem):
+
+        async def read() -> Any:
+            return await asyncio.wait_for(system._cat_file(path, start=0, end=end), deadline_s)
+
+        return bytes(sync(system.loop, read))
+    return bytes(system.cat_file(path, start=0, end=end))
+
+
+def _photo_error(error: Exception) -> PhotoError:
+    said = _said(error)
+    if isinstance(error, FileNotFoundError):
+        return PhotoError(Reason.NOT_FOUND, said)
+    if isinstance(error, IsADirectoryError):
+        return PhotoError(Reason.NOT_A_FILE, said)
+    if isinstance(error, PermissionError) and _code(error) in (None, *_MAY_NOT):
+        return PhotoError(Reason.FORBIDDEN, said)
+    if isinstance(error, TimeoutError):
+        return PhotoError(Reason.TIMEOUT, "the store did not answer in time")
+    if isinstance(error, OSError) and not isinstance(error, PermissionError):
+        return PhotoError(Reason.SERVER_ERROR, said)
+    return PhotoError(Reason.STORAGE_DOWN, f"{type(error).__name__}: {said}")
+
+
+def _code(error: Exception) -> str | None:
+    """S3's word for what went wrong, where it is S3's."""
+    answer = getattr(error.__cause__, "response", None)
+    found = answer.get("Error", {}).get("Code") if isinstance(answer, dict) else None
+    return None if found is None else str(found)
+
+
+def _part(path: str) -> str:
+    """A hidden name beside `path`."""
+    parent, _, last = path.rpartition("/")
+    return f"{parent}/.{last}.{uuid.uuid4().hex}"
+
+
+def _write_part(path: str, data: bytes) -> str:
+    """Write a file beside `path`, hidden and durable; its own path."""
+    part = _part(path)
+    try:
+        with open(part, "wb") as file:  # noqa: PTH123
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        Path(part).unlink(missing_ok=True)
+        raise
+    return part
 
 
 def _reached(where: str, work: Callable[[], Value]) -> Value:
@@ -172,10 +288,9 @@ def _reached(where: str, work: Callable[[], Value]) -> Value:
     except FileNotFoundError as error:
         raise InputError(f"{where}: is not there") from error
     except Exception as error:
-        raise _failure(where, error) from error
+        # fsspec's file systems raise whatever their libraries do: whatever goes wrong there is about the address.
+        raise InputError(f"{where}: cannot be reached: {_said(error)}") from error
 
 
-def _failure(where: str, error: Exception) -> InputError:
-    """fsspec's file systems raise whatever their libraries do: anything that goes wrong there is about the address."""
-    said = " ".join(str(error).split())[:300] or type(error).__name__
-    return InputError(f"{where}: cannot be reached: {said}")
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

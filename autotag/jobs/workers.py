@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,12 +18,17 @@ from autotag.errors import JobError
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 
+ORPHAN_POLL_S = 0.5
+"""Between looks at whether the process that began the work still lives."""
+
 
 class Workers(Protocol):
     """Does a function's work on many pieces, several at once."""
 
-    count: int
-    """How many pieces are worked on at once."""
+    @property
+    def count(self) -> int:
+        """How many pieces are worked on at once."""
+        ...
 
     def map(self, function: Callable[[Piece], Result], pieces: Sequence[Piece]) -> Iterator[Result]:
         """The function's result for each piece, in the order in which they are done.
@@ -31,12 +37,13 @@ class Workers(Protocol):
         pieces. Function, pieces and results are pickled; what is large goes by way of a file.
 
         Raises:
-            JobError: a process ended; and whatever the function raises, as it is. Pieces not begun are left undone.
+            JobError: a process ended, or raised what is no error of ours.
+            AutotagError, ModelError: of the function, as they are. Pieces not begun are left undone.
         """
         ...
 
     def close(self) -> None:
-        """End what was started."""
+        """End what was started, after the pieces that are worked on."""
         ...
 
 
@@ -44,25 +51,29 @@ class LocalWorkers:
     """As many processes of this machine as wanted; with one, this process itself does the work."""
 
     def __init__(self, count: int) -> None:
-        self.count = count
+        self._count = count
         # spawn: a forked process would have the locks of OpenVINO's and BLAS's threads, but not the threads.
         context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(count, context, _end_with, (os.getpid(),)) if count > 1 else None
+        self._pool = ProcessPoolExecutor(count, context, _begin, (os.getpid(),)) if count > 1 else None
+
+    @property
+    def count(self) -> int:
+        return self._count
 
     def map(self, function: Callable[[Piece], Result], pieces: Sequence[Piece]) -> Iterator[Result]:
+        """See `Workers.map`; with one worker what the function raises comes as it is, whatever it is."""
         if self._pool is None:
             yield from map(function, pieces)
             return
         waiting = iter(pieces)
+        # None ahead: what the pool holds it does, though nobody waits for it any more.
         running: set[Future[Result]] = set()
         try:
-            while True:
-                # Few ahead, so that what is left can be left undone after a failure.
-                for piece in itertools.islice(waiting, 2 * self.count - len(running)):
-                    running.add(self._pool.submit(function, piece))
-                if not running:
-                    return
+            running = {self._pool.submit(function, piece) for piece in itertools.islice(waiting, self._count)}
+            while running:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
+                free = self._count - len(running)
+                running |= {self._pool.submit(function, piece) for piece in itertools.islice(waiting, free)}
                 for one in done:
                     yield one.result()
         except BrokenProcessPool as error:
@@ -76,12 +87,14 @@ class LocalWorkers:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
 
+def _begin(parent: int) -> None:
+    """What a worker process does first. A Ctrl-C, which all processes of a terminal get, ends it without a word."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_end_with, args=(parent,), name="end-with-parent", daemon=True).start()
+
+
 def _end_with(parent: int) -> None:
     """End this process when `parent` does: the pool's own would wait for work for ever after a kill -9 of it."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
+    while os.getppid() == parent:
+        time.sleep(ORPHAN_POLL_S)
+    os._exit(1)
