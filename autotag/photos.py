@@ -69,9 +69,13 @@ class PhotoReader:
         """
         data = self._fetcher.fetch(uri)
         try:
-            return self._decoders.decode(data)
+            return self.decode(data)
         except PhotoError as error:
             raise PhotoError(error.reason, f"{shortened(uri)}: {error.detail}") from error
+
+    def decode(self, data: bytes) -> NDArray[np.uint8]:
+        """As `read`, of a photo's bytes that the caller has."""
+        return self._decoders.decode(data)
 
     def close(self) -> None:
         """End the decoding processes, each after the photo it is at, and close the pooled connections."""

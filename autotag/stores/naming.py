@@ -18,6 +18,14 @@ def _own_id(name: str) -> str:
     return unicodedata.normalize("NFC", name.strip()).casefold()
 
 
+def own_tag(text: str) -> tuple[str, str]:
+    """The id and name of a tag of people's own; raises TagError where the text can be no name."""
+    name = unicodedata.normalize("NFC", text.strip())
+    if not 0 < len(name) <= MAX_NAME or not name.isprintable():
+        raise TagError(f"a tag's name has 1 to {MAX_NAME} printable characters. Given: {text[:MAX_NAME]!r}")
+    return _own_id(name), name
+
+
 def tag_ids(tag: str, registry: Registry) -> list[str]:
     """The ids of the tags that go by a name or id: a class, one of a model that is not known, one of people's own."""
     return list(dict.fromkeys([registry.classes.find(tag) or tag, tag, _own_id(tag)]))
@@ -35,7 +43,4 @@ def named_tag(tag: str, view: View, registry: Registry, *, new: bool) -> tuple[s
         near = difflib.get_close_matches(tag.casefold()[:MAX_NAME], known, n=3)
         hint = f" (did you mean {', '.join(map(repr, near))}?)" if near else ""
         raise TagError(f"no class is called {tag[:MAX_NAME]!r}{hint}; a tag of your own is added as a new one (--new)")
-    name = unicodedata.normalize("NFC", tag.strip())
-    if not 0 < len(name) <= MAX_NAME or not name.isprintable():
-        raise TagError(f"a tag's name has 1 to {MAX_NAME} printable characters. Given: {tag[:MAX_NAME]!r}")
-    return _own_id(name), name
+    return own_tag(tag)

@@ -1,0 +1,234 @@
+"""``autotag join``, and the options that it shares with whatever trains: what to join, and who does the work."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from autotag.cli import CommandLine, counted, print_json, progress, user_name, with_json, with_settings
+from autotag.errors import InputError, JobError
+from autotag.jobs.workers import LocalWorkers, Workers
+from autotag.settings import Settings
+from autotag.stores import open_store
+from models.bundle import Bundle
+
+if TYPE_CHECKING:  # what training needs is loaded, and need be installed, by those who train only
+    from autotag.jobs.storage import Folder
+    from autotag.training.join import Inputs, JoinSummary, LabelSummary
+    from autotag.training.trainingset import TrainingSet
+
+
+def register(group: click.Group) -> None:
+    group.add_command(join_)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoinOptions:
+    """What the shared options say."""
+
+    set: str | None
+    photos: str
+    labels: tuple[str, ...]
+    by_folder: bool
+    exhaustive: bool
+    with_corrections: bool
+    remove: tuple[str, ...]
+    retry_failed: bool
+    workers: int | None
+    spark: str | None
+    by: str
+
+    @property
+    def joins(self) -> bool:
+        """Whether there is anything to join."""
+        return bool(self.photos or self.labels or self.with_corrections)
+
+    def inputs(self) -> Inputs:
+        from autotag.training.join import Inputs
+
+        names = ("photos", "labels", "by_folder", "exhaustive", "retry_failed", "by")
+        return Inputs(**{name: getattr(self, name) for name in names})
+
+    def folder(self, settings: Settings) -> Folder:
+        """The training set's."""
+        from autotag.jobs.storage import Folder
+
+        if self.set:
+            return Folder(self.set)
+        return Folder(settings.training if "://" in settings.training else str(settings.path(settings.training)))
+
+    @contextmanager
+    def opened_workers(self) -> Iterator[Workers]:
+        """Who does the work, for as long as it lasts."""
+        workers: Workers
+        if self.spark:
+            from autotag.jobs.spark import SparkWorkers
+
+            workers = SparkWorkers(self.spark)
+        else:
+            workers = LocalWorkers(self.workers or len(os.sched_getaffinity(0)))
+        try:
+            yield workers
+        finally:
+            workers.close()
+
+
+OPTIONS = (
+    click.option("--set", help="The training set's folder or URL.  [default: autotag.training]"),
+    click.option("--photos", default="", help="A folder, a list of 'photo_id uri' lines, or Parquet."),
+    click.option("--labels", multiple=True, help="CSV, TSV or Parquet of class, photo_id, label; repeatable."),
+    click.option("--by-folder", is_flag=True, help="Each photo's class is the name of its folder in --photos."),
+    click.option("--exhaustive", is_flag=True, help="Photos in --labels are FALSE for what is not said there."),
+    click.option("--with-corrections", is_flag=True, help="Tags that people added or removed are labels, too."),
+    click.option("--remove", multiple=True, metavar="ID|@FILE", help="Take out photos: an id, or a file of ids."),
+    click.option("--retry-failed", is_flag=True, help="Try photos again that were found to be bad."),
+    click.option("--workers", type=click.IntRange(min=1), help="Processes on this machine.  [default: one a core]"),
+    click.option("--spark", metavar="MASTER", help="Work on Spark instead: spark://HOST:PORT, yarn, local[2]."),
+    click.option("--by", default=user_name, show_default="you", help="Who says so."),
+)
+
+
+def with_join_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of a join, given to the command as one `JoinOptions` named ``options``."""
+
+    @functools.wraps(command)
+    def called(*arguments: Any, **values: Any) -> None:
+        names = [field.name for field in fields(JoinOptions)]
+        options = JoinOptions(**{name: values.pop(name) for name in names})
+        if options.spark and options.workers:
+            raise click.UsageError("--workers and --spark: give one of the two")
+        command(*arguments, options=options, **values)
+
+    decorated: Callable[..., None] = called
+    for option in reversed(OPTIONS):
+        decorated = option(decorated)
+    return decorated
+
+
+@click.command("join")
+@with_join_options
+@with_json
+@with_settings
+def join_(line: CommandLine, options: JoinOptions, as_json: bool) -> None:
+    """Join photos and labels into a training set; nothing that it has is read again.
+
+    A bad line or photo is counted, listed in the set under joins/, and the others are used. Interrupted, the same
+    command goes on where it was. Labels are TRUE (true, t, yes, y, 1, positive), FALSE (false, f, no, n, 0, -1,
+    negative) or unknown (nothing, unknown, ?, null, none, na), in any case; later files win.
+    """
+    if not options.joins and not options.remove:
+        raise click.UsageError("nothing to join: give --photos, --labels, --with-corrections or --remove")
+    bundle = Bundle.open(line.settings.path(line.settings.model))
+    training_set, summary, removed = run_join(line.settings, bundle, options)
+    if as_json:
+        print_json({"set": str(training_set.folder), "removed": removed, **(asdict(summary) if summary else {})})
+    else:
+        _print(training_set, summary, removed)
+    sys.exit(0 if removed or (summary and summary.is_useful) else 1)
+
+
+def run_join(
+    settings: Settings, bundle: Bundle, options: JoinOptions
+) -> tuple[TrainingSet, JoinSummary | None, list[str]]:
+    """Do what the options say, with progress: the set, what came of the join, if any, and the photos taken out."""
+    try:
+        from autotag.training.join import check_inputs, join
+        from autotag.training.known import remove
+        from autotag.training.trainingset import TrainingSet
+    except ImportError as error:
+        raise JobError(f"training needs packages that are not here ({error}): pip install 'autotag[train]'") from error
+    inputs = options.inputs()
+    try:
+        check_inputs(inputs)
+        ids = [id_ for given in options.remove for id_ in _ids(given)]
+    except InputError as error:
+        raise click.UsageError(str(error)) from error
+    training_set = TrainingSet.open_or_create(options.folder(settings), bundle)
+    removed = remove(training_set, ids, "command line", options.by) if ids else []
+    if not options.joins:
+        return training_set, None, removed
+    store = open_store(settings) if options.with_corrections else None
+    with options.opened_workers() as workers, Progress() as watch:
+        return training_set, join(settings, bundle, training_set, inputs, workers, store, watch), removed
+
+
+class Progress:
+    """A bar for each thing that is done, one after another."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._label = ""
+
+    def __call__(self, label: str, done: int, total: int | None) -> None:
+        if label != self._label:
+            self.__exit__()
+            self._label, self._bar = label, progress(total, label)
+            self._bar.__enter__()
+        self._bar.update(done - self._bar.pos)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)
+            self._bar = None
+
+
+def _ids(given: str) -> list[str]:
+    """The ids in a file, a line each, or one as it is."""
+    if not given.startswith("@"):
+        return [given]
+    try:
+        lines = Path(given[1:]).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{given[1:]}: cannot be read: {error}") from error
+    return [line for line in lines if line]
+
+
+def _print(training_set: TrainingSet, summary: JoinSummary | None, removed: list[str]) -> None:
+    if removed:
+        click.echo(f"removed {counted(len(removed), 'photo')}")
+    if summary is None:
+        return
+    for one in summary.labels:
+        click.echo(_told(one))
+    for class_id, texts in summary.spellings.items():
+        click.echo(f"one class, {class_id}: {', '.join(map(repr, texts))}", err=True)
+    bad = summary.failed + summary.bad_photos
+    reasons = f" ({_listed(bad)})" if bad else ""
+    click.echo(
+        f"{counted(summary.photos, 'photo')}: {summary.new} computed, {summary.reused} there before, "
+        f"{bad.total()} not usable{reasons}"
+    )
+    if summary.clipped:
+        click.echo(f"{counted(summary.clipped, 'feature')} did not fit into the set's scale", err=True)
+    click.echo(f"{training_set.folder}: {counted(summary.classes, 'class', 'classes')} named; see {summary.report}")
+
+
+def _told(one: LabelSummary) -> str:
+    """One input of labels in a line."""
+    told = [f"{counted(one.kept, 'label')} of {counted(one.lines, 'line')}"]
+    if one.bad:
+        told.append(f"{one.bad.total()} bad ({_listed(one.bad)})")
+    if one.unknown_photos:
+        first = ", ".join(map(json.dumps, one.unknown_first))
+        told.append(f"{one.unknown_photos} of photos that are nowhere, not kept ({first}...)")
+    if one.contradictions:
+        told.append(f"{counted(one.contradictions, 'contradiction')}, now unknown")
+    if one.file and not one.is_new:
+        told.append("nothing new")
+    return f"{one.source}: {'; '.join(told)}"
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))

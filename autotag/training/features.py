@@ -1,0 +1,173 @@
+"""Photos to features, a piece at a time: by any of a job's workers, each photo once."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotag.files import too_large
+from autotag.jobs.storage import PHOTO_SCHEMES, Folder, read_photo
+from autotag.photos import PhotoError
+from autotag.settings import Settings
+from autotag.tagger import Tagger
+from autotag.training import parquet
+from autotag.training.inputs import BYTES, Photo, row_place
+from autotag.training.known import Known, State
+from autotag.training.lines import open_url
+from autotag.training.trainingset import Failure, TrainingSet
+from models.fixed_point import clipped, to_fixed
+
+PIECE_PHOTOS = 256
+
+
+class Piece(NamedTuple):
+    """Photos whose features are computed together, and kept under a name that says of what they are."""
+
+    name: str
+    photos: tuple[Photo, ...]
+
+
+class Done(NamedTuple):
+    """What came of a piece."""
+
+    name: str
+    photos: int
+    """That have features now."""
+    failed: dict[str, int]
+    """Photos that gave none, by reason."""
+    clipped: int
+    """Single features that were larger than the fixed point holds."""
+    was_done: bool
+    """By another join, or this one before it was ended."""
+
+
+def pieces(photos: Iterable[Photo], known: Mapping[str, Known], *, retry_failed: bool) -> list[Piece]:
+    """The photos that are still to be read: new ones, those that are elsewhere now, and those that may work now.
+
+    Two joins of the same photos make the same pieces, of which each is then done once.
+    """
+    new: list[Photo] = []
+    again: list[Photo] = []
+    for photo in photos:
+        before = known.get(photo.id)
+        if before is None:
+            new.append(photo)
+        elif before.uri != photo.uri or before.state is State.FAILED or (before.state is State.BAD and retry_failed):
+            again.append(photo)  # last, or a join that begins later would cut the new ones at other places
+    return [
+        Piece(_name(some, known), tuple(some))
+        for group in (new, again)
+        for some in (group[start : start + PIECE_PHOTOS] for start in range(0, len(group), PIECE_PHOTOS))
+    ]
+
+
+def _name(photos: Sequence[Photo], known: Mapping[str, Known]) -> str:
+    """The digest of the photos and of when each was last known: what is tried again has another name."""
+    facts = [[photo.id, photo.uri, known[photo.id].at_us if photo.id in known else 0] for photo in photos]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """Computes the features of pieces; small to pickle, and loads the network once a process.
+
+    Args:
+        settings: those of `Tagger.open`, with `model` naming one bundle, not a folder of them.
+        folder: the training set's.
+        computed_us: of all that is computed: when the join began, so that a removal after that wins.
+        any_file: read any file, not only those below `photo_roots`.
+    """
+
+    settings: Settings
+    folder: Folder
+    computed_us: int
+    any_file: bool
+
+    def __call__(self, piece: Piece) -> Done:
+        """Compute a piece and keep it; nothing but a look where that was done before."""
+        training_set = TrainingSet.open(self.folder)
+        if not (was_done := training_set.has_part(piece.name)):
+            self._compute(training_set, piece)
+        table = training_set.read_part(piece.name, ["features"])
+        failures = training_set.read_failures(piece.name) if piece.name in training_set.failures() else []
+        reasons = Counter(one.reason for one in failures)
+        clipped_count = 0 if was_done else clipped(training_set.fixed_features(table))
+        return Done(piece.name, len(table), dict(reasons), clipped_count, was_done)
+
+    def _compute(self, training_set: TrainingSet, piece: Piece) -> None:
+        tagger = _tagger(self.settings, self.any_file)
+        training_set.check(tagger.bundle)
+        photos: list[tuple[str, str]] = []
+        features: list[NDArray[np.float32]] = []
+        failures: list[Failure] = []
+        reader = _PieceReader(tagger, self.settings)
+        for photo, (_, found) in zip(
+            piece.photos, tagger.features(reader.uris(piece.photos), reader.read), strict=True
+        ):
+            if isinstance(found, PhotoError):
+                failures.append(Failure(*photo, found.reason, found.detail, not found.transient, self.computed_us))
+            else:
+                photos.append((photo.id, photo.uri))
+                features.append(found)
+        fixed = to_fixed(np.array(features, np.float32).reshape(-1, training_set.dim), training_set.scale)
+        if failures:
+            training_set.write_failures(piece.name, failures)
+        training_set.write_part(piece.name, photos, fixed, self.computed_us)
+
+
+class _PieceReader:
+    """Reads a piece's photos: by URI, or from the rows of a Parquet file that hold their bytes."""
+
+    def __init__(self, tagger: Tagger, settings: Settings) -> None:
+        self._tagger = tagger
+        self._settings = settings
+        self._bytes: dict[str, bytes] = {}
+        """Of rows that were read and whose turn has not come."""
+
+    def uris(self, photos: Iterable[Photo]) -> Iterator[str]:
+        """The photos' URIs, for `read`; rows are read as they are asked for."""
+        for file, group in itertools.groupby(photos, lambda photo: row_place(photo.uri)[0]):
+            if not file:
+                yield from (photo.uri for photo in group)
+                continue
+            uris = [photo.uri for photo in group]
+            rows = parquet.cells(open_url(file), file, BYTES, [row_place(uri)[1] for uri in uris])
+            for uri, data in zip(uris, rows, strict=True):
+                self._bytes[uri] = data if isinstance(data, bytes) else b""
+                yield uri
+
+    def read(self, uri: str) -> NDArray[np.uint8]:
+        """As `Tagger.read`."""
+        limit = self._settings.photo_max_bytes
+        if uri in self._bytes:
+            data = self._bytes.pop(uri)
+            if len(data) > limit:
+                raise too_large(len(data), limit)
+            return self._tagger.extractor.reader.decode(data)
+        if uri.partition("://")[0].lower() in PHOTO_SCHEMES:
+            return self._tagger.extractor.reader.decode(read_photo(uri, limit, self._settings.photo_deadline_s))
+        return self._tagger.read(uri)
+
+
+_taggers: dict[tuple[Settings, bool], Tagger] = {}
+"""Of this process."""
+
+
+def _tagger(settings: Settings, any_file: bool) -> Tagger:
+    if (settings, any_file) not in _taggers:
+        _taggers[settings, any_file] = Tagger.open(settings, any_file=any_file)
+    return _taggers[settings, any_file]
+
+
+def release() -> None:
+    """Let go of the networks that this process loaded, and end its decoders."""
+    while _taggers:
+        _taggers.popitem()[1].close()

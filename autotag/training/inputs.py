@@ -1,0 +1,251 @@
+"""What people hand in: lists of photos, and labels; read as a stream, with what is wrong of it in its place."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from autotag.errors import EventError, InputError
+from autotag.events import text_field
+from autotag.jobs.storage import Folder
+from autotag.photos import EXTENSIONS, find_photos, photo_uri
+from autotag.training import parquet
+from autotag.training.labels import label_value
+from autotag.training.lines import BadLine, Fault, FaultError, open_url, text_lines
+
+PARQUET = ".parquet"
+TAB_ENDINGS, COMMA_ENDINGS = (".tsv", ".tab"), (".csv",)
+COLUMNS = ("class", "photo_id", "label")
+"""Of labels, in this order where no header says otherwise."""
+PHOTO_ID, URI, BYTES = "photo_id", "uri", "bytes"
+_ROW = re.compile(r"(.+)#row=(\d+)", re.DOTALL)
+
+
+class Photo(NamedTuple):
+    """A photo and where its pixels are: a URI, or a Parquet file and row (`row_place`)."""
+
+    id: str
+    uri: str
+
+
+class Label(NamedTuple):
+    """A line of labels."""
+
+    number: int
+    class_text: str
+    photo_id: str
+    value: int
+    """`labels.TRUE`, `FALSE` or `UNKNOWN`."""
+
+
+def row_place(uri: str) -> tuple[str, int]:
+    """The Parquet file and row, from 1, that a photo's bytes are in; "" and 0 where it has a true URI."""
+    found = _ROW.fullmatch(uri)
+    return (found[1], int(found[2])) if found else ("", 0)
+
+
+# Photos
+
+
+def photos_in(url: str) -> Iterator[Photo | BadLine]:
+    """The photos of a folder, of a list, or of Parquet, in their order.
+
+    - a folder: all files below it that are called like photos; a photo's id is its path from there, with '/'
+    - a text file, also with ``.gz``: lines of photo_id and URI or path, separated by a tab or else by blanks; paths
+      that are not absolute start where the list is
+    - ``.parquet``, or a folder with such files: columns photo_id, and bytes (the photo's file) or uri
+
+    Raises:
+        InputError: it is not there, cannot be read, or not to its end, or has not these columns.
+    """
+    for file in _files(url, (PARQUET,)):
+        yield from _parquet_photos(file)
+    if is_photo_folder(url):
+        yield from _folder_photos(Folder(url))
+    elif not url.endswith(PARQUET) and not Folder(url).is_folder():
+        yield from _listed_photos(Folder(url).url)
+
+
+def is_photo_folder(url: str) -> bool:
+    """Whether `photos_in` takes the photos' files that lie in a folder."""
+    return Folder(url).is_folder() and not _files(url, (PARQUET,))
+
+
+def _folder_photos(folder: Folder) -> Iterator[Photo | BadLine]:
+    if folder.is_local:
+        start = folder.path
+        for path in find_photos(start):
+            yield _photo(folder.url, 0, path.relative_to(start).as_posix(), path.as_uri())
+    else:
+        for name in folder.files():
+            if f".{name.rpartition('.')[2].lower()}" in EXTENSIONS:
+                yield _photo(folder.url, 0, name, f"{folder.url}/{name}")
+
+
+def _listed_photos(url: str) -> Iterator[Photo | BadLine]:
+    parent = url.rpartition("/")[0]
+    for number, line in text_lines(url):
+        if isinstance(line, FaultError):
+            yield BadLine(url, number, line.reason, line.detail)
+            continue
+        photo_id, _, place = line.partition("\t") if "\t" in line else line.strip().partition(" ")
+        place = place.strip()
+        if number == 1 and (photo_id.strip(), place) == (PHOTO_ID, URI):
+            continue
+        if place and "://" not in place and not place.startswith(("/", "file:")):
+            place = f"{parent}/{place}"
+        yield _photo(url, number, photo_id.strip(), photo_uri(place) if place else "")
+
+
+def _parquet_photos(url: str) -> Iterator[Photo | BadLine]:
+    names = parquet.column_names(open_url(url), url)
+    if PHOTO_ID not in names or not {BYTES, URI} & set(names):
+        raise InputError(f"{url}: photos need the columns {PHOTO_ID}, and {BYTES} or {URI}. It has {', '.join(names)}")
+    columns = [PHOTO_ID] if BYTES in names else [PHOTO_ID, URI]
+    for number, values in parquet.rows(open_url(url), url, columns):
+        if isinstance(values, str):
+            yield BadLine(url, number, Fault.NOT_UTF8, values)
+        else:
+            uri = f"{url}#row={number}" if BYTES in names else values[1]
+            yield _photo(url, number, _as_text(values[0]), _as_text(uri))
+
+
+def _photo(source: str, number: int, photo_id: str, uri: str) -> Photo | BadLine:
+    try:
+        text_field({PHOTO_ID: photo_id}, PHOTO_ID)
+    except EventError as error:
+        return BadLine(source, number, Fault.PHOTO_ID, str(error))
+    return Photo(photo_id, uri) if uri else BadLine(source, number, Fault.URI, f"photo {photo_id!r:.100} has no URI")
+
+
+# Labels
+
+
+def labels_in(url: str) -> Iterator[Label | BadLine]:
+    """The labels of CSV, TSV or Parquet files, or of a folder of them, in their order.
+
+    Text may have a header line, and be compressed (``.gz``). A line is a record: within quotes there is no end of it.
+    Parquet's labels may be booleans or numbers, too.
+
+    Raises:
+        InputError: it is not there, cannot be read, or not to its end, or has not the columns `COLUMNS`.
+    """
+    endings = (PARQUET, *(f"{ending}{gz}" for ending in (*TAB_ENDINGS, *COMMA_ENDINGS) for gz in ("", ".gz")))
+    files = _files(url, endings)
+    if not files and Folder(url).is_folder():
+        raise InputError(f"{url}: no file there ends in {', '.join(endings)}")
+    for file in files or [Folder(url).url]:
+        yield from _parquet_labels(file) if file.endswith(PARQUET) else _text_labels(file)
+
+
+def folder_labels(photos: Sequence[Photo], source: str) -> Iterator[Label | BadLine]:
+    """Of each photo of a folder: that it shows the class which its own folder is named by."""
+    for photo in photos:
+        parent, _, _ = photo.id.rpartition("/")
+        if parent:
+            yield Label(0, parent.rpartition("/")[2], photo.id, 1)
+        else:
+            yield BadLine(source, 0, Fault.NO_FOLDER, f"photo {photo.id!r:.100} lies in no folder of {source}")
+
+
+def _text_labels(url: str) -> Iterator[Label | BadLine]:
+    fields_of: Callable[[str], list[str]] | None = None
+    places: list[int] | None = None
+    for number, line in text_lines(url):
+        try:
+            if isinstance(line, FaultError):
+                raise line
+            fields_of = fields_of or _splitter(url, line)
+            fields = fields_of(line)
+            if places is None:
+                places = _header(fields, url) if number == 1 else []
+                if places:
+                    continue
+            yield _label(number, _picked(fields, places))
+        except FaultError as error:
+            yield BadLine(url, number, error.reason, error.detail)
+
+
+def _splitter(url: str, first: str) -> Callable[[str], list[str]]:
+    """What cuts a line into fields; by the file's name, or where that says nothing, by its first line."""
+    name = url.removesuffix(".gz")
+    tabs = name.endswith(TAB_ENDINGS) or ("\t" in first and not name.endswith(COMMA_ENDINGS))
+    delimiter = "\t" if tabs else ","
+
+    def fields(line: str) -> list[str]:
+        if '"' not in line:
+            return line.split(delimiter)
+        try:
+            return next(csv.reader([line], delimiter=delimiter, strict=True))
+        except csv.Error as error:
+            raise FaultError(Fault.QUOTES, f"its quotes are not CSV's: {error}") from error
+
+    return fields
+
+
+def _header(fields: Sequence[str], url: str) -> list[int]:
+    """Where the columns are, if the first line is a header; else nothing."""
+    names = [field.strip().casefold() for field in fields]
+    found = [name for name in COLUMNS if name in names]
+    if len(found) < 2:
+        return []
+    if len(found) < len(COLUMNS):
+        raise InputError(
+            f"{url}: labels need the columns {', '.join(COLUMNS)}. Its header is {', '.join(names)!r:.200}"
+        )
+    return [names.index(name) for name in COLUMNS]
+
+
+def _picked(fields: Sequence[str], places: Sequence[int]) -> Sequence[str]:
+    """The fields in the order of `COLUMNS`."""
+    if not places:
+        if len(fields) != len(COLUMNS):
+            raise FaultError(Fault.FIELDS, f"has {len(fields)} fields; needed are {', '.join(COLUMNS)}")
+        return fields
+    if len(fields) <= max(places):
+        raise FaultError(Fault.FIELDS, f"has {len(fields)} fields, fewer than the header")
+    return [fields[place] for place in places]
+
+
+def _label(number: int, fields: Sequence[str]) -> Label:
+    class_text, photo_id, label = fields
+    if not (photo_id := photo_id.strip()):
+        raise FaultError(Fault.PHOTO_ID, "has no photo's id")
+    return Label(number, class_text.strip(), photo_id, label_value(label))
+
+
+def _parquet_labels(url: str) -> Iterator[Label | BadLine]:
+    names = parquet.column_names(open_url(url), url)
+    if missing := [name for name in COLUMNS if name not in names]:
+        raise InputError(f"{url}: labels need the columns {', '.join(COLUMNS)}; {', '.join(missing)} is missing")
+    for number, values in parquet.rows(open_url(url), url, COLUMNS):
+        try:
+            if isinstance(values, str):
+                raise FaultError(Fault.NOT_UTF8, values)
+            yield _label(number, [_as_text(value) for value in values])
+        except FaultError as error:
+            yield BadLine(url, number, error.reason, error.detail)
+
+
+def _as_text(value: Any) -> str:
+    """A cell as it would be in text: nothing for null, whole numbers without a point."""
+    if value is None:
+        return ""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _files(url: str, endings: tuple[str, ...]) -> list[str]:
+    """A file of these endings, or the files of a folder that have one, as Spark reads them: none that begins with '_'.
+
+    Raises:
+        InputError: there is nothing.
+    """
+    folder = Folder(url)
+    if folder.is_folder():
+        return [f"{folder.url}/{name}" for name in folder.names() if name.endswith(endings) and name[0] != "_"]
+    open_url(url).close()
+    return [folder.url] if folder.url.endswith(endings) else []

@@ -1,0 +1,320 @@
+"""Joining: photos, labels and people's corrections into a training set.
+
+First the labels, which are quick and tell what is wrong of the input; then the features of the photos that the set does
+not have yet. Ended at any moment, the same join asked again goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from autotag.errors import InputError
+from autotag.events import now_us
+from autotag.jobs.workers import Workers
+from autotag.settings import Settings
+from autotag.stores import PhotoStore
+from autotag.training import features
+from autotag.training.corrections import corrections
+from autotag.training.features import Extraction
+from autotag.training.inputs import Label, Photo, folder_labels, is_photo_folder, labels_in, photos_in
+from autotag.training.known import Known, State, known_photos
+from autotag.training.labels import ClassNames, LabelCollector
+from autotag.training.lines import BadLine, Fault, FaultError
+from autotag.training.trainingset import TrainingSet
+from models.bundle import Bundle
+
+LISTED = 10_000
+"""Bad lines that are listed of an input, at most; all are counted."""
+SHOWN = 5
+"""Examples in a summary."""
+
+Watch = Callable[[str, int, int | None], None]
+"""Is told what is done, and how much of how much."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What is to be joined.
+
+    Args:
+        photos: see `inputs.photos_in`; empty for none but those that the set has.
+        labels: see `inputs.labels_in`; later ones win.
+        by_folder: each photo's class is its folder's name; such labels are exhaustive.
+        exhaustive: a photo in `labels` is FALSE for every class that it is not labelled with there.
+        retry_failed: try photos again that were found to be bad for good.
+        by: who says so.
+    """
+
+    photos: str = ""
+    labels: tuple[str, ...] = ()
+    by_folder: bool = False
+    exhaustive: bool = False
+    retry_failed: bool = False
+    by: str = ""
+
+
+@dataclass
+class LabelSummary:
+    """What came of one input of labels."""
+
+    source: str
+    kind: str
+    lines: int = 0
+    bad: Counter[str] = field(default_factory=Counter)
+    """Lines that were not used, by reason."""
+    unknown_photos: int = 0
+    """Labels of photos that are neither listed nor in the set; they are not kept."""
+    unknown_first: list[str] = field(default_factory=list)
+    contradictions: int = 0
+    """Photos and classes with both TRUE and FALSE; they count as unknown."""
+    kept: int = 0
+    file: str = ""
+    """In the set's log; empty where nothing was left to keep."""
+    is_new: bool = False
+    """Not joined before."""
+
+
+@dataclass
+class JoinSummary:
+    """What came of a join."""
+
+    photos: int = 0
+    """That were named, each once."""
+    new: int = 0
+    """Whose features were computed."""
+    reused: int = 0
+    """Whose features were there."""
+    failed: Counter[str] = field(default_factory=Counter)
+    """Photos without features, by reason; those that were found bad before among them."""
+    clipped: int = 0
+    """Single features that the fixed point does not reach."""
+    bad_photos: Counter[str] = field(default_factory=Counter)
+    """Lines, or files, that name no photo, by reason."""
+    labels: list[LabelSummary] = field(default_factory=list)
+    classes: int = 0
+    """That labels named."""
+    spellings: dict[str, list[str]] = field(default_factory=dict)
+    """Classes that were written in several ways, which were put together."""
+    report: str = ""
+    """The folder in the set with the lists of bad lines and photos."""
+
+    @property
+    def is_useful(self) -> bool:
+        """Whether anything at all could be used."""
+        return self.new + self.reused + sum(one.kept for one in self.labels) > 0
+
+
+def join(
+    settings: Settings,
+    bundle: Bundle,
+    training_set: TrainingSet,
+    inputs: Inputs,
+    workers: Workers,
+    store: PhotoStore | None = None,
+    watch: Watch = lambda *_: None,
+) -> JoinSummary:
+    """Join what is named into a training set; see this module's docstring.
+
+    Args:
+        bundle: of the training set's network.
+        store: people's corrections are taken from there, if given.
+
+    Raises:
+        InputError: an input is not there, or cannot be read to its end; what was joined before that stays.
+        JobError: the bundle is of another network, or a worker was ended.
+    """
+    training_set.check(bundle)
+    return _Join(settings, bundle, training_set, inputs, workers, watch).run(store)
+
+
+class _Join:
+    """One join, from its beginning on."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        bundle: Bundle,
+        training_set: TrainingSet,
+        inputs: Inputs,
+        workers: Workers,
+        watch: Watch,
+    ) -> None:
+        self._settings = replace(settings, model=str(bundle.folder.resolve()))
+        self._set = training_set
+        self._inputs = inputs
+        self._workers = workers
+        self._watch = watch
+        log = training_set.log()
+        self._begun_us = max([now_us(), *(facts["at_us"] + 1 for facts in log)])
+        self._known = known_photos(training_set)
+        self._photos: dict[str, Photo] = {}
+        own = {id_: name for facts in reversed(log) for id_, name in facts["names"].items()}
+        self._names = ClassNames(bundle.classes, own)
+        self._bad_lines: list[dict[str, Any]] = []
+        self._bad_photos: list[dict[str, Any]] = []
+        self._named: set[str] = set()
+        self.summary = JoinSummary()
+
+    def run(self, store: PhotoStore | None) -> JoinSummary:
+        if self._inputs.photos:
+            self._list_photos()
+        if self._inputs.by_folder:
+            source = self._inputs.photos
+            self._join_labels(folder_labels(list(self._photos.values()), source), source, exhaustive=True)
+        for source in self._inputs.labels:
+            self._join_labels(labels_in(source), source, exhaustive=self._inputs.exhaustive)
+        listed = list(self._photos.values())
+        corrected = self._join_corrections(store) if store else []
+        self._extract(listed, any_file=True)
+        self._extract(corrected, any_file=False)  # these addresses are not the person's who joins
+        self._count_photos([*listed, *corrected])
+        self.summary.classes = len(self._named)
+        self.summary.spellings = self._names.spellings
+        self._report()
+        return self.summary
+
+    def _list_photos(self) -> None:
+        for count, photo in enumerate(photos_in(self._inputs.photos)):
+            if count % 1000 == 0:
+                self._watch("listing photos", count, None)
+            if isinstance(photo, Photo):
+                before = self._photos.setdefault(photo.id, photo)
+                if before.uri == photo.uri:
+                    continue
+                photo = BadLine(self._inputs.photos, 0, Fault.TWICE, f"photo {photo.id!r:.100} is also {before.uri}")
+            self.summary.bad_photos[photo.reason] += 1
+            self._bad_photos.append({**photo._asdict(), "photo_id": None})
+
+    # Labels
+
+    def _join_labels(self, lines: Iterator[Label | BadLine], source: str, *, exhaustive: bool) -> None:
+        told = LabelSummary(source, "labels")
+        collector = LabelCollector()
+        unknown: dict[str, None] = {}
+        for line in lines:
+            told.lines += 1
+            if told.lines % 10_000 == 0:
+                self._watch("reading labels", told.lines, None)
+            try:
+                if isinstance(line, BadLine):
+                    raise FaultError(line.reason, line.detail)
+                class_id = self._names.id(line.class_text)
+            except FaultError as error:
+                self._tell_bad(told, BadLine(source, line.number, error.reason, error.detail))
+                continue
+            if self._is_known(line.photo_id):
+                collector.add(line.photo_id, class_id, line.value, line.number)
+            else:
+                told.unknown_photos += 1
+                if len(unknown) < SHOWN:
+                    unknown[line.photo_id[:200]] = None
+        told.unknown_first = list(unknown)
+        self._keep(told, collector, exhaustive=exhaustive)
+
+    def _is_known(self, photo_id: str) -> bool:
+        known = self._known.get(photo_id)
+        return photo_id in self._photos or (known is not None and known.state is not State.REMOVED)
+
+    def _tell_bad(self, told: LabelSummary, line: BadLine) -> None:
+        told.bad[line.reason] += 1
+        if told.bad.total() <= LISTED:
+            self._bad_lines.append(line._asdict())
+
+    def _keep(self, told: LabelSummary, collector: LabelCollector, *, exhaustive: bool) -> None:
+        """Add an input's labels to the set's log, if there are any."""
+        labels, contradictions = collector.table()
+        told.contradictions = len(contradictions)
+        for one in contradictions[:LISTED]:
+            detail = f"photo {one.photo_id!r:.200} is TRUE and FALSE for {self._names.names[one.class_id]!r}"
+            facts = {"source": told.source, "number": one.lines[0], "reason": "contradiction", "detail": detail}
+            self._bad_lines.append({**facts, "lines": one.lines})
+        told.kept = len(labels.values)
+        self._named.update(labels.class_ids)
+        if told.kept or told.kind == "corrections":
+            told.file, told.is_new = self._set.add_labels(
+                labels,
+                {
+                    "kind": told.kind,
+                    "exhaustive": exhaustive,
+                    "names": {id_: self._names.names[id_] for id_ in labels.class_ids},
+                    "source": told.source,
+                    "by": self._inputs.by,
+                },
+            )
+        self.summary.labels.append(told)
+
+    def _join_corrections(self, store: PhotoStore) -> list[Photo]:
+        """Keep people's decisions as labels; the photos that only the store knows of."""
+        told = LabelSummary(self._settings.store, "corrections")
+        collector = LabelCollector()
+        photos: list[Photo] = []
+        for one in corrections(store, lambda part: self._watch("reading corrections", round(100 * part), 100)):
+            told.lines += len(one.values)
+            if one.photo_id not in self._photos:
+                if one.uri:
+                    photos.append(Photo(one.photo_id, one.uri))
+                elif not self._is_known(one.photo_id):
+                    told.unknown_photos += len(one.values)
+                    continue
+            for tag_id, value in one.values.items():
+                collector.add(one.photo_id, self._names.of_tag(tag_id, one.names.get(tag_id, tag_id)), value)
+        self._keep(told, collector, exhaustive=False)
+        return photos
+
+    # Features
+
+    def _extract(self, photos: list[Photo], *, any_file: bool) -> None:
+        pieces = features.pieces(photos, self._known, retry_failed=self._inputs.retry_failed)
+        random.shuffle(pieces)  # two joins at once then find much of each other's work done
+        extraction = Extraction(self._settings, self._set.folder, self._begun_us, any_file)
+        sizes = {piece.name: len(piece.photos) for piece in pieces}
+        done, total = 0, sum(sizes.values())
+        try:
+            for one in self._workers.map(extraction, pieces) if pieces else ():
+                done += sizes[one.name]
+                self._watch("computing features", done, total)
+                self.summary.clipped += one.clipped
+                self.summary.new += 0 if one.was_done else one.photos
+        finally:
+            features.release()
+
+    def _count_photos(self, photos: Iterable[Photo]) -> None:
+        """What became of each photo that was named."""
+        failures = {
+            one.photo_id: one
+            for name in self._set.failures()
+            for one in sorted(self._set.read_failures(name), key=lambda one: one.at_us)
+        }
+        now: Mapping[str, Known] = known_photos(self._set)
+        for photo in photos:
+            self.summary.photos += 1
+            if photo.id in now and now[photo.id].state in (State.FAILED, State.BAD) and photo.id in failures:
+                self.summary.failed[failures[photo.id].reason] += 1
+                self._bad_photos.append(failures[photo.id]._asdict())
+        self.summary.reused = self.summary.photos - self.summary.failed.total() - self.summary.new
+
+    def _report(self) -> None:
+        told = asdict(self.summary)
+        files = {"bad_lines.jsonl": self._bad_lines, "bad_photos.jsonl": self._bad_photos}
+        lists = {name: "".join(f"{json.dumps(one)}\n" for one in rows).encode() for name, rows in files.items()}
+        summary = json.dumps({**told, "inputs": asdict(self._inputs), "begun_us": self._begun_us}, indent=1)
+        self.summary.report = self._set.add_report({"summary.json": summary.encode(), **lists})
+
+
+def check_inputs(inputs: Inputs) -> None:
+    """Refuse what cannot be joined, before anything is begun.
+
+    Raises:
+        InputError: photos or labels are not there, or `by_folder` is asked for without a folder of photos.
+    """
+    if inputs.by_folder and not (inputs.photos and is_photo_folder(inputs.photos)):
+        raise InputError(f"--by-folder needs --photos to be a folder of photos. Given: {inputs.photos!r}")
+    if inputs.photos:
+        next(photos_in(inputs.photos), None)
+    for source in inputs.labels:
+        next(labels_in(source), None)

@@ -1,0 +1,182 @@
+"""Labels of one input: whose classes they name, and one value for each photo and class."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotag.errors import TagError
+from autotag.stores.naming import own_tag
+from autotag.training.lines import Fault, FaultError
+from models.classes import ClassTable
+
+TRUE, FALSE, UNKNOWN = 1, -1, 0
+"""The values of a label, as they are kept."""
+WORDS = {
+    TRUE: ("true", "t", "yes", "y", "1", "+1", "positive"),
+    FALSE: ("false", "f", "no", "n", "0", "-1", "negative"),
+    UNKNOWN: ("", "unknown", "?", "null", "none", "na"),
+}
+"""What people write for each, in any case."""
+_VALUES = {word: value for value, words in WORDS.items() for word in words}
+
+
+def label_value(text: str) -> int:
+    """TRUE, FALSE or UNKNOWN; raises FaultError for any other word."""
+    value = _VALUES.get(text.strip().casefold())
+    if value is None:
+        raise FaultError(Fault.LABEL, f"the label must be TRUE, FALSE or empty. Given: {text[:80]!r}")
+    return value
+
+
+class ClassNames:
+    """What people call classes, as ids: a class of the bundle, or one of their own, whatever its name's case.
+
+    Args:
+        classes: the bundle's.
+        known: names of people's own classes by id, as they were spelled first.
+    """
+
+    def __init__(self, classes: ClassTable, known: Mapping[str, str]) -> None:
+        self._classes = classes
+        self.names = dict(known)
+        """Of every class that was named: id to display name."""
+        self._ids: dict[str, str] = {}
+
+    def id(self, text: str) -> str:
+        """The id of the class that goes by a name or id; raises FaultError where the text can be no name."""
+        found = self._ids.get(text)
+        return found if found is not None else self._resolved(text)
+
+    def _resolved(self, text: str) -> str:
+        given = text.strip()
+        class_id = self._classes.find(given) or self._classes.find(given.replace("_", " "))
+        if class_id is not None:
+            name = self._classes.name(class_id)
+        else:
+            try:
+                class_id, name = own_tag(given)
+            except TagError as error:
+                raise FaultError(Fault.CLASS, str(error).replace("a tag's", "a class's", 1)) from error
+        self.names.setdefault(class_id, name)
+        self._ids[text] = class_id
+        return class_id
+
+    def of_tag(self, tag_id: str, name: str) -> str:
+        """The id of the class that a tag in the store is; `name` is what it is called there.
+
+        A tag of people's own is the bundle's class that has got its name since.
+        """
+        class_id = self._classes.find(tag_id) or tag_id
+        self.names.setdefault(class_id, self._classes.name(class_id) if class_id in self._classes else name)
+        return class_id
+
+    @property
+    def spellings(self) -> dict[str, list[str]]:
+        """Of each class that was written in several ways: id to these, sorted."""
+        found: dict[str, set[str]] = {}
+        for text, class_id in self._ids.items():
+            found.setdefault(class_id, set()).add(text.strip())
+        return {class_id: sorted(texts) for class_id, texts in found.items() if len(texts) > 1}
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """Labels, each photo and class once, in the order of photo and class: equal tables have equal content."""
+
+    photo_ids: list[str]
+    """Sorted."""
+    class_ids: list[str]
+    """Sorted."""
+    photos: NDArray[np.int32]
+    """[n], places in `photo_ids`."""
+    classes: NDArray[np.int32]
+    """[n], places in `class_ids`."""
+    values: NDArray[np.int8]
+    """[n], `TRUE`, `FALSE` or `UNKNOWN`."""
+
+    @cached_property
+    def digest(self) -> str:
+        """32 hexadecimal digits of the content."""
+        digest = hashlib.sha256()
+        for ids in (self.photo_ids, self.class_ids):
+            digest.update("\n".join(ids).encode("utf-8", "surrogatepass") + b"\0")
+        for numbers in (self.photos, self.classes, self.values):
+            digest.update(numbers.tobytes())
+        return digest.hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """A photo that one input says to show a class, and not to; the numbers of the lines that say so."""
+
+    photo_id: str
+    class_id: str
+    lines: list[int]
+
+
+class LabelCollector:
+    """Takes an input's labels one at a time; some 40 bytes a label, and 150 for each photo's id, until it is done."""
+
+    def __init__(self) -> None:
+        self._photos: dict[str, int] = {}
+        self._classes: dict[str, int] = {}
+        self._columns = (array("i"), array("i"), array("b"), array("i"))
+
+    def __len__(self) -> int:
+        return len(self._columns[0])
+
+    def add(self, photo_id: str, class_id: str, value: int, number: int = 0) -> None:
+        """Take a label; `number` is its line's."""
+        photos, classes, values, numbers = self._columns
+        photos.append(self._photos.setdefault(photo_id, len(self._photos)))
+        classes.append(self._classes.setdefault(class_id, len(self._classes)))
+        values.append(value)
+        numbers.append(number)
+
+    def table(self) -> tuple[LabelTable, list[Contradiction]]:
+        """What the labels come to: repetitions count once, and over unknown; contradictions become unknown."""
+        photo_ids, photos = _sorted(self._photos, self._columns[0])
+        class_ids, classes = _sorted(self._classes, self._columns[1])
+        values = np.frombuffer(self._columns[2], np.int8)
+        keys = photos * np.int64(len(class_ids)) + classes
+        order = np.argsort(keys, kind="stable")
+        keys = keys[order]
+        starts = np.flatnonzero(np.diff(keys, prepend=-1)) if len(keys) else np.zeros(0, np.int64)
+        highest, lowest = (
+            (of.reduceat(values[order], starts) if len(keys) else np.zeros(0, np.int8))
+            for of in (np.maximum, np.minimum)
+        )
+        places = order[starts]
+        table = LabelTable(
+            photo_ids,
+            class_ids,
+            photos[places].astype(np.int32),
+            classes[places].astype(np.int32),
+            highest + lowest * (highest != lowest),
+        )
+        both = np.flatnonzero((highest == TRUE) & (lowest == FALSE))
+        numbers = np.frombuffer(self._columns[3], np.int32)
+        ends = np.append(starts[1:], len(keys))
+        return table, [
+            Contradiction(
+                photo_ids[table.photos[at]],
+                class_ids[table.classes[at]],
+                numbers[order[starts[at] : ends[at]]].tolist(),
+            )
+            for at in both.tolist()
+        ]
+
+
+def _sorted(places: Mapping[str, int], column: array[int]) -> tuple[list[str], NDArray[np.int64]]:
+    """The texts sorted, and a column of their old places as one of their new ones."""
+    texts = sorted(places)
+    rank = np.empty(len(texts), np.int64)
+    rank[[places[text] for text in texts]] = np.arange(len(texts))
+    return texts, rank[np.frombuffer(column, np.int32)] if len(column) else np.zeros(0, np.int64)

@@ -1,0 +1,108 @@
+"""Lines of text that people hand in: checked one at a time, so that a bad one is listed and the others are used."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack
+from enum import StrEnum
+from typing import Any, BinaryIO, NamedTuple, cast
+
+from autotag.errors import InputError
+from autotag.jobs.storage import Folder
+
+MAX_LINE_BYTES = 64 * 1024
+BUFFER_BYTES = 1024 * 1024
+BOM = b"\xef\xbb\xbf"
+
+
+class Fault(StrEnum):
+    """Why a line, or row, was not used; listed and counted."""
+
+    NOT_UTF8 = "not_utf8"
+    NUL = "nul"
+    """A byte that no text has: perhaps the file is UTF-16."""
+    TOO_LONG = "too_long"
+    QUOTES = "quotes"
+    """Not closed, or followed by something."""
+    FIELDS = "fields"
+    """Too few or too many."""
+    LABEL = "label"
+    """None of the words for TRUE, FALSE and unknown."""
+    CLASS = "class"
+    """Cannot be a class's name."""
+    PHOTO_ID = "photo_id"
+    """Cannot be a photo's id."""
+    URI = "uri"
+    """There is none."""
+    TWICE = "twice"
+    """The photo was listed before, at another place."""
+    NO_FOLDER = "no_folder"
+    """The photo lies in no folder that could name its class."""
+
+
+class BadLine(NamedTuple):
+    """A line, or row, that was not used."""
+
+    source: str
+    number: int
+    """From 1; 0 where there are no lines."""
+    reason: Fault
+    detail: str
+
+
+class FaultError(Exception):
+    """What is wrong with the line at hand; its reader makes a `BadLine` of it."""
+
+    def __init__(self, reason: Fault, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+def text_lines(url: str) -> Iterator[tuple[int, str | FaultError]]:
+    """The lines of a file that are not blank, each with its number from 1 and without its end; ``.gz`` is unpacked.
+
+    Raises:
+        InputError: the file cannot be read, or not to its end.
+    """
+    try:
+        with ExitStack() as opened:
+            file: BinaryIO = opened.enter_context(open_url(url))
+            if url.endswith(".gz"):
+                file = cast(BinaryIO, opened.enter_context(gzip.GzipFile(fileobj=file)))
+            # Neither fsspec's files nor gzip's are quick at single lines.
+            yield from _lines(io.BufferedReader(cast(io.RawIOBase, file), BUFFER_BYTES))
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{url}: cannot be read: {error}") from error
+
+
+def open_url(url: str) -> BinaryIO:
+    """A file that a path or URL names, to read; raises InputError where it cannot be."""
+    parent, _, name = Folder(url).url.rpartition("/")
+    return Folder(parent or "/").open(name)
+
+
+def _lines(file: io.BufferedReader[Any]) -> Iterator[tuple[int, str | FaultError]]:
+    number = 0
+    while line := file.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        if number == 1:
+            line = line.removeprefix(BOM)
+        if len(line) > MAX_LINE_BYTES:
+            while line and not line.endswith(b"\n"):  # the rest of it, a piece at a time
+                line = file.readline(MAX_LINE_BYTES)
+            yield number, FaultError(Fault.TOO_LONG, f"longer than {MAX_LINE_BYTES} bytes")
+        elif not line.isspace():
+            yield number, _text(line.rstrip(b"\r\n"))
+
+
+def _text(line: bytes) -> str | FaultError:
+    if b"\0" in line:
+        return FaultError(Fault.NUL, "has a NUL: is the file UTF-16? UTF-8 is read")
+    try:
+        return line.decode()
+    except UnicodeDecodeError as error:
+        return FaultError(Fault.NOT_UTF8, f"not UTF-8: {error.reason} at byte {error.start + 1}")

@@ -1,0 +1,287 @@
+"""TrainingSet: photos' features and people's labels, in a folder of files that are written once each.
+
+    set.json                    which network the features are of, and their scale
+    features/<name>.parquet     photo_id, uri, features, computed_us: one piece of the photos
+    failures/<name>.jsonl       the photos of that piece that gave no features, and why
+    labels/NNNNNN.parquet       the log of labels: photo_id, class_id, value; later files win
+    joins/NNNNNN/               what each join used and left out
+
+Any number of joins may write at once: a piece is named by what it is of, and the log's numbers are taken by creating
+them. Features are little-endian int16 (models/fixed_point.py), as fixed-size binary.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from autotag.errors import InputError, JobError
+from autotag.events import now_us
+from autotag.jobs.storage import Folder
+from autotag.training import parquet
+from autotag.training.labels import LabelTable
+from models.bundle import Bundle
+from models.fixed_point import feature_scale
+
+FORMAT, FORMAT_VERSION = "autotag-training-set", 1
+ABOUT = "set.json"
+LABELS = pa.schema([("photo_id", pa.string()), ("class_id", pa.string()), ("value", pa.int8())])
+BATCH_LABELS = 1_000_000
+_PART = re.compile(r"([0-9a-f]{32})\.(parquet|jsonl)")
+_LOG = re.compile(r"(\d{6})\.parquet")
+
+
+class Failure(NamedTuple):
+    """A photo that gave no features when it was tried, at `at_us`, microseconds since 1970."""
+
+    photo_id: str
+    uri: str
+    reason: str
+    detail: str
+    permanent: bool
+    at_us: int
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """An opened training set. Safe for many processes.
+
+    Every method raises InputError where a file cannot be read or written, naming it.
+    """
+
+    folder: Folder
+    network: str
+    """The key of the network whose features these are."""
+    dim: int
+    scale: int
+    """Steps per 1 of the features."""
+    model: str
+    """The bundle that it was made with; any bundle of the same network will do."""
+
+    @classmethod
+    def open(cls, folder: Folder) -> TrainingSet:
+        """The training set in a folder.
+
+        Raises:
+            JobError: there is none.
+            InputError: it cannot be read, or its ``set.json`` is none.
+        """
+        if not folder.exists(ABOUT):
+            raise JobError(f"{folder}: there is no training set here; `autotag join --set {folder}` makes one")
+        try:
+            facts = json.loads(folder.read(ABOUT))
+            if (facts["format"], facts["format_version"]) != (FORMAT, FORMAT_VERSION):
+                raise ValueError(f"its format is {facts['format']!r}, version {facts['format_version']!r}")
+            found = cls(folder, str(facts["network"]), int(facts["dim"]), int(facts["scale"]), str(facts["model"]))
+            if found.dim < 1 or found.scale < 1:
+                raise ValueError(f"dim and scale must be above 0. They are {found.dim} and {found.scale}")
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{folder}/{ABOUT}: is of no training set, version {FORMAT_VERSION}: {error}") from error
+        return found
+
+    @classmethod
+    def open_or_create(cls, folder: Folder, bundle: Bundle) -> TrainingSet:
+        """The training set in a folder, made for the bundle's network where there is none.
+
+        Raises:
+            JobError: the one that is there is another network's.
+        """
+        if not folder.exists(ABOUT):
+            facts = {
+                "format": FORMAT,
+                "format_version": FORMAT_VERSION,
+                "network": bundle.network_key,
+                "dim": bundle.probe.shape[1],
+                "scale": feature_scale(bundle.probe),
+                "model": f"{bundle.name} {bundle.version[:12]}",
+                "created_us": now_us(),
+            }
+            folder.create(ABOUT, json.dumps(facts, indent=1).encode() + b"\n")
+        found = cls.open(folder)
+        found.check(bundle)
+        return found
+
+    def check(self, bundle: Bundle) -> None:
+        """Refuse a bundle whose network is another: its features are not comparable with these.
+
+        Raises:
+            JobError: it is.
+        """
+        if bundle.network_key != self.network:
+            raise JobError(
+                f"{self.folder}: holds features of network {self.network}, of bundle {self.model}; bundle "
+                f"{bundle.name} {bundle.version[:12]} has network {bundle.network_key}: name another training set, "
+                "or use a bundle of the same network"
+            )
+
+    # Features
+
+    def parts(self) -> list[str]:
+        """The names of all pieces, for `read_part`."""
+        return _names(self.folder.folder("features"), _PART)
+
+    def has_part(self, name: str) -> bool:
+        """Whether a piece is done."""
+        return self.folder.exists(_part(name))
+
+    def read_part(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """A piece, or some of its columns: photo_id, uri, features (fixed-size binary), computed_us."""
+        where = f"{self.folder}/{_part(name)}"
+        table, facts = parquet.read_table(self.folder.open(_part(name)), where, columns)
+        if (facts.get("network"), facts.get("dim"), facts.get("scale")) != (self.network, self.dim, self.scale):
+            raise InputError(f"{where}: holds features of another network or scale than {ABOUT} says: remove it")
+        return table
+
+    def fixed_features(self, table: pa.Table) -> NDArray[np.int16]:
+        """The features of a table that `read_part` gave: int16 [n, dim]; see `models.fixed_point.from_fixed`."""
+        width = 2 * self.dim
+        column = table.column("features").combine_chunks()
+        column = column.chunk(0) if isinstance(column, pa.ChunkedArray) and column.num_chunks else column
+        if len(column) == 0:
+            return np.zeros((0, self.dim), np.int16)
+        data = np.frombuffer(column.buffers()[1], "<i2", len(column) * self.dim, column.offset * width)
+        return data.reshape(-1, self.dim)
+
+    def write_part(
+        self, name: str, photos: Sequence[tuple[str, str]], fixed: NDArray[np.int16], computed_us: int | Sequence[int]
+    ) -> None:
+        """Write a piece, over one that is there.
+
+        Args:
+            photos: id and URI of each.
+            fixed: int16 [n, dim].
+            computed_us: for each photo, or for all.
+        """
+        times = [computed_us] * len(photos) if isinstance(computed_us, int) else list(computed_us)
+        width = 2 * self.dim
+        data = np.ascontiguousarray(fixed, "<i2").tobytes()
+        fields = {"photo_id": pa.string(), "uri": pa.string(), "features": pa.binary(width), "computed_us": pa.int64()}
+        schema = pa.schema(list(fields.items()))
+        columns = [
+            pa.array([id_ for id_, _ in photos], pa.string()),
+            pa.array([uri for _, uri in photos], pa.string()),
+            pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(photos), [None, pa.py_buffer(data)]),
+            pa.array(times, pa.int64()),
+        ]
+        facts = {"network": self.network, "dim": self.dim, "scale": self.scale}
+        batch = pa.record_batch(columns, schema=schema)
+        self.folder.write(_part(name), parquet.write_table(iter([batch]), schema, facts))
+
+    # Failures
+
+    def failures(self) -> list[str]:
+        """The names of all pieces with photos that gave no features, for `read_failures`."""
+        return _names(self.folder.folder("failures"), _PART)
+
+    def read_failures(self, name: str) -> list[Failure]:
+        """The photos of a piece that gave no features."""
+        text = self.folder.read(f"failures/{name}.jsonl").decode()
+        try:
+            return [Failure(**json.loads(line)) for line in text.splitlines()]
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{self.folder}/failures/{name}.jsonl: is no list of failures: {error}") from error
+
+    def write_failures(self, name: str, failures: Iterable[Failure]) -> None:
+        """Write a piece's failures, over those that are there; before the piece itself."""
+        lines = (json.dumps(one._asdict()) for one in failures)
+        self.folder.write(f"failures/{name}.jsonl", "".join(f"{line}\n" for line in lines).encode())
+
+    # The log of labels
+
+    def label_files(self) -> list[str]:
+        """The names of the log's files, the first first, for `read_labels`."""
+        return _names(self.folder.folder("labels"), _LOG)
+
+    def read_labels(self, name: str) -> tuple[pa.Table, dict[str, Any]]:
+        """A file of the log: its table (photo_id, class_id, value), and the facts that `add_labels` was given."""
+        return parquet.read_table(self.folder.open(_log(name)), f"{self.folder}/{_log(name)}")
+
+    def read_label_facts(self, name: str) -> dict[str, Any]:
+        """The facts about a file of the log, without the labels."""
+        return parquet.read_facts(self.folder.open(_log(name)), f"{self.folder}/{_log(name)}")
+
+    def log(self) -> list[dict[str, Any]]:
+        """The facts about each file of the log, the first first, with its `name`."""
+        return [{**self.read_label_facts(name), "name": name} for name in self.label_files()]
+
+    def add_labels(self, labels: LabelTable, facts: Mapping[str, Any]) -> tuple[str, bool]:
+        """Append labels to the log, unless they are what was said last from there.
+
+        Args:
+            facts: `kind` (labels, corrections or removal), `exhaustive`, `names`, `source` and `by`; `at_us` and
+                `digest` are added.
+
+        Returns:
+            The file that says so, and whether it is new.
+        """
+        while True:
+            log = self.log()
+            if said := _said_before(log, labels, facts):
+                return said, False
+            at_us = max([now_us(), facts.get("at_us", 0), *(one["at_us"] + 1 for one in log)])
+            data = _written(labels, {**facts, "digest": labels.digest, "at_us": at_us})
+            name = f"{int(log[-1]['name']) + 1 if log else 1:06d}"
+            if self.folder.create(_log(name), data):
+                return name, True
+
+    def add_report(self, files: Mapping[str, bytes]) -> str:
+        """Keep what a join has to say, ``summary.json`` among it, under a number of its own; the folder's name."""
+        for number in itertools.count(len(self.folder.folder("joins").names()) + 1):
+            name = f"joins/{number:06d}"
+            if self.folder.create(f"{name}/summary.json", files["summary.json"]):
+                break
+        for file, data in files.items():
+            self.folder.write(f"{name}/{file}", data)
+        return name
+
+
+def _said_before(log: Sequence[Mapping[str, Any]], labels: LabelTable, facts: Mapping[str, Any]) -> str | None:
+    """The file of the log that adding these labels would only repeat."""
+    if facts["kind"] == "removal":
+        return None
+    # What was said before a removal may be gone.
+    last = max((at for at, one in enumerate(log) if one["kind"] == "removal"), default=-1)
+    alike = [one for one in log[last + 1 :] if all(one[key] == facts[key] for key in ("kind", "exhaustive"))]
+    # A file that was changed and changed back says something new; another file with the same content does not.
+    of_source = [one for one in alike if one["source"] == facts["source"]]
+    for one in of_source[-1:] or alike:
+        if one["digest"] == labels.digest:
+            return str(one["name"])
+    return None
+
+
+def _written(labels: LabelTable, facts: Mapping[str, Any]) -> bytes:
+    def batches() -> Iterator[pa.RecordBatch]:
+        photo_ids, class_ids = pa.array(labels.photo_ids, pa.string()), pa.array(labels.class_ids, pa.string())
+        for start in range(0, len(labels.values), BATCH_LABELS):
+            rows = slice(start, start + BATCH_LABELS)
+            yield pa.record_batch(
+                [
+                    photo_ids.take(pa.array(labels.photos[rows])),
+                    class_ids.take(pa.array(labels.classes[rows])),
+                    pa.array(labels.values[rows]),
+                ],
+                schema=LABELS,
+            )
+
+    return parquet.write_table(batches(), LABELS, facts)
+
+
+def _names(folder: Folder, pattern: re.Pattern[str]) -> list[str]:
+    return [match[1] for name in folder.names() if (match := pattern.fullmatch(name))]
+
+
+def _part(name: str) -> str:
+    return f"features/{name}.parquet"
+
+
+def _log(name: str) -> str:
+    return f"labels/{name}.parquet"
