@@ -121,7 +121,7 @@ class ClassifierBank:
         Raises:
             ModelError: something is not finite or does not fit; what was written cannot be opened.
         """
-        matrix = np.vstack([weights, biases[None]]).astype(np.float32)
+        matrix = np.ascontiguousarray(np.vstack([weights, biases[None]]), np.float32)
         if not np.isfinite(matrix).all():
             raise ModelError(f"{folder}: weights and biases must be finite")
         folder.mkdir(parents=True)

@@ -1,0 +1,246 @@
+"""TRAIN: from a training set to classifiers with thresholds, and what is known of how good each is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotag.errors import JobError
+from autotag.jobs.workers import Workers
+from autotag.training.joined import Ancestors, Joined
+from autotag.training.scoring import Scores, score
+from autotag.training.statistics import Update, part_rows, read_features, update
+from autotag.training.trainingset import TrainingSet
+from models.calibration import RELIABILITY_BINS, Calibration, Quality, calibrate, reliability, uncalibrated
+from models.fixed_point import from_fixed
+from models.training import FOLDS, STRENGTHS, Classifiers, Solver
+
+Step = Callable[[str, int | None], Callable[[int], None]]
+"""Is told what begins, in a few words, and of how many photos it is; gives what is told how many more are done."""
+
+_COMPARED_CLASSES, _COMPARED_PHOTOS, _COMPARED_POSITIVES = 200, 10_000, 50
+"""What the regulariser is chosen on, at most: classes, photos by hash, and positives of each of those classes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What a classifier must come to, to be used."""
+
+    precision: float = 0.9
+    """Of what is tagged, so much shall be right."""
+    least_recall: float = 0.1
+    """A class of which less is found at that precision is left out."""
+    sample: int = 200_000
+    """Photos that are scored for all classes to calibrate; of those beyond only the labelled classes are."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """Classifiers of all classes of a training set, in the order of `Joined.class_ids`, and how good they are."""
+
+    training_set: TrainingSet
+    joined: Joined
+    update: Update
+    wanted: Wanted
+    strength: float
+    strengths: dict[float, float]
+    """The mean average precision of each regulariser that was compared."""
+    classifiers: Classifiers
+    calibration: Calibration
+    quality: Quality
+    positives: NDArray[np.int64]
+    negatives: NDArray[np.int64]
+    scores: Scores
+    error_before: float
+    """Expected calibration error over all classes, as the moments alone would have it; then as calibrated."""
+    error_after: float
+    left_out: dict[str, str]
+    """Of each class that is not good enough, why."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """What each step took."""
+
+    @property
+    def kept(self) -> NDArray[np.int64]:
+        """The places of the classes that are good enough."""
+        return np.array([at for at, id_ in enumerate(self.joined.class_ids) if id_ not in self.left_out], np.int64)
+
+
+def train(training_set: TrainingSet, ancestors: Ancestors, wanted: Wanted, workers: Workers, step: Step) -> Training:
+    """Bring the statistics up to date, and make classifiers of them.
+
+    Args:
+        ancestors: see `joined.join_labels`.
+
+    Raises:
+        JobError: nothing is labelled, or a worker ended.
+        InputError: a file cannot be read or written.
+    """
+    clock = _Clock()
+    done = update(training_set, ancestors, workers, step("adding up", None))
+    joined, statistics = done.kept.joined, done.kept.statistics
+    if not len(joined):
+        raise JobError(f"{training_set.folder}: holds no photos: autotag join --photos ...")
+    if not (joined.values == 1).any():
+        raise JobError(
+            f"{training_set.folder}: none of its {len(joined)} photos shows a class: autotag join --labels ..."
+        )
+    clock.lap("statistics")
+    scale = training_set.scale
+    step("solving", None)
+    moments = statistics.moments(scale)
+    solver = Solver(moments)
+    clock.lap("solve")
+    step("choosing the regulariser", None)
+    by_fold = [Solver(statistics.moments(scale, without=fold)) for fold in range(FOLDS)]
+    strengths = _compare(training_set, joined, by_fold)
+    # The stronger of two that do as well.
+    strength = max(strengths, key=lambda one: (round(strengths[one], 4), one))
+    clock.lap("choosing the regulariser")
+    classifiers = solver.classifiers(strength)
+    clock.lap("solve")
+    scores = score(
+        training_set,
+        joined,
+        [one.classifiers(strength) for one in by_fold],
+        classifiers.positive_scores,
+        wanted.sample,
+        workers,
+        step("scoring", len(joined)),
+    )
+    clock.lap("scoring")
+    counted = scores.counts.negatives.sum(axis=(0, 2))
+    weights = np.maximum(moments.negatives / np.maximum(counted, 1), 1.0)
+    calibration, quality = calibrate(scores.counts, wanted.precision, weights)
+    positives = scores.counts.positives.sum(axis=0).astype(np.float64)
+    negatives = scores.counts.negatives.sum(axis=0) * weights[:, None]
+    prior = moments.positives / np.maximum(moments.positives + moments.negatives, 1)
+    before = uncalibrated(classifiers.positive_scores, prior).probabilities(scores.counts.centres)
+    clock.lap("calibration")
+    return Training(
+        training_set=training_set,
+        joined=joined,
+        update=done,
+        wanted=wanted,
+        strength=strength,
+        strengths=strengths,
+        classifiers=classifiers,
+        calibration=calibration,
+        quality=quality,
+        positives=moments.positives,
+        negatives=moments.negatives,
+        scores=scores,
+        error_before=_error(reliability(before, positives, negatives)),
+        error_after=_error(
+            np.stack([quality.weights, quality.weights * quality.predicted, quality.weights * quality.observed])
+        ),
+        left_out=_left_out(joined, moments.positives, moments.negatives, calibration, quality, wanted),
+        seconds=clock.seconds,
+    )
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
+        self._last = now
+
+
+def _error(sums: NDArray[np.float64]) -> float:
+    """The expected calibration error of all classes together, of sums as `calibration.reliability` gives them."""
+    many, probability, true = sums.reshape(3, -1, RELIABILITY_BINS).sum(axis=1)
+    return float(np.abs(probability - true).sum() / max(many.sum(), 1))
+
+
+def _compare(training_set: TrainingSet, joined: Joined, by_fold: list[Solver]) -> dict[float, float]:
+    """The mean average precision that each candidate gives on photos that it was not trained on."""
+    classes = _compared_classes(joined)
+    if not len(classes):
+        return {STRENGTHS[-1]: 0.0}
+    photos = _compared_photos(joined, classes)
+    rows = list(part_rows(joined, photos))
+    features = from_fixed(np.concatenate([read_features(training_set, one) for one in rows]), training_set.scale)
+    places = np.concatenate([one.places for one in rows])
+    folds = joined.folds()[places]
+    truth = _truth(joined, places, classes)
+    found: dict[float, float] = {}
+    for strength in STRENGTHS:
+        scores = np.empty((len(places), len(classes)), np.float32)
+        for fold, solver in enumerate(by_fold):
+            made = solver.classifiers(strength, classes)
+            here = folds == fold
+            scores[here] = features[here] @ made.weights + made.biases
+        each = [_average_precision(scores[:, at], truth[:, at]) for at in range(len(classes))]
+        found[strength] = float(np.mean(each))
+    return found
+
+
+def _compared_classes(joined: Joined) -> NDArray[np.int64]:
+    """Some classes of two positives or more, evenly spread over how many they have."""
+    counts = np.bincount(joined.classes[joined.values == 1], minlength=len(joined.class_ids))
+    usable = np.flatnonzero(counts >= 2)
+    usable = usable[np.argsort(counts[usable], kind="stable")]
+    return usable[np.linspace(0, len(usable) - 1, min(len(usable), _COMPARED_CLASSES)).astype(np.int64)]
+
+
+def _compared_photos(joined: Joined, classes: NDArray[np.int64]) -> NDArray[np.int64]:
+    by_hash = np.argsort(joined.hashes(), kind="stable")
+    chosen = [by_hash[:_COMPARED_PHOTOS]]
+    rank = np.empty(len(joined), np.int64)
+    rank[by_hash] = np.arange(len(joined))
+    rows = joined.rows
+    for place in classes:
+        positives = rows[(joined.classes == place) & (joined.values == 1)]
+        chosen.append(positives[np.argsort(rank[positives])][:_COMPARED_POSITIVES])
+    return np.unique(np.concatenate(chosen))
+
+
+def _truth(joined: Joined, places: NDArray[np.int64], classes: NDArray[np.int64]) -> NDArray[np.int8]:
+    """1 TRUE, -1 FALSE, 0 unknown: int8 [photos, classes]."""
+    column = np.full(len(joined.class_ids), -1, np.int64)
+    column[classes] = np.arange(len(classes))
+    truth = np.where(joined.exhaustive[places], -1, 0).astype(np.int8)[:, None].repeat(len(classes), axis=1)
+    labels = joined.labels_of(places)
+    columns = column[labels.classes]
+    wanted = columns >= 0
+    truth[labels.rows[wanted], columns[wanted]] = labels.values[wanted]
+    return truth
+
+
+def _average_precision(scores: NDArray[np.float32], truth: NDArray[np.int8]) -> float:
+    known = truth != 0
+    right = truth[known][np.argsort(-scores[known], kind="stable")] == 1
+    if not right.any():
+        return 0.0
+    return float((np.cumsum(right) / np.arange(1, len(right) + 1))[right].mean())
+
+
+def _left_out(
+    joined: Joined,
+    positives: NDArray[np.int64],
+    negatives: NDArray[np.int64],
+    calibration: Calibration,
+    quality: Quality,
+    wanted: Wanted,
+) -> dict[str, str]:
+    """Of each class that is below what is wanted, why."""
+    found = {}
+    for at, id_ in enumerate(joined.class_ids):
+        if not positives[at]:
+            found[id_] = "no photo is labelled TRUE"
+        elif not negatives[at]:
+            found[id_] = "no photo is known to be FALSE: label some, or say that the labels are --exhaustive"
+        elif not np.isfinite(calibration.least_scores[at]):
+            found[id_] = f"precision {wanted.precision:g} is never reached, with {positives[at]} positives"
+        elif not quality.recall[at] >= wanted.least_recall:
+            found[id_] = (
+                f"finds {quality.recall[at]:.0%} at precision {wanted.precision:g}, less than {wanted.least_recall:.0%}"
+            )
+    return found

@@ -1,0 +1,249 @@
+"""Kept features scored by classifiers that were trained without their photos, for calibration and for the report."""
+
+from __future__ import annotations
+
+import io
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotag.jobs.workers import Workers
+from autotag.training.joined import Joined
+from autotag.training.statistics import PartRows, concatenated, part_rows, together
+from autotag.training.trainingset import TrainingSet
+from models.calibration import ScoreCounts
+from models.fixed_point import from_fixed
+from models.training import FOLDS, Classifiers, Labels
+
+MISTAKES = 6
+"""Kept of each class: its highest negatives, and its lowest positives."""
+_TOGETHER = 4096
+"""Photos scored at once, at least; the pieces are cut at the same places however many workers there are."""
+_PAIRS = 50
+"""Where more than one in so many of the scores is wanted, all of them are computed at once."""
+
+
+class Extremes:
+    """Of each class the photos that scored highest, and how high."""
+
+    def __init__(self, classes: int) -> None:
+        self.scores = np.full((classes, MISTAKES), -np.inf, np.float32)
+        """[classes, MISTAKES], descending; -infinity where there are fewer."""
+        self.photos = np.full((classes, MISTAKES), -1, np.int64)
+
+    def add(self, classes: NDArray[np.int64], scores: NDArray[np.float32], photos: NDArray[np.int64]) -> None:
+        """Take note of single scores, each of its class and photo."""
+        kept = np.isfinite(self.scores)
+        all_classes = np.concatenate([np.nonzero(kept)[0], classes])
+        all_scores = np.concatenate([self.scores[kept], scores])
+        all_photos = np.concatenate([self.photos[kept], photos])
+        # By photo at last, so that the same are kept in whatever order they came.
+        order = np.lexsort((all_photos, -all_scores, all_classes))
+        sorted_classes = all_classes[order]
+        rank = np.arange(len(order)) - np.searchsorted(sorted_classes, sorted_classes)
+        best = order[rank < MISTAKES]
+        places = (all_classes[best], rank[rank < MISTAKES])
+        self.scores[:], self.photos[:] = -np.inf, -1
+        self.scores[places], self.photos[places] = all_scores[best], all_photos[best]
+
+
+@dataclass
+class Scores:
+    """What came of it."""
+
+    counts: ScoreCounts
+    false: Extremes
+    """Negatives that scored highest."""
+    missed: Extremes
+    """Positives that scored lowest, by their scores' negatives."""
+
+    def merge(self, other: Scores) -> None:
+        """Add another's of the same classes."""
+        self.counts.merge(other.counts)
+        for mine, theirs in ((self.false, other.false), (self.missed, other.missed)):
+            kept = np.isfinite(theirs.scores)
+            mine.add(np.nonzero(kept)[0], theirs.scores[kept], theirs.photos[kept])
+
+    def write(self) -> bytes:
+        data = io.BytesIO()
+        arrays: dict[str, NDArray[Any]] = {"positives": self.counts.positives, "negatives": self.counts.negatives}
+        for name, extremes in (("false", self.false), ("missed", self.missed)):
+            arrays |= {f"{name}_scores": extremes.scores, f"{name}_photos": extremes.photos}
+        np.savez(data, allow_pickle=False, **arrays)
+        return data.getvalue()
+
+    @classmethod
+    def read(cls, positive_scores: NDArray[np.float32], data: bytes) -> Scores:
+        scores = cls.nothing(positive_scores)
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            scores.counts.positives[:], scores.counts.negatives[:] = arrays["positives"], arrays["negatives"]
+            for name, extremes in (("false", scores.false), ("missed", scores.missed)):
+                extremes.scores[:], extremes.photos[:] = arrays[f"{name}_scores"], arrays[f"{name}_photos"]
+        return scores
+
+    @classmethod
+    def nothing(cls, positive_scores: NDArray[np.float32]) -> Scores:
+        classes = len(positive_scores)
+        return cls(ScoreCounts(positive_scores), Extremes(classes), Extremes(classes))
+
+
+@dataclass(frozen=True)
+class _Piece:
+    training_set: TrainingSet
+    whole: tuple[PartRows, ...]
+    """Exhaustive photos, of which every class is scored."""
+    labelled: tuple[PartRows, ...]
+    """Photos of which only what they are labelled with is."""
+    classifiers: str
+    """The file with the folds' classifiers."""
+    result: str
+    """The file that gets the scores."""
+
+
+def score(
+    training_set: TrainingSet,
+    joined: Joined,
+    by_fold: Sequence[Classifiers],
+    positive_scores: NDArray[np.float32],
+    sample: int,
+    workers: Workers,
+    progress: Callable[[int], None],
+) -> Scores:
+    """Score each photo by the classifiers that were made without its fold.
+
+    Args:
+        by_fold: for each fold the classifiers made of the others.
+        positive_scores: mean score of each class's positives, which the bins go by.
+        sample: so many exhaustive photos, chosen by hash, are scored for all classes; of the others the positives.
+        progress: is told how many more photos are done.
+
+    Raises:
+        InputError, JobError: as `statistics.update`.
+    """
+    run = uuid.uuid4().hex
+    classifiers = f"work/{run}.npy"
+    matrices = [np.vstack([one.weights, one.biases[None]]) for one in by_fold]
+    data = io.BytesIO()
+    np.save(data, np.stack(matrices))
+    training_set.folder.write(classifiers, data.getvalue())
+    whole, labelled = _chosen(joined, sample)
+    # Cut where it is cut by any number of workers: a product's last digit depends on what else is in it.
+    pieces = [
+        _Piece(training_set, tuple(some), tuple(others), classifiers, f"work/{run}-{index}.npz")
+        for index, (some, others) in enumerate(_pairs(_split(whole, workers.count), _split(labelled, workers.count)))
+    ]
+    total = Scores.nothing(positive_scores)
+    photos = {piece.result: sum(len(one.photo_ids) for one in (*piece.whole, *piece.labelled)) for piece in pieces}
+    for result in workers.map(_Scorer(positive_scores), pieces):
+        total.merge(Scores.read(positive_scores, training_set.folder.read(result)))
+        training_set.folder.remove(result)
+        progress(photos[result])
+    training_set.folder.remove(classifiers)
+    return total
+
+
+def _chosen(joined: Joined, sample: int) -> tuple[list[PartRows], list[PartRows]]:
+    """The photos to be scored for all classes, and those only for their labels."""
+    exhaustive = np.flatnonzero(joined.exhaustive)
+    chosen = exhaustive[np.argsort(joined.hashes()[exhaustive], kind="stable")[:sample]]
+    is_whole = np.zeros(len(joined), np.bool_)
+    is_whole[chosen] = True
+    has_labels = np.diff(joined.offsets) > 0
+    return (
+        list(part_rows(joined, np.flatnonzero(is_whole))),
+        list(part_rows(joined, np.flatnonzero(~is_whole & has_labels))),
+    )
+
+
+def _split(rows: list[PartRows], count: int) -> list[list[PartRows]]:
+    """In so many lists of whole blocks."""
+    blocks = list(together(rows, _TOGETHER))
+    each = -(-len(blocks) // count) or 1
+    return [[one for block in blocks[at : at + each] for one in block] for at in range(0, len(blocks), each)]
+
+
+def _pairs(first: list[list[PartRows]], second: list[list[PartRows]]) -> list[tuple[list[PartRows], list[PartRows]]]:
+    longest = max(len(first), len(second))
+    pad: list[list[PartRows]] = [[]]
+    return list(zip(first + pad * (longest - len(first)), second + pad * (longest - len(second)), strict=True))
+
+
+@dataclass(frozen=True)
+class _Scorer:
+    """What a worker does to a piece."""
+
+    positive_scores: NDArray[np.float32]
+
+    def __call__(self, piece: _Piece) -> str:
+        folder = piece.training_set.folder
+        classifiers: NDArray[np.float32] = np.load(io.BytesIO(folder.read(piece.classifiers)), allow_pickle=False)
+        scores = Scores.nothing(self.positive_scores)
+        for rows, work in ((piece.whole, _score_whole), (piece.labelled, _score_labelled)):
+            for some in together(rows, _TOGETHER):
+                fixed, photos = concatenated(piece.training_set, some)
+                features = from_fixed(fixed, piece.training_set.scale)
+                for fold in range(FOLDS):
+                    here = np.flatnonzero(photos.folds == fold)
+                    if len(here):
+                        work(scores, fold, features[here], _of(photos, here), classifiers[fold])
+        folder.write(piece.result, scores.write())
+        return piece.result
+
+
+def _of(photos: PartRows, here: NDArray[np.int64]) -> PartRows:
+    """Some of these photos, without their ids."""
+    place = np.full(len(photos.places), -1, np.int64)
+    place[here] = np.arange(len(here))
+    rows = place[photos.labels.rows]
+    kept = rows >= 0
+    labels = Labels(rows[kept], photos.labels.classes[kept], photos.labels.values[kept])
+    return PartRows("", (), photos.places[here], photos.folds[here], photos.exhaustive[here], labels)
+
+
+def _score_whole(
+    scores: Scores, fold: int, features: NDArray[np.float32], photos: PartRows, classifiers: NDArray[np.float32]
+) -> None:
+    values = features @ classifiers[:-1]
+    values += classifiers[-1]
+    labels = photos.labels
+    _take_positives(scores, photos, values[labels.rows, labels.classes])
+    not_negative = labels.values != -1
+    values[labels.rows[not_negative], labels.classes[not_negative]] = -np.inf
+    scores.counts.add_negatives(fold, values)
+    highest = values.argmax(axis=0)
+    classes = np.arange(values.shape[1])
+    top = values[highest, classes]
+    some = np.isfinite(top)
+    scores.false.add(classes[some], top[some], photos.places[highest[some]])
+
+
+def _score_labelled(
+    scores: Scores,
+    fold: int,  # noqa: ARG001 - as the other
+    features: NDArray[np.float32],
+    photos: PartRows,
+    classifiers: NDArray[np.float32],
+) -> None:
+    labels = photos.labels
+    if len(labels.rows) * _PAIRS > len(features) * classifiers.shape[1]:
+        values = (features @ classifiers[:-1])[labels.rows, labels.classes] + classifiers[-1][labels.classes]
+    else:
+        columns = classifiers[:-1].T
+        values = np.einsum("md,md->m", features[labels.rows], columns[labels.classes]) + classifiers[-1][labels.classes]
+    _take_positives(scores, photos, values)
+    # Of an exhaustive photo that is not in the sample, a label that says FALSE says nothing more than others' silence.
+    false = (labels.values == -1) & ~photos.exhaustive[labels.rows]
+    scores.counts.add(photos.folds[labels.rows[false]], values[false], labels.classes[false], positive=False)
+    scores.false.add(labels.classes[false], values[false], photos.places[labels.rows[false]])
+
+
+def _take_positives(scores: Scores, photos: PartRows, values: NDArray[np.float32]) -> None:
+    labels = photos.labels
+    true = labels.values == 1
+    rows, classes = labels.rows[true], labels.classes[true]
+    scores.counts.add(photos.folds[rows], values[true], classes, positive=True)
+    scores.missed.add(classes, -values[true], photos.places[rows])

@@ -1,0 +1,292 @@
+"""The statistics of a training set, kept beside its features and brought up to date by what has changed alone.
+
+    statistics/<number>-<digest>/arrays.npz, joined.parquet, done.json (written last)
+
+The newest that is whole counts. Nothing is ever changed in place: a training that is killed leaves the one before, and
+of two at once the one with the higher number is read next.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import re
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotag.errors import InputError
+from autotag.jobs.storage import Folder
+from autotag.jobs.workers import Workers
+from autotag.training.joined import Ancestors, Joined, changes, join_labels
+from autotag.training.trainingset import TrainingSet
+from models.errors import ModelError
+from models.training import Labels, Statistics
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int], None]
+"""Is told how many more photos are done."""
+
+_NAME = re.compile(r"(\d{6})-[0-9a-f]{12}")
+_ARRAYS, _JOINED, _DONE = "arrays.npz", "joined.parquet", "done.json"
+_TOGETHER = 16384
+"""Photos added up at once, at least; a file of features may have few."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a training set came to, and the sums of exactly that."""
+
+    joined: Joined
+    statistics: Statistics
+
+
+@dataclass(frozen=True)
+class Update:
+    """Statistics brought up to date, and what it took."""
+
+    kept: Kept
+    taken_away: int
+    """Photos that were taken out of the sums, to be added with other labels, or gone."""
+    added: int
+
+
+@dataclass(frozen=True)
+class PartRows:
+    """Some photos of one file of features, with their labels."""
+
+    part: str
+    photo_ids: tuple[str, ...]
+    places: NDArray[np.int64]
+    """Of the photos, in `Joined`."""
+    folds: NDArray[np.int8]
+    exhaustive: NDArray[np.bool_]
+    labels: Labels
+    """`Labels.rows` are places in `photo_ids`."""
+
+
+@dataclass(frozen=True)
+class _Sum:
+    """A piece of work: photos of some files, to be taken away and to be added."""
+
+    training_set: TrainingSet
+    class_ids: tuple[str, ...]
+    taken_away: tuple[PartRows, ...]
+    added: tuple[PartRows, ...]
+    result: str
+    """The file that gets the sums."""
+
+
+def _ignore(photos: int) -> None:
+    """Where nobody asks how far it is."""
+
+
+def latest(training_set: TrainingSet) -> Kept | None:
+    """The statistics as of the last training; None where there are none that are whole."""
+    folder = training_set.folder.folder("statistics")
+    for name in sorted(filter(_NAME.fullmatch, folder.names()), reverse=True):
+        if found := _read(folder.folder(name)):
+            return found
+    return None
+
+
+def update(training_set: TrainingSet, ancestors: Ancestors, workers: Workers, progress: Progress = _ignore) -> Update:
+    """Bring the statistics up to date, and keep them; reads the features of what has changed since, and no others.
+
+    Args:
+        ancestors: see `join_labels`.
+
+    Raises:
+        InputError: a file cannot be read or written.
+        JobError: a worker ended. What was kept before stays.
+    """
+    before = latest(training_set) or Kept(Joined.nothing(), Statistics(training_set.dim, ()))
+    joined = join_labels(training_set, before.joined, ancestors)
+    taken_away, added = changes(before.joined, joined)
+    statistics = before.statistics.arranged(joined.class_ids)
+    old_in_new = _old_in_new(before.joined, joined)
+    pieces = _pieces(
+        training_set,
+        joined.class_ids,
+        list(part_rows(old_in_new, taken_away)),
+        list(part_rows(joined, added)),
+        workers.count,
+    )
+    for result in workers.map(_add_up, pieces):
+        statistics.merge(Statistics.from_arrays(joined.class_ids, _arrays(training_set.folder.read(result))))
+        training_set.folder.remove(result)
+        progress(sum(len(rows.photo_ids) for piece in pieces if piece.result == result for rows in piece.added))
+    kept = Kept(joined, statistics)
+    if pieces or joined.parts != before.joined.parts or joined.class_ids != before.joined.class_ids:
+        _write(training_set, kept)
+    return Update(kept, len(taken_away), len(added))
+
+
+def part_rows(joined: Joined, photos: NDArray[np.int64]) -> Iterator[PartRows]:
+    """Photos, by their places, file by file in the order of the files' names."""
+    folds = joined.folds()
+    order = photos[np.argsort(joined.part[photos], kind="stable")]
+    parts = joined.part[order]
+    for some in np.split(order, np.flatnonzero(np.diff(parts)) + 1):
+        if len(some):
+            yield PartRows(
+                part=joined.parts[joined.part[some[0]]],
+                photo_ids=tuple(joined.photo_ids.take(some).to_pylist()),
+                places=some,
+                folds=folds[some],
+                exhaustive=joined.exhaustive[some],
+                labels=joined.labels_of(some),
+            )
+
+
+def read_features(training_set: TrainingSet, rows: PartRows) -> NDArray[np.int16]:
+    """The features of these photos, int16 [n, dim], in their order.
+
+    Raises:
+        InputError: the file lacks one of them.
+    """
+    table = training_set.read_part(rows.part, ["photo_id", "features"])
+    ids = table["photo_id"].to_pylist()
+    fixed = training_set.fixed_features(table)
+    if len(ids) == len(rows.photo_ids) and tuple(ids) == rows.photo_ids:
+        return fixed
+    place = {id_: index for index, id_ in enumerate(ids)}
+    try:
+        return fixed[[place[id_] for id_ in rows.photo_ids]]
+    except KeyError as error:
+        raise InputError(f"{training_set.folder}: features {rows.part} have no photo {error} any more") from error
+
+
+def split(rows: Sequence[PartRows], count: int) -> list[list[PartRows]]:
+    """In so many lists of about as many photos each, in order; fewer where there is not enough."""
+    total = sum(len(one.photo_ids) for one in rows)
+    lists: list[list[PartRows]] = [[] for _ in range(count)]
+    before = 0
+    for one in rows:
+        lists[min(before * count // max(total, 1), count - 1)].append(one)
+        before += len(one.photo_ids)
+    return [one for one in lists if one]
+
+
+def together(rows: Sequence[PartRows], photos: int) -> Iterator[list[PartRows]]:
+    """In lists of at least so many photos each, but for the last."""
+    some: list[PartRows] = []
+    for one in rows:
+        some.append(one)
+        if sum(len(other.photo_ids) for other in some) >= photos:
+            yield some
+            some = []
+    if some:
+        yield some
+
+
+def concatenated(training_set: TrainingSet, rows: Sequence[PartRows]) -> tuple[NDArray[np.int16], PartRows]:
+    """The features of the photos of several files, and these photos as if they were of one."""
+    features = np.concatenate([read_features(training_set, one) for one in rows])
+    starts = np.cumsum([0, *(len(one.photo_ids) for one in rows)])
+    labels = Labels(
+        np.concatenate([one.labels.rows + start for one, start in zip(rows, starts, strict=False)]),
+        np.concatenate([one.labels.classes for one in rows]),
+        np.concatenate([one.labels.values for one in rows]),
+    )
+    return features, PartRows(
+        part="",
+        photo_ids=tuple(id_ for one in rows for id_ in one.photo_ids),
+        places=np.concatenate([one.places for one in rows]),
+        folds=np.concatenate([one.folds for one in rows]),
+        exhaustive=np.concatenate([one.exhaustive for one in rows]),
+        labels=labels,
+    )
+
+
+def _pieces(
+    training_set: TrainingSet,
+    class_ids: tuple[str, ...],
+    taken_away: list[PartRows],
+    added: list[PartRows],
+    count: int,
+) -> list[_Sum]:
+    # As many pieces as workers: each comes back as sums of all classes, however few photos it is of.
+    away, new = split(taken_away, count), split(added, count)
+    empty: list[PartRows] = []
+    run = uuid.uuid4().hex
+    return [
+        _Sum(
+            training_set,
+            class_ids,
+            tuple(away[index] if index < len(away) else empty),
+            tuple(new[index] if index < len(new) else empty),
+            f"work/{run}-{index}.npz",
+        )
+        for index in range(max(len(away), len(new)))
+    ]
+
+
+def _add_up(piece: _Sum) -> str:
+    """Write the sums of a piece; the file's name."""
+    statistics = Statistics(piece.training_set.dim, piece.class_ids)
+    for photos, sign in ((piece.taken_away, -1), (piece.added, 1)):
+        for some in together(photos, _TOGETHER):
+            features, rows = concatenated(piece.training_set, some)
+            statistics.add(features, rows.folds, rows.exhaustive, rows.labels, sign)
+    piece.training_set.folder.write(piece.result, _npz(statistics))
+    return piece.result
+
+
+def _old_in_new(old: Joined, new: Joined) -> Joined:
+    """The same, with the places of classes in what is new."""
+    place = {id_: index for index, id_ in enumerate(new.class_ids)}
+    missing = [id_ for id_ in old.class_ids if id_ not in place]
+    if missing:
+        raise InputError(f"the log of labels has lost class {missing[0]!r}: the training set was changed by hand")
+    moved = np.array([place[id_] for id_ in old.class_ids], np.int32)
+    return Joined(
+        **{**vars(old), "classes": moved[old.classes] if len(moved) else old.classes, "class_ids": new.class_ids}
+    )
+
+
+def _npz(statistics: Statistics) -> bytes:
+    data = io.BytesIO()
+    np.savez(data, allow_pickle=False, **statistics.arrays())
+    return data.getvalue()
+
+
+def _arrays(data: bytes) -> dict[str, Any]:
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def _write(training_set: TrainingSet, kept: Kept) -> None:
+    files = {_ARRAYS: _npz(kept.statistics), _JOINED: kept.joined.write()}
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    folder = training_set.folder.folder("statistics")
+    names = sorted(filter(_NAME.fullmatch, folder.names()))
+    digest = hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:12]
+    new = folder.folder(f"{int(names[-1][:6]) + 1 if names else 1:06d}-{digest}")
+    for name, data in files.items():
+        new.write(name, data)
+    new.write(_DONE, json.dumps(digests).encode())
+    for name in names[:-1]:  # another training may be reading the last
+        folder.remove(name)
+
+
+def _read(folder: Folder) -> Kept | None:
+    """What `_write` wrote; None where it is not whole, which is logged."""
+    try:
+        digests = json.loads(folder.read(_DONE))
+        files = {name: folder.read(name) for name in (_ARRAYS, _JOINED)}
+        for name, data in files.items():
+            if hashlib.sha256(data).hexdigest() != digests[name]:
+                raise ValueError(f"{name} is damaged")
+        joined = Joined.read(files[_JOINED])
+        return Kept(joined, Statistics.from_arrays(joined.class_ids, _arrays(files[_ARRAYS])))
+    except (InputError, ValueError, KeyError, ModelError) as error:
+        logger.warning("%s: left out, these statistics are not whole: %s", folder, error)
+        return None

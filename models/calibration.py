@@ -1,0 +1,285 @@
+"""Scores of photos that a classifier was not trained on, to true probabilities and a threshold for a wanted precision.
+
+The scores are counted in bins, fold by fold; everything here is worked out from the counts, so what it costs does not
+grow with the photos, and counts of several machines are added. What is said of a class's quality is cross-fitted:
+calibration and threshold are made from the other folds, and judged by one that they have not seen either.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.training import FOLDS, Classifiers
+
+BINS = 256
+"""Of a class's scores; some 0.1 of the negatives' standard deviation wide."""
+RELIABILITY_BINS = 10
+"""Of probabilities, equally wide."""
+
+_BELOW, _ABOVE = 8.0, 6.0
+"""The bins reach from so far below the negatives' mean to so far above twice the positives'; the outer two are open."""
+_NEWTON_STEPS = 30
+
+
+class ScoreCounts:
+    """How many photos of each fold and class scored how high; mergeable."""
+
+    def __init__(self, positive_scores: NDArray[np.float32]) -> None:
+        """Bins for classes whose positives have these mean scores, float32 [classes]."""
+        count = len(positive_scores)
+        self._low = np.full(count, -_BELOW, np.float32)
+        self._width = ((2 * positive_scores.clip(0) + _ABOVE + _BELOW) / BINS).astype(np.float32)
+        self.positives = np.zeros((FOLDS, count, BINS), np.int32)
+        self.negatives = np.zeros((FOLDS, count, BINS), np.int32)
+
+    @property
+    def edges(self) -> NDArray[np.float64]:
+        """The lower edge of each bin, float64 [classes, bins]."""
+        return self._low[:, None] + self._width[:, None] * np.arange(BINS, dtype=np.float64)
+
+    @property
+    def centres(self) -> NDArray[np.float64]:
+        """float64 [classes, bins]"""
+        return self.edges + self._width[:, None] / 2.0
+
+    def bins(self, scores: NDArray[np.float32], classes: NDArray[np.int64] | None = None) -> NDArray[np.int32]:
+        """The bin of each score: of [n, classes], or of [n] and the class of each."""
+        low, width = (self._low, self._width) if classes is None else (self._low[classes], self._width[classes])
+        places = scores - low
+        places /= width
+        return places.clip(0, BINS - 1, out=places).astype(np.int32)
+
+    def add_negatives(self, fold: int, scores: NDArray[np.float32]) -> None:
+        """Count the scores of photos, float32 [n, classes], as negatives', but for those that are -infinity."""
+        classes = scores.shape[1]
+        flat = self.bins(scores) + np.arange(classes, dtype=np.int32) * BINS
+        counts = np.bincount(flat.ravel(), minlength=classes * BINS).reshape(classes, BINS)
+        counts[:, 0] -= np.isneginf(scores).sum(axis=0)
+        self.negatives[fold] += counts.astype(np.int32)
+
+    def add(
+        self, folds: NDArray[np.int8], scores: NDArray[np.float32], classes: NDArray[np.int64], *, positive: bool
+    ) -> None:
+        """Count single scores, float32 [m], each of its fold and class."""
+        np.add.at(self.positives if positive else self.negatives, (folds, classes, self.bins(scores, classes)), 1)
+
+    def merge(self, other: ScoreCounts) -> None:
+        """Add the counts of the same classes and bins."""
+        self.positives += other.positives
+        self.negatives += other.negatives
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """p = 1 / (1 + exp(-(slope * z + offset))), and from which z on a class is said; each float64 [classes]."""
+
+    slopes: NDArray[np.float64]
+    offsets: NDArray[np.float64]
+    thresholds: NDArray[np.float64]
+    """As probabilities; 1 where the wanted precision is never reached."""
+    least_scores: NDArray[np.float64]
+    """As z; infinite where the wanted precision is never reached."""
+
+    def probabilities(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of scores [classes, n]."""
+        return _sigmoid(self.slopes[:, None] * scores + self.offsets[:, None])
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How good each classifier is on photos that neither it nor its calibration has seen; float64 [classes]."""
+
+    average_precision: NDArray[np.float64]
+    precision: NDArray[np.float64]
+    """At the threshold; NaN where nothing reaches it."""
+    recall: NDArray[np.float64]
+    predicted: NDArray[np.float64]
+    """[classes, reliability bins]: the mean probability of what fell into the bin."""
+    observed: NDArray[np.float64]
+    """[classes, reliability bins]: the share of it that was TRUE."""
+    weights: NDArray[np.float64]
+    """[classes, reliability bins]: how many fell into it."""
+
+    @property
+    def calibration_errors(self) -> NDArray[np.float64]:
+        """The expected calibration error of each class: the mean of |predicted - observed|."""
+        wrong = (np.abs(self.predicted - self.observed) * self.weights).sum(axis=1)
+        return np.asarray(wrong / np.maximum(self.weights.sum(axis=1), 1))
+
+
+def calibrate(
+    counts: ScoreCounts, wanted_precision: float, negative_weights: NDArray[np.float64]
+) -> tuple[Calibration, Quality]:
+    """The calibration made from all folds, and the quality that cross-fitting shows.
+
+    Args:
+        wanted_precision: from 0 to 1; one imaginary negative stands above every threshold, so that few positives
+            never seem surer than they are.
+        negative_weights: [classes]: how many negatives each counted one stands for; 1 where all were counted.
+    """
+    positives = counts.positives.astype(np.float64)
+    negatives = counts.negatives * negative_weights[:, None]
+    every = _fit(positives.sum(axis=0), negatives.sum(axis=0), counts, wanted_precision, negative_weights)
+    judged = _Judged(counts)
+    for fold in range(FOLDS):
+        others = [other for other in range(FOLDS) if other != fold]
+        made = _fit(
+            positives[others].sum(axis=0), negatives[others].sum(axis=0), counts, wanted_precision, negative_weights
+        )
+        judged.add(made, positives[fold], negatives[fold])
+    return every, judged.quality(average_precision(positives.sum(axis=0), negatives.sum(axis=0)))
+
+
+def average_precision(positives: NDArray[np.float64], negatives: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean, over a class's positives, of the precision among what scores as high; [classes], 0 without positives.
+
+    Args:
+        positives, negatives: counts [classes, bins]; within a bin, positives come last.
+    """
+    above, false = _above(positives), _above(negatives)
+    precision = above / np.maximum(above + false, 1e-12)
+    return np.asarray((precision * positives).sum(axis=1) / np.maximum(positives.sum(axis=1), 1))
+
+
+def uncalibrated(positive_scores: NDArray[np.float32], prior: NDArray[np.float64]) -> Calibration:
+    """What the moments alone would say, if positives and negatives were normal with the same deviation.
+
+    Args:
+        positive_scores: the positives' mean score, [classes]; the negatives' is 0.
+        prior: the share of positives, [classes].
+    """
+    slopes = positive_scores.astype(np.float64)
+    prior = prior.clip(1e-9, 1 - 1e-9)
+    offsets = np.log(prior / (1 - prior)) - slopes**2 / 2
+    nothing = np.full(len(slopes), np.nan)
+    return Calibration(slopes, offsets, nothing, nothing)
+
+
+def _fit(
+    positives: NDArray[np.float64],
+    negatives: NDArray[np.float64],
+    counts: ScoreCounts,
+    wanted_precision: float,
+    negative_weights: NDArray[np.float64],
+) -> Calibration:
+    centres = counts.centres
+    slopes, _ = _platt(positives, negatives, centres, 1.0)
+    many = positives.sum(axis=1) >= 10
+    # A class of few positives is taken to be like the others.
+    typical = float(np.median(slopes[many])) if many.any() else 1.0
+    slopes, offsets = _platt(positives, negatives, centres, typical)
+    least = _least_scores(positives, negatives, counts.edges, wanted_precision, negative_weights)
+    reached = np.isfinite(least)
+    thresholds = np.where(reached, _sigmoid(slopes * np.where(reached, least, 0) + offsets), 1.0)
+    return Calibration(slopes, offsets, thresholds, least)
+
+
+def _platt(
+    positives: NDArray[np.float64], negatives: NDArray[np.float64], scores: NDArray[np.float64], typical: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Slope and offset of each class's logistic curve, by Newton's method.
+
+    Targets are smoothed as in Platt, Probabilistic Outputs for Support Vector Machines (1999), section 2.2. The slope
+    has a normal prior around `typical`, half as wide, and stays above a twentieth of it.
+    """
+    some, others = positives.sum(axis=1, keepdims=True), negatives.sum(axis=1, keepdims=True)
+    true = positives * (some + 1) / (some + 2) + negatives / (others + 2)
+    total = positives + negatives
+    slopes = np.full(len(scores), typical)
+    offsets = np.log((some[:, 0] + 1) / (others[:, 0] + 1)) - typical
+    certainty = (2 / typical) ** 2
+    for _ in range(_NEWTON_STEPS):
+        p = _sigmoid(slopes[:, None] * scores + offsets[:, None])
+        error, curve = total * p - true, total * p * (1 - p)
+        by_slope = (error * scores).sum(axis=1) + certainty * (slopes - typical)
+        by_offset = error.sum(axis=1)
+        aa = (curve * scores * scores).sum(axis=1) + certainty
+        ab, bb = (curve * scores).sum(axis=1), curve.sum(axis=1) + 1e-6
+        determinant = np.maximum(aa * bb - ab * ab, 1e-12)
+        # Far from the optimum a whole step may lead away from it.
+        slope_step = ((bb * by_slope - ab * by_offset) / determinant).clip(-typical, typical)
+        offset_step = ((aa * by_offset - ab * by_slope) / determinant).clip(-2, 2)
+        slopes = np.maximum(slopes - slope_step, typical / 20)
+        offsets = offsets - offset_step
+        if max(np.abs(slope_step).max(initial=0), np.abs(offset_step).max(initial=0)) < 1e-6:
+            break
+    return slopes, offsets
+
+
+def _least_scores(
+    positives: NDArray[np.float64],
+    negatives: NDArray[np.float64],
+    edges: NDArray[np.float64],
+    wanted: float,
+    negative_weights: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """The lowest bin edge above which the precision is as wanted, [classes]; infinite where there is none."""
+    true, false = _above(positives), _above(negatives) + negative_weights[:, None]
+    good = (true / (true + false) >= wanted) & (true > 0)
+    return np.where(good.any(axis=1), edges[np.arange(len(edges)), good.argmax(axis=1)], np.inf)
+
+
+class _Judged:
+    """Adds up, fold by fold, how what others made does."""
+
+    def __init__(self, counts: ScoreCounts) -> None:
+        self._edges, self._centres = counts.edges, counts.centres
+        classes = len(self._edges)
+        self._true, self._false, self._positives = np.zeros(classes), np.zeros(classes), np.zeros(classes)
+        self._bins = np.zeros((3, classes, RELIABILITY_BINS))
+
+    def add(self, made: Calibration, positives: NDArray[np.float64], negatives: NDArray[np.float64]) -> None:
+        said = self._edges >= made.least_scores[:, None]
+        self._true += (positives * said).sum(axis=1)
+        self._false += (negatives * said).sum(axis=1)
+        self._positives += positives.sum(axis=1)
+        self._bins += reliability(made.probabilities(self._centres), positives, negatives)
+
+    def quality(self, average_precision: NDArray[np.float64]) -> Quality:
+        said = self._true + self._false
+        weights, probability, true = self._bins
+        filled = np.maximum(weights, 1e-12)
+        return Quality(
+            average_precision=average_precision,
+            precision=np.where(said > 0, self._true / np.maximum(said, 1e-12), np.nan),
+            recall=self._true / np.maximum(self._positives, 1),
+            predicted=probability / filled,
+            observed=true / filled,
+            weights=weights,
+        )
+
+
+def reliability(
+    probabilities: NDArray[np.float64], positives: NDArray[np.float64], negatives: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Sums by equally wide bins of probability: how many, of their probabilities, of positives; [3, classes, bins].
+
+    Args:
+        probabilities, positives, negatives: [classes, n].
+    """
+    classes, _ = probabilities.shape
+    bins = (probabilities * RELIABILITY_BINS).astype(np.int64).clip(0, RELIABILITY_BINS - 1)
+    flat = (bins + np.arange(classes)[:, None] * RELIABILITY_BINS).ravel()
+    many = positives + negatives
+    sums = [
+        np.bincount(flat, one.ravel(), classes * RELIABILITY_BINS) for one in (many, many * probabilities, positives)
+    ]
+    return np.stack(sums).reshape(3, classes, RELIABILITY_BINS).astype(np.float64)
+
+
+def new_counts(classifiers: Classifiers) -> ScoreCounts:
+    """Bins for the scores of these classifiers, and of those of single folds."""
+    return ScoreCounts(classifiers.positive_scores)
+
+
+def _above(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of each bin, the sum of it and all above it, [classes, bins]."""
+    return np.cumsum(counts[:, ::-1], axis=1)[:, ::-1]
+
+
+def _sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    small = np.exp(-np.abs(x))
+    return np.asarray(np.where(x >= 0, 1.0, small) / (1 + small))
