@@ -100,6 +100,16 @@ class ClassifierBank:
             raise ModelError(f"{where}: a class occurs twice")
         return cls(name, network, ids, weights, rule)
 
+    @property
+    def weights(self) -> NDArray[np.float32]:
+        """float32 [dim, classifiers], mapped."""
+        return self._weights
+
+    @property
+    def biases(self) -> NDArray[np.float32]:
+        """float32 [classifiers], added to the products."""
+        return self._bias
+
     @staticmethod
     def write(
         folder: Path,

@@ -1,0 +1,255 @@
+"""``autotag train``: classifiers from a training set. ``autotag learn``: a class from a handful of photos."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from autotag.cli import CommandLine, counted, print_json, print_table, with_json, with_settings
+from autotag.cli.join import JoinOptions, Progress, run_join, with_join_options
+from autotag.cli.photos import found_photos
+from autotag.photos import PhotoError, photo_uri
+from autotag.tagger import Tagger
+from models.bundle import Bundle
+
+if TYPE_CHECKING:
+    from autotag.jobs.storage import Folder
+    from autotag.settings import Settings
+    from autotag.training.trainingset import TrainingSet
+
+CANDIDATES = "build/candidates"
+OUT = f"Folder of the candidate.  [default: {CANDIDATES}]"
+SHOWN = 10
+"""Classes of a kind that are listed by name."""
+
+
+def register(group: click.Group) -> None:
+    group.add_command(train)
+    group.add_command(learn)
+
+
+OPTIONS = (
+    click.option(
+        "--precision", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.9, show_default=True,
+        help="Of what is tagged, so much shall be right.",
+    ),
+    click.option(
+        "--least-recall", type=click.FloatRange(0, 1), default=0.1, show_default=True,
+        help="A class of which less is found at that precision is left out.",
+    ),
+    click.option(
+        "--sample", type=click.IntRange(min=1000), default=200_000, show_default=True,
+        help="Photos that all classes are calibrated on; beyond, only the labelled ones.",
+    ),
+    click.option("--bank", default="trained", show_default=True, help="What the new classifiers' bank is called."),
+    click.option("--out", type=click.Path(file_okay=False, path_type=Path), help=OUT),
+)  # fmt: skip
+
+
+def with_train_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of a training, given to the command as a dictionary named ``wanted``."""
+
+    @functools.wraps(command)
+    def called(*arguments: Any, **values: Any) -> None:
+        names = ("precision", "least_recall", "sample", "bank", "out")
+        command(*arguments, wanted={name: values.pop(name) for name in names}, **values)
+
+    decorated: Callable[..., None] = called
+    for option in reversed(OPTIONS):
+        decorated = option(decorated)
+    return decorated
+
+
+@click.command()
+@with_join_options
+@with_train_options
+@with_json
+@with_settings
+def train(line: CommandLine, options: JoinOptions, wanted: dict[str, Any], as_json: bool) -> None:
+    """Train classifiers for all classes of a training set; writes a bundle to be published, and a report.
+
+    What is to be joined is joined first, as `autotag join` does. Photos and labels that the statistics have already
+    are not read again. Of each class the report says how good it is on photos that it was not trained on; one that
+    does not reach the wanted precision is left out. Exit code 1: no class is good enough.
+    """
+    bundle = Bundle.open(line.settings.path(line.settings.model))
+    if options.joins or options.remove:
+        training_set, _, _ = run_join(line.settings, bundle, options)
+    else:
+        training_set = open_set(options.folder(line.settings), bundle)
+    made = run_train(line.settings, bundle, training_set, options, wanted)
+    if as_json:
+        print_json({name: value for name, value in made.items() if name != "classes"})
+    else:
+        _print(made)
+    sys.exit(0 if made["kept"] else 1)
+
+
+def open_set(folder: Folder, bundle: Bundle) -> TrainingSet:
+    """The training set in a folder, checked against the bundle."""
+    from autotag.training.trainingset import TrainingSet
+
+    training_set = TrainingSet.open(folder)
+    training_set.check(bundle)
+    return training_set
+
+
+def run_train(
+    settings: Settings, bundle: Bundle, training_set: TrainingSet, options: JoinOptions, wanted: dict[str, Any]
+) -> dict[str, Any]:
+    """Train, with progress: what was found, and where bundle and report are."""
+    from autotag.training.candidate import write_candidate
+    from autotag.training.findings import bank_content, findings
+    from autotag.training.fit import Wanted, train
+    from autotag.training.known import compact
+    from autotag.training.report import thumbnailer, write_report
+
+    needed = Wanted(precision=wanted["precision"], least_recall=wanted["least_recall"], sample=wanted["sample"])
+    with options.opened_workers() as workers, Progress() as watch:
+        done = train(training_set, _ancestors(bundle), needed, workers, _steps(watch))
+    if done.update.taken_away:
+        compact(training_set)
+    found = findings(done, bundle, wanted["bank"])
+    root = wanted["out"] or settings.path(CANDIDATES)
+    if found["kept"]:
+        made = {
+            "command": "autotag train",
+            "at": found["made"],
+            "by": options.by,
+            "base": found["base"],
+            **{name: found[name] for name in ("training_set", "photos", "labels", "wanted", "strength", "mean")},
+        }
+        candidate = write_candidate(bundle, wanted["bank"], bank_content(done, found), made, root)
+        found["bundle"], found["version"] = str(candidate.folder), candidate.version
+        report = root / f"{candidate.folder.name}-report"
+    else:
+        found["bundle"], report = None, root / f"{wanted['bank']}-nothing-report"
+    with thumbnailer(settings, bundle.preprocessing) as thumbnail:
+        found["report"] = str(write_report(found, report, thumbnail))
+    return found
+
+
+def _ancestors(bundle: Bundle) -> Callable[[str], frozenset[str]]:
+    classes = bundle.classes
+    return lambda id_: classes.ancestors(id_) if id_ in classes else frozenset()
+
+
+def _steps(watch: Progress) -> Callable[[str, int | None], Callable[[int], None]]:
+    def begin(label: str, total: int | None) -> Callable[[int], None]:
+        so_far = 0
+        watch(label, 0, total)
+
+        def more(photos: int) -> None:
+            nonlocal so_far
+            so_far += photos
+            watch(label, so_far, total)
+
+        return more
+
+    return begin
+
+
+def _print(found: dict[str, Any]) -> None:
+    changed, classes = found["changed"], found["classes"]
+    click.echo(
+        f"{counted(found['photos'], 'photo')}, of which {changed['added']} were added and {changed['taken_away']} "
+        f"taken away; {counted(len(classes), 'class', 'classes')}, {found['kept']} good enough"
+    )
+    left_out = [one for one in classes if one["left_out"]]
+    for one in left_out[:SHOWN]:
+        click.echo(f"left out: {one['name']}: {one['left_out']}", err=True)
+    if len(left_out) > SHOWN:
+        click.echo(f"left out: {len(left_out) - SHOWN} more; see the report", err=True)
+    worse = [one for one in classes if one["worse"]]
+    if worse:
+        rows = [
+            [one["name"], f"{one['before']['average_precision']:.3f}", f"{one['average_precision']:.3f}"]
+            for one in worse
+        ]
+        print_table(rows[:SHOWN], ["worse", "before", "now"])
+    if found["kept"]:
+        mean = found["mean"]
+        click.echo(
+            f"mean average precision {mean['average_precision']:.3f}, precision {mean['precision']:.3f} and recall "
+            f"{mean['recall']:.3f} at the thresholds; calibration error {found['calibration_error']['before']:.4f} -> "
+            f"{found['calibration_error']['after']:.4f}"
+        )
+    click.echo(", ".join(f"{name} {seconds:.1f} s" for name, seconds in found["seconds"].items()))
+    click.echo(f"report  {found['report']}")
+    if found["bundle"]:
+        click.echo(f"bundle  {found['bundle']}\npublish it: autotag model publish {found['bundle']}")
+
+
+@click.command()
+@click.argument("tag")
+@click.argument("photos", nargs=-1, required=True, metavar="PATH|URL|FOLDER...")
+@click.option("--set", "folder", help="The training set whose statistics it is learned against.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help=OUT)
+@with_json
+@with_settings
+def learn(
+    line: CommandLine, tag: str, photos: tuple[str, ...], folder: str | None, out: Path | None, as_json: bool
+) -> None:
+    """Learn a new class from a handful of photos that show it, in seconds; writes a bundle to be published.
+
+    Its threshold is cautious, and the class provisional, until it is trained with labels like the others.
+    """
+    from autotag.jobs.storage import Folder
+    from autotag.training.candidate import write_candidate
+    from autotag.training.labels import ClassNames
+    from autotag.training.learn import BANK
+    from autotag.training.learn import learn as learn_class
+    from autotag.training.lines import FaultError
+
+    settings = line.settings
+    bundle = Bundle.open(settings.path(settings.model))
+    training_set = open_set(Folder(folder or str(settings.path(settings.training))), bundle)
+    try:
+        class_names = ClassNames(bundle.classes, {})
+        class_id = class_names.id(tag)
+    except FaultError as error:
+        raise click.UsageError(str(error)) from error
+    features = _features(settings, found_photos(photos))
+    learned = learn_class(training_set, bundle, class_id, class_names.names[class_id], features)
+    made = {
+        "command": "autotag learn",
+        "class": class_id,
+        "examples": learned.examples,
+        "training_set": training_set.folder.url,
+    }
+    candidate = write_candidate(bundle, BANK, learned.content, made, out or settings.path(CANDIDATES))
+    values = {
+        "class": class_id,
+        "name": class_names.names[class_id],
+        "provisional": True,
+        **{name: getattr(learned, name) for name in ("examples", "found", "background", "above")},
+        "bundle": str(candidate.folder),
+        "version": candidate.version,
+    }
+    if as_json:
+        print_json(values)
+        return
+    click.echo(
+        f"learned {values['name']!r} from {learned.examples} photos, provisionally: finds {learned.found} of them when "
+        f"each is left out in turn, and says so of {learned.above} of {learned.background} other photos"
+    )
+    click.echo(f"bundle  {candidate.folder}\npublish it: autotag model publish {candidate.folder}")
+
+
+def _features(settings: Settings, names: list[str]) -> NDArray[np.float32]:
+    """The features of the photos that can be read; the others are told of."""
+    found = []
+    with Tagger.open(settings, any_file=True) as tagger:
+        for name, (_, features) in zip(names, tagger.features(map(photo_uri, names)), strict=True):
+            if isinstance(features, PhotoError):
+                click.echo(f"left out: {name}: {features}", err=True)
+            else:
+                found.append(features)
+    return np.stack(found) if found else np.zeros((0, 0), np.float32)

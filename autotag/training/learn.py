@@ -1,0 +1,162 @@
+"""A new class from a handful of examples, against the statistics of all other photos.
+
+With so few examples the direction is that of a linear discriminant between their mean and the mean of all photos, in
+the metric of all photos (Hariharan, Malik, Ramanan, Discriminative Decorrelation for Clustering and Classification,
+2012). A handful calibrates nothing, so the threshold is a cautious one, and the class is marked as provisional.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotag.errors import JobError
+from autotag.training.candidate import BankContent, read_quality
+from autotag.training.joined import Joined
+from autotag.training.statistics import latest, part_rows, read_features
+from autotag.training.trainingset import TrainingSet
+from models.bank import ClassifierBank, Sigmoid
+from models.bundle import Bundle
+from models.fixed_point import from_fixed
+from models.training import Moments, Solver
+
+BANK = "learned"
+LEAST_EXAMPLES = 2
+BACKGROUND = 20_000
+"""Photos of the training set that a new class is compared with, at most."""
+BACKGROUND_SHARE = 1e-4
+"""Of the background, at most so many, and one photo in any case, may score above the threshold."""
+STRENGTH = 0.1
+SLOPE = 1.5
+"""Of the provisional probability, for scores in standard deviations of the background: the median of Caltech-101's
+classes (EfficientNet-Lite0), for want of photos to measure this class's own."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A class as it was learned."""
+
+    content: BankContent
+    """The whole bank, with what was learned before."""
+    found: int
+    """How many of the examples the class finds, each when it is left out of the examples."""
+    examples: int
+    background: int
+    """Photos that it was compared with."""
+    above: int
+    """How many of them score above the threshold."""
+
+
+def learn(
+    training_set: TrainingSet, bundle: Bundle, class_id: str, name: str, features: NDArray[np.float32]
+) -> Learned:
+    """A class of its own, of these examples; a second or two.
+
+    Args:
+        bundle: the one in use; what its bank `BANK` has stays, but for a class of the same id.
+        features: float32 [n, d], of the examples.
+
+    Raises:
+        JobError: too few examples, no statistics, or another bank has the class.
+    """
+    if len(features) < LEAST_EXAMPLES:
+        raise JobError(
+            f"{name!r} needs {LEAST_EXAMPLES} examples that can be read, better 5 or more. Given: {len(features)}"
+        )
+    if others := [bank.name for bank in bundle.banks if bank.name != BANK and class_id in bank.ids]:
+        raise JobError(f"{name!r} is a class of bank {others[0]!r} already: correct its photos, and train it with them")
+    kept = latest(training_set)
+    if kept is None or not len(kept.joined):
+        raise JobError(
+            f"{training_set.folder}: has no statistics to learn against; `autotag join --photos FOLDER` some thousand "
+            "photos such as will be tagged, and `autotag train`"
+        )
+    moments = kept.statistics.arranged(()).moments(training_set.scale)
+    # All examples, and then all but one of them, each in turn.
+    total, count = features.astype(np.float64).sum(axis=0), len(features)
+    means = np.vstack([total / count, (total - features) / (count - 1)])
+    made = Solver(_against_all(moments, means, count)).classifiers(STRENGTH)
+    background = _background(training_set, kept.joined, class_id)
+    scores = np.sort(background @ made.weights[:, 0] + made.biases[0])[::-1]
+    allowed = min(max(1, int(BACKGROUND_SHARE * len(scores))), len(scores) - 1)
+    left_out = np.einsum("nd,dn->n", features, made.weights[:, 1:]) + made.biases[1:]
+    threshold = float(scores[allowed])
+    found = int((left_out > threshold).sum())
+    one = BankContent(
+        class_ids=[class_id],
+        names={class_id: name},
+        weights=made.weights[:, :1],
+        biases=made.biases[:1],
+        rule=Sigmoid(*(np.array([value], np.float32) for value in (SLOPE, -SLOPE * threshold, 0.5))),
+        quality={
+            class_id: {
+                "provisional": True,
+                "positives": count,
+                "negatives": moments.photos,
+                "average_precision": None,
+                "threshold": 0.5,
+                "precision": None,
+                "recall": round(found / count, 6),
+                "calibration_error": None,
+            }
+        },
+    )
+    content = _beside(bundle, one)
+    return Learned(content, found, count, len(scores), int((scores > threshold).sum()))
+
+
+def _against_all(moments: Moments, means: NDArray[np.float64], count: int) -> Moments:
+    """Classes whose negatives are all photos."""
+    classes = len(means)
+    return replace(
+        moments,
+        positives=np.full(classes, count),
+        negatives=np.full(classes, moments.photos),
+        positive_means=means,
+        negative_means=np.repeat(moments.mean[None], classes, axis=0),
+    )
+
+
+def _background(training_set: TrainingSet, joined: Joined, class_id: str) -> NDArray[np.float32]:
+    """The features of photos of the set that are not known to show the class; whole files, chosen by hash."""
+    positives = np.zeros(len(joined), np.bool_)
+    if class_id in joined.class_ids:
+        place = joined.class_ids.index(class_id)
+        positives[joined.rows[(joined.classes == place) & (joined.values == 1)]] = True
+    first = np.full(len(joined.parts), np.iinfo(np.uint64).max, np.uint64)
+    np.minimum.at(first, joined.part, joined.hashes())
+    found: list[NDArray[np.float32]] = []
+    for part in np.argsort(first, kind="stable"):
+        if sum(map(len, found)) >= BACKGROUND:
+            break
+        for rows in part_rows(joined, np.flatnonzero((joined.part == part) & ~positives)):
+            found.append(from_fixed(read_features(training_set, rows), training_set.scale))
+    background = np.concatenate(found) if found else np.zeros((0, training_set.dim), np.float32)
+    if len(background) < 2:
+        raise JobError(f"{training_set.folder}: has no other photos to learn against")
+    return background
+
+
+def _beside(bundle: Bundle, one: BankContent) -> BankContent:
+    """The class beside those that were learned before."""
+    banks = [bank for bank in bundle.banks if bank.name == BANK]
+    if not banks or not isinstance(banks[0].rule, Sigmoid):
+        return one
+    bank: ClassifierBank = banks[0]
+    stay = [at for at, id_ in enumerate(bank.classifiers) if id_ not in one.class_ids]
+    ids = [bank.classifiers[at] for at in stay]
+    quality: Mapping[str, Any] = read_quality(bundle, BANK)
+    rule = banks[0].rule
+    arrays = zip((rule.a, rule.b, rule.thresholds), (one.rule.a, one.rule.b, one.rule.thresholds), strict=True)
+    return BankContent(
+        class_ids=[*ids, *one.class_ids],
+        names={id_: bundle.classes.name(id_) for id_ in ids} | dict(one.names),
+        weights=np.hstack([bank.weights[:, stay], one.weights]),
+        biases=np.concatenate([bank.biases[stay], one.biases]),
+        rule=Sigmoid(*(np.concatenate([old[stay], new]) for old, new in arrays)),
+        quality={id_: quality[id_] for id_ in ids if id_ in quality} | dict(one.quality),
+    )
