@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from autotag.fetching import Fetch
 from autotag.photos import PhotoError, PhotoReader
 from autotag.results import ModelVersion
 from autotag.settings import Settings
@@ -29,13 +30,14 @@ class Tagger:
         self._settings = settings
 
     @classmethod
-    def open(cls, settings: Settings, *, any_file: bool = False) -> Tagger:
+    def open(cls, settings: Settings, *, any_file: bool = False, other_schemes: Fetch | None = None) -> Tagger:
         """Load the bundle that `settings` name; about a second.
 
         Limits numpy's BLAS to `network_threads` in this whole process: the processes of a host share its cores.
 
         Args:
             any_file: read any file, not only those below `photo_roots`: for a person who names the files.
+            other_schemes: what fetches URIs that are not file, http or https; without it they are refused.
 
         Raises:
             ModelError: there is no such bundle, or it is damaged; the message names the file.
@@ -43,7 +45,8 @@ class Tagger:
         bundle = Bundle.open(settings.path(settings.model))
         network = FeatureNetwork.open(bundle.network_path, bundle.precision, settings.network_threads)
         threadpool_limits(settings.network_threads, user_api="blas")
-        tagger = cls(bundle, network, PhotoReader(settings, bundle.preprocessing, any_file=any_file), settings)
+        reader = PhotoReader(settings, bundle.preprocessing, any_file=any_file, other_schemes=other_schemes)
+        tagger = cls(bundle, network, reader, settings)
         size = bundle.preprocessing.size
         tagger._reader.start()
         tagger.score(np.zeros((1, size, size, 3), np.uint8))  # whatever is done once, is done before the first photo

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Protocol, TypeVar
@@ -85,6 +85,24 @@ class LocalWorkers:
     def close(self) -> None:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def open_workers(
+    count: int | None = None,
+    spark: str | None = None,
+    spark_options: Mapping[str, str] | None = None,
+    archive: str | None = None,
+) -> Workers:
+    """Processes of this machine, by default one a core, or where a Spark master is named a Spark application.
+
+    Raises:
+        JobError: as `SparkWorkers` does.
+    """
+    if spark is None:
+        return LocalWorkers(count or len(os.sched_getaffinity(0)))
+    from autotag.jobs.spark import SparkWorkers
+
+    return SparkWorkers(spark, spark_options, archive)
 
 
 def _begin(parent: int) -> None:

@@ -1,0 +1,254 @@
+"""``autotag backfill``: tag a whole corpus, on this machine or on Spark; ``autotag package``: what Spark's need."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from autotag.bulk import BulkLoad
+from autotag.cli import CommandLine, Overrides, counted, print_json, progress, user_name, with_json, with_settings
+from autotag.cli.bulk import run_as_dict
+from autotag.errors import EventError, InputError, JobError
+from autotag.jobs.workers import Workers, open_workers
+from autotag.results import ModelVersion
+from autotag.settings import Settings
+from autotag.stores import PhotoStore, open_store
+from models.bundle import Bundle
+
+if TYPE_CHECKING:  # fsspec need be here only for those who run jobs
+    from autotag.jobs.backfill import Backfill, Summary
+    from autotag.jobs.corpus import Corpus
+
+TOLD_EVERY_S = 10.0
+"""How far the work is, where no bar can be drawn."""
+
+
+def register(group: click.Group) -> None:
+    group.add_command(backfill)
+    group.add_command(package)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the options of `autotag backfill` say."""
+
+    photos: str | None
+    from_store: bool
+    job: str
+    workers: int | None
+    spark: str | None
+    spark_options: tuple[tuple[str, str], ...]
+    archive: str | None
+    only_failed: bool
+    run: str | None
+    model: Path | None
+    owner: str
+    content_time: str
+    chunk_photos: int | None
+
+    def check(self) -> None:
+        """Raises UsageError where they contradict one another."""
+        if bool(self.photos) == self.from_store:
+            raise click.UsageError("give a list of photos, or --from-store, one of the two")
+        if self.from_store and (self.owner or self.content_time):
+            raise click.UsageError("--owner and --content-time are for lists: the store knows both")
+        if self.spark is None and (self.spark_options or self.archive):
+            raise click.UsageError("--spark-option and --archive go with --spark MASTER")
+        if self.spark is not None and self.workers is not None:
+            raise click.UsageError("give --workers or --spark, one of the two")
+
+    def open_workers(self) -> Workers:
+        """Who does the work."""
+        return open_workers(self.workers, self.spark, dict(self.spark_options), self.archive)
+
+    def corpus(self, store: PhotoStore, settings: Settings) -> Corpus:
+        """The photos; those of a list that is not there are wrong use."""
+        from autotag.jobs.corpus import ListedPhotos, StoredPhotos, check_content_time
+
+        if self.photos is None:
+            return StoredPhotos(store, settings.store)
+        try:
+            check_content_time(self.content_time)
+            return ListedPhotos(self.photos, store, self.owner, self.content_time)
+        except (InputError, EventError) as error:
+            raise click.UsageError(str(error)) from error
+
+
+@click.command()
+@click.argument("photos", required=False, metavar="[LIST]")
+@click.option("--from-store", is_flag=True, help="Instead of a list: all photos that the store knows.")
+@click.option("--job", required=True, metavar="FOLDER", help="Keeps what is done; a path or URL.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes on this machine.  [default: one a core]")
+@click.option("--spark", metavar="MASTER", help="Work on Spark instead: spark://HOST:PORT, yarn, local[2].")
+@click.option("--spark-option", "spark_options", multiple=True, type=Overrides(), help="Spark's own; repeatable.")
+@click.option("--archive", metavar="FILE", help="Of `autotag package`, for machines that have no autotag.")
+@click.option("--only-failed", is_flag=True, help="Try again what failed and may work now, and nothing else.")
+@click.option("--load", "run", metavar="RUN", help="When all is done, load the tags as a bulk run, unpublished.")
+@click.option("--model", type=click.Path(exists=True, file_okay=False, path_type=Path), help="A bundle's folder.")
+@click.option("--owner", default="", help="Of photos for which neither list nor store has one.")
+@click.option("--content-time", default="", help="The same, such as 2026-01-31T12:00:00Z.")
+@click.option("--chunk-photos", type=click.IntRange(1, 100_000), help="Kept together.  [default: 256]")
+@with_json
+@with_settings
+def backfill(line: CommandLine, /, as_json: bool, **given: Any) -> None:
+    """Tag all photos of a list, or of the store. Killed or failed, the same command goes on where it was.
+
+    LIST is a file or a folder of files, a path or URL: lines `photo_id uri` or `photo_id uri output_uri`, or JSON lines
+    or Parquet with photo_id, uri and maybe owner, content_time, taken and output_uri; .gz is unpacked. Each photo's
+    tags are kept in FOLDER/tags, as `autotag bulk load` reads them, and written to its output_uri, if it has one.
+
+    What a bulk run needs to know of a photo and the list does not say, the store is asked for. Failures are listed in
+    FOLDER/failed, each with its reason. Exit code 1 says that photos are left that may work at another try.
+    """
+    options = Options(**given)
+    options.check()
+    settings, bundle = _model(line.settings, options.model)
+    store = open_store(settings)
+    job = _opened(options, store, settings, bundle)
+    with closing(options.open_workers()) as workers:
+        now = _run(job, workers, settings, options)
+        cores = workers.count
+    loaded = _load(job, store, bundle, options.run, as_json) if options.run else None
+    _print(now, cores, options.job, loaded, as_json)
+    sys.exit(1 if now.left or now.transient or (loaded and loaded.run.refused) else 0)
+
+
+def _model(settings: Settings, model: Path | None) -> tuple[Settings, Bundle]:
+    """The bundle whose tags are wanted, and settings that name it, and no other that is published meanwhile."""
+    bundle = Bundle.open(model.absolute() if model else settings.path(settings.model))
+    return replace(settings, model=str(bundle.folder.absolute())), bundle
+
+
+def _opened(options: Options, store: PhotoStore, settings: Settings, bundle: Bundle) -> Backfill:
+    try:
+        from autotag.jobs.backfill import Backfill
+        from autotag.jobs.storage import Folder
+    except ImportError as error:
+        raise JobError(
+            f"a backfill needs packages that are not here ({error}): pip install 'autotag[train]'"
+        ) from error
+    corpus = options.corpus(store, settings)
+    return Backfill(Folder(options.job), corpus, str(ModelVersion.of(bundle)), options.chunk_photos)
+
+
+def _run(job: Backfill, workers: Workers, settings: Settings, options: Options) -> Summary:
+    now = job.summary()
+    now.done_before = now.done
+    try:
+        with _shown(job.to_do(only_failed=options.only_failed)) as show:
+            for now in job.run(workers, settings, only_failed=options.only_failed):
+                show(now)
+    except KeyboardInterrupt:
+        told = f"{now.done} of {now.photos} photos are done and kept in {options.job}"
+        click.echo(f"\ninterrupted: {told}; the same command goes on", err=True)
+        sys.exit(1)
+    return now
+
+
+@contextmanager
+def _shown(photos: int) -> Iterator[Callable[[Summary], None]]:
+    """Shows on standard error how far the work is: a bar at a terminal, elsewhere a line now and then."""
+    told_at = time.monotonic()
+    with progress(photos, "tagging") as bar:
+
+        def show(now: Summary) -> None:
+            nonlocal told_at
+            bar.label = f"{now.photos_per_s:.0f} photos/s, {_failed(now)}"
+            bar.update(now.tried - bar.pos)
+            if bar.hidden and time.monotonic() - told_at >= TOLD_EVERY_S:
+                told_at = time.monotonic()
+                left_s = (photos - now.tried) / now.photos_per_s if now.photos_per_s else 0
+                click.echo(f"{now.tried} of {photos}, {bar.label}; {left_s:.0f} s left", err=True)
+
+        yield show
+
+
+def _load(job: Backfill, store: PhotoStore, bundle: Bundle, name: str, as_json: bool) -> BulkLoad:
+    """Load a finished job's tags as a bulk run."""
+    store.registry.add_model(ModelVersion.of(bundle), bundle.classes)
+    with job.tags() as source:
+        load = BulkLoad(store, name, source, user_name())
+        with progress(source.total_bytes, "loading") as bar:
+            for step in load.steps():
+                for refused in step.refused:
+                    if as_json:
+                        print_json(vars(refused))
+                    else:
+                        click.echo(f"refused {refused.file}, line {refused.number}: {refused.reason}", err=True)
+                bar.update(step.done_bytes - bar.pos)
+    return load
+
+
+def _failed(now: Summary) -> str:
+    """Failures by reason, the most frequent first."""
+    by_reason = ", ".join(
+        f"{failure.reason} {count}{'' if failure.permanent else ' (may work later)'}"
+        for failure, count in now.failures.most_common()
+        if count
+    )
+    return f"{now.failures.total()} failed" + (f": {by_reason}" if by_reason else "")
+
+
+def _print(now: Summary, cores: int, job: str, loaded: BulkLoad | None, as_json: bool) -> None:
+    if as_json:
+        print_json(_as_dict(now, cores, loaded))
+        return
+    click.echo(f"{counted(now.photos, 'photo')}: {now.tagged} tagged, {_failed(now)}")
+    if now.done_before:
+        click.echo(f"{now.done_before} were done before")
+    if now.tried:
+        rate = f"{now.photos_per_s:.1f} photos/s, {now.photos_per_s / cores:.1f} per core"
+        click.echo(f"{counted(now.tried, 'photo')} in {now.seconds:.0f} s: {rate}")
+    if loaded:
+        click.echo(f"run {loaded.run.name} is {loaded.run.state}: {counted(loaded.run.photos, 'photo')}")
+    if now.left:
+        click.echo(f"{now.left} are left; the same command without --only-failed goes on", err=True)
+    if now.transient:
+        click.echo(f"{now.transient} failed and may work later; try them again with --only-failed", err=True)
+    if now.failures.total():
+        click.echo(f"each failure and its reason: {job.rstrip('/')}/failed", err=True)
+
+
+def _as_dict(now: Summary, cores: int, loaded: BulkLoad | None) -> dict[str, Any]:
+    """The summary as JSON-safe values."""
+    failures = [{**failure._asdict(), "photos": count} for failure, count in now.failures.most_common() if count]
+    return {
+        "photos": now.photos,
+        "tagged": now.tagged,
+        "failures": failures,
+        "left": now.left,
+        "done_before": now.done_before,
+        "tried": now.tried,
+        "seconds": round(now.seconds, 3),
+        "photos_per_s": round(now.photos_per_s, 2),
+        "photos_per_s_per_core": round(now.photos_per_s / cores, 2),
+        "run": run_as_dict(loaded.run) if loaded else None,
+    }
+
+
+@click.command()
+@click.argument("archive", metavar="OUT.tar.gz", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--model", type=click.Path(exists=True, file_okay=False, path_type=Path), help="A bundle's folder.")
+@with_json
+@with_settings
+def package(line: CommandLine, archive: Path, model: Path | None, as_json: bool) -> None:
+    """Pack Python, packages, autotag and the bundle into one archive, for machines that have none of them.
+
+    Spark unpacks it with `autotag backfill --spark MASTER --archive OUT.tar.gz`; elsewhere bin/python runs in it.
+    """
+    from autotag.jobs.packaging import package as write_package
+
+    _, bundle = _model(line.settings, model)
+    made = write_package(archive, bundle.folder)
+    if as_json:
+        print_json({**made, "model": str(ModelVersion.of(bundle))})
+    else:
+        size = f"{made['bytes'] / 1e6:.0f} MB, {made['unpacked_bytes'] / 1e6:.0f} MB unpacked"
+        click.echo(f"{archive}: {size}; {', '.join(made['packages'])}; model {ModelVersion.of(bundle)}")

@@ -1,0 +1,273 @@
+"""Backfill: the tags of a whole corpus, chunk by chunk, by any workers; it goes on where it was.
+
+The job's folder, anywhere that fsspec reaches:
+
+    job.json                     what the job is; there once the list is cut, and never changed
+    photos/000012.jsonl.gz       the list, cut into chunks in its own order
+    tags/000012.jsonl.gz         a chunk's tags, as `autotag bulk load` reads them; the chunk is done
+    failed/000012.jsonl          its photos that have none, and why; see chunk.py
+
+One process at a time may drive a job.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from autotag.bulk_files import Source
+from autotag.errors import JobError
+from autotag.jobs.chunk import (
+    FAILED,
+    PHOTOS,
+    TAGS,
+    Done,
+    Failure,
+    Piece,
+    close_tagger,
+    failures_of,
+    file_name,
+    read_failures,
+    tag_chunk,
+)
+from autotag.jobs.corpus import Corpus, Entry, entry_line, packed
+from autotag.jobs.storage import Folder
+from autotag.jobs.workers import Workers
+from autotag.settings import Settings
+
+FORMAT, FORMAT_VERSION = "autotag-backfill", 1
+JOB = "job.json"
+CHUNK_PHOTOS = 256
+"""Some seconds of work: what is lost at most when a worker is killed."""
+READ_AT_ONCE = 16
+"""Small files of the job's folder."""
+
+_NAME = re.compile(r"(\d{6,})(?:-(\d+))?\.jsonl(?:\.gz)?")
+
+
+@dataclass
+class Summary:
+    """Where a job stands, and what this run of it has done."""
+
+    photos: int
+    """In the list, lines that name none among them."""
+    done: int = 0
+    """Tagged or failed."""
+    failures: Counter[Failure] = field(default_factory=Counter)
+    """Of those that are done."""
+    done_before: int = 0
+    """This run."""
+    tried: int = 0
+    """In this run; one that failed before and was tried again is counted once more."""
+    seconds: float = 0.0
+    """Of this run, from its first chunk's begin."""
+
+    @property
+    def tagged(self) -> int:
+        return self.done - self.failures.total()
+
+    @property
+    def left(self) -> int:
+        """Not tried at all yet."""
+        return self.photos - self.done
+
+    @property
+    def transient(self) -> int:
+        """That failed and may work now."""
+        return sum(count for failure, count in self.failures.items() if not failure.permanent)
+
+    @property
+    def photos_per_s(self) -> float:
+        return self.tried / self.seconds if self.seconds else 0.0
+
+
+class Backfill:
+    """A job in its folder: opened where one was begun there, else begun, which cuts the list and costs its reading.
+
+    Args:
+        model: whose tags are wanted, as `ModelVersion` is written.
+        chunk_photos: of a new job; None for `CHUNK_PHOTOS`.
+
+    Raises:
+        JobError: what was begun in the folder is another job; the message says what differs.
+        InputError: the list or the folder cannot be read or written.
+    """
+
+    def __init__(self, folder: Folder, corpus: Corpus, model: str, chunk_photos: int | None = None) -> None:
+        self.folder = folder
+        self.model = model
+        wanted: dict[str, Any] = {"list": corpus.fingerprint, "model": model}
+        if folder.exists(JOB):
+            facts = self._opened({**wanted, **({"chunk_photos": chunk_photos} if chunk_photos else {})})
+        else:
+            facts = self._begun({**wanted, "chunk_photos": chunk_photos or CHUNK_PHOTOS}, corpus)
+        self.photos: int = facts["photos"]
+        self._chunk_photos: int = facts["chunk_photos"]
+        self._attempts: dict[int, int] = {}
+        """Of each chunk that is done, the number of its last try."""
+        self._failures: dict[int, Counter[Failure]] = {}
+        """Of each chunk that is done, what is left of it."""
+        self._look()
+
+    def summary(self) -> Summary:
+        """Where the job stands."""
+        failures = sum(self._failures.values(), Counter[Failure]())
+        return Summary(self.photos, sum(map(self._size, self._attempts)), failures)
+
+    def to_do(self, *, only_failed: bool = False) -> int:
+        """How many photos a run would try."""
+        return sum(self._photos_of(number, attempt) for number, attempt in self._tries(only_failed))
+
+    def run(self, workers: Workers, settings: Settings, *, only_failed: bool = False) -> Iterator[Summary]:
+        """Do what is left, or what failed and may work now; says after each chunk where the job stands.
+
+        Args:
+            settings: of the workers, whose `model` must be the job's.
+
+        Raises:
+            JobError, ModelError, InputError: as `tag_chunk` does, and workers; what is done stays.
+        """
+        now = self.summary()
+        now.done_before = now.done
+        tries = list(self._tries(only_failed))
+        pieces = [Piece(self.folder, number, attempt, settings, self.model) for number, attempt in tries]
+        start = time.monotonic()
+        try:
+            for done in workers.map(tag_chunk, pieces):
+                self._note(done, now)
+                now.seconds = time.monotonic() - start
+                yield now
+        finally:
+            close_tagger()
+        self._remove_outlived()
+
+    @contextmanager
+    def tags(self) -> Iterator[Source]:
+        """The tags as the input of a bulk run; of a folder that is elsewhere, as copies for so long.
+
+        Raises:
+            JobError: photos are left, or failed and may work now: a run's files cannot be changed once it is begun.
+        """
+        now = self.summary()
+        if now.left or now.transient:
+            raise JobError(
+                f"{now.left} photos are left and {now.transient} may work at another try, so no bulk run is loaded; "
+                f"go on, or load what is there: autotag bulk load RUN {self.folder.folder(TAGS)}"
+            )
+        tags = self.folder.folder(TAGS)
+        if tags.is_local:
+            yield Source.find(tags.path)
+            return
+        with tempfile.TemporaryDirectory(prefix="autotag-tags-") as scratch:
+            copies = Path(scratch, TAGS)
+            copies.mkdir()
+            with ThreadPoolExecutor(READ_AT_ONCE) as pool:
+                list(pool.map(lambda name: tags.fetch(name, copies / name), tags.names()))
+            yield Source.find(copies)
+
+    def _opened(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        try:
+            facts: dict[str, Any] = json.loads(self.folder.read(JOB))
+            known = (facts["format"], facts["format_version"]) == (FORMAT, FORMAT_VERSION)
+            differing = [name for name, value in wanted.items() if facts[name] != value]
+            if not known or not all(type(facts[name]) is int for name in ("photos", "chunk_photos")):
+                raise ValueError("another format")
+        except (ValueError, KeyError, TypeError) as error:
+            raise JobError(f"{self.folder}/{JOB}: is no backfill's ({error!r}); give another --job folder") from error
+        if differing:
+            told = "; ".join(f"its {name} is {facts[name]!r}, not {wanted[name]!r}" for name in differing)
+            raise JobError(
+                f"{self.folder}: another job was begun there: {told}. Go on with what it was begun with (--model names "
+                "an older bundle's folder), or give another --job folder"
+            )
+        return facts
+
+    def _begun(self, facts: dict[str, Any], corpus: Corpus) -> dict[str, Any]:
+        if self.folder.folder(TAGS).names():
+            raise JobError(f"{self.folder}: has tags but no {JOB}: it was begun as something else; give another --job")
+        facts["photos"] = self._cut(corpus, facts["chunk_photos"])
+        facts = {"format": FORMAT, "format_version": FORMAT_VERSION, **facts}
+        # Last: a job that is killed before is begun anew.
+        self.folder.write(JOB, json.dumps(facts, indent=1, ensure_ascii=False).encode() + b"\n")
+        return facts
+
+    def _cut(self, corpus: Corpus, chunk_photos: int) -> int:
+        """Write the list's chunks; how many photos it has."""
+        photos = 0
+        for number, entries in enumerate(_batches(corpus.entries(), chunk_photos)):
+            lines = packed(entry_line(entry) for entry in entries)
+            self.folder.write(f"{PHOTOS}/{file_name(number, 0)}.jsonl.gz", lines)
+            photos += len(entries)
+        return photos
+
+    def _look(self) -> None:
+        """Find out what is done."""
+        for number, attempt in _tries_named(self.folder.folder(TAGS)):
+            self._attempts[number] = max(attempt, self._attempts.get(number, 0))
+        self._remove_outlived()
+        there = set(_tries_named(self.folder.folder(FAILED)))
+        with_failures = [one for one in self._attempts.items() if one in there]
+        with ThreadPoolExecutor(READ_AT_ONCE) as pool:
+            found = pool.map(lambda one: failures_of(read_failures(self.folder, *one)), with_failures)
+            self._failures = {number: failures for (number, _), failures in zip(with_failures, found, strict=True)}
+
+    def _remove_outlived(self) -> None:
+        """Remove failures that a later try has said anew."""
+        for number, attempt in _tries_named(self.folder.folder(FAILED)):
+            if attempt < self._attempts.get(number, 0):
+                self.folder.remove(f"{FAILED}/{file_name(number, attempt)}.jsonl")
+
+    def _tries(self, only_failed: bool) -> Iterator[tuple[int, int]]:
+        """Chunk and number of each try that a run makes."""
+        chunks = -(-self.photos // self._chunk_photos)
+        for number in range(chunks):
+            attempt = self._attempts.get(number)
+            if only_failed and attempt is not None and _transient(self._failures.get(number)):
+                yield number, attempt + 1
+            elif not only_failed and attempt is None:
+                yield number, 0
+
+    def _photos_of(self, number: int, attempt: int) -> int:
+        return _transient(self._failures[number]) if attempt else self._size(number)
+
+    def _size(self, number: int) -> int:
+        return min(self._chunk_photos, self.photos - number * self._chunk_photos)
+
+    def _note(self, done: Done, now: Summary) -> None:
+        """Count what came of a try."""
+        now.tried += self._photos_of(done.number, done.attempt)
+        now.done += 0 if done.attempt else self._size(done.number)
+        now.failures.update(done.failures)
+        now.failures.subtract(self._failures.get(done.number, Counter()))
+        self._attempts[done.number] = done.attempt
+        self._failures[done.number] = done.failures
+
+
+def _transient(failures: Counter[Failure] | None) -> int:
+    return sum(count for failure, count in (failures or {}).items() if not failure.permanent)
+
+
+def _batches(entries: Iterable[Entry], size: int) -> Iterator[list[Entry]]:
+    batch: list[Entry] = []
+    for entry in entries:
+        batch.append(entry)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _tries_named(folder: Folder) -> list[tuple[int, int]]:
+    """Chunk and number of each try whose file is there."""
+    found = (_NAME.fullmatch(name) for name in folder.names())
+    return [(int(match[1]), int(match[2] or 0)) for match in found if match]

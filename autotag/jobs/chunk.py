@@ -1,0 +1,196 @@
+"""What a worker does with one chunk of a backfill: reads its photos, tags them, and keeps what came of each.
+
+All of a chunk's files bear its number. A first try writes ``failed/000012.jsonl``, if any photo failed, and then
+``tags/000012.jsonl.gz``; the second one, of what may work later, ``failed/000012-1.jsonl`` and
+``tags/000012-1.jsonl.gz``, and so on. A try counts from the moment that its tags file is there: its failures are then
+all that is left of the chunk, those of earlier tries that are permanent among them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
+
+from autotag.errors import InputError, JobError
+from autotag.events import SCHEMES, iso_time, now_us
+from autotag.jobs.corpus import BadLine, Entry, Photo, packed, read_entry
+from autotag.jobs.storage import Folder, located, read_photo
+from autotag.reasons import PhotoError
+from autotag.settings import PROJECT, Settings
+from autotag.tagger import Tagger
+from models.bundle import Tag
+
+PHOTOS, TAGS, FAILED = "photos", "tags", "failed"
+BAD_LINE = "bad_line"
+"""The reason for a line of the list that names no photo."""
+OUTPUT_FAILED = "output_failed"
+"""The reason for a photo that has tags, but whose document could not be written."""
+PACKAGED = PROJECT / "packaged.json"
+"""There in an archive of `autotag package`, whose bundle lies where the settings look for one by default."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A try at one chunk."""
+
+    job: Folder
+    number: int
+    attempt: int
+    """0 for the first."""
+    settings: Settings
+    model: str
+    """That the tags must be by."""
+
+
+class Failure(NamedTuple):
+    """Why a photo has no tags, and whether it never will have."""
+
+    reason: str
+    permanent: bool
+
+
+class Done(NamedTuple):
+    """What came of a try, which is kept by now."""
+
+    number: int
+    attempt: int
+    tried: int
+    """Photos."""
+    failures: Counter[Failure]
+    """All that is left of the chunk."""
+
+
+def file_name(number: int, attempt: int) -> str:
+    """What the files of a try are called, but for their endings."""
+    return f"{number:06d}-{attempt}" if attempt else f"{number:06d}"
+
+
+def tag_chunk(piece: Piece) -> Done:
+    """Tag the photos of a chunk, or those that failed and may work now, and keep what came of them.
+
+    Raises:
+        JobError: this process has another model than the job's.
+        ModelError: it has none that can be loaded.
+        InputError: the job's folder cannot be read or written.
+    """
+    tagger = _tagger(piece.settings, piece.model)
+    entries, failed = _left(piece)
+    photos = [one for one in entries if isinstance(one, Photo)]
+    failed += [_failed(one, BAD_LINE, one.detail) for one in entries if isinstance(one, BadLine)]
+    records = []
+    for photo, (_, tags) in zip(photos, tagger.tag(photo.uri for photo in photos), strict=True):
+        if isinstance(tags, PhotoError):
+            failed.append(_failed(photo, tags.reason, tags.detail, permanent=not tags.transient))
+        else:
+            records.append((photo, _record(photo, str(tagger.model), tags)))
+    refused = _write_outputs(records, piece.settings.fetch_threads)
+    failed += [_failed(photo, OUTPUT_FAILED, detail, permanent=False) for photo, detail in refused.items()]
+    _keep(piece, [record for photo, record in records if photo not in refused], failed)
+    return Done(piece.number, piece.attempt, len(photos), failures_of(failed))
+
+
+def read_failures(job: Folder, number: int, attempt: int) -> list[dict[str, Any]]:
+    """Each photo that had failed after a try: line, photo_id, uri, reason, detail, permanent."""
+    data = job.read(f"{FAILED}/{file_name(number, attempt)}.jsonl")
+    return [json.loads(line) for line in data.splitlines()]
+
+
+def failures_of(failed: Iterable[dict[str, Any]]) -> Counter[Failure]:
+    """How many failed for which reason."""
+    return Counter(Failure(one["reason"], one["permanent"]) for one in failed)
+
+
+_taggers: dict[tuple[Settings, str], Tagger] = {}
+"""Of this process, one at most: kept from chunk to chunk."""
+
+
+def _tagger(settings: Settings, model: str) -> Tagger:
+    if (tagger := _taggers.get((settings, model))) is None:
+        close_tagger()
+        tagger = _taggers[settings, model] = _opened(settings)
+    if str(tagger.model) != model:
+        where = f"the archive has {tagger.model}" if PACKAGED.exists() else f"{settings.model} is {tagger.model} here"
+        raise JobError(f"the job's tags are by model {model}, and {where}; give every worker the same bundle")
+    return tagger
+
+
+def _opened(settings: Settings) -> Tagger:
+    if PACKAGED.exists():
+        settings = replace(settings, home=str(PROJECT), model=Settings.model)
+
+    def read(uri: str) -> bytes:
+        return read_photo(uri, settings.photo_max_bytes, settings.photo_deadline_s)
+
+    return Tagger.open(settings, other_schemes=read)
+
+
+def close_tagger() -> None:
+    """End what this process keeps from chunk to chunk, its decoding processes among it."""
+    while _taggers:
+        _taggers.popitem()[1].close()
+
+
+def _left(piece: Piece) -> tuple[list[Entry], list[dict[str, Any]]]:
+    """The entries to do, and the failures for good."""
+    data = gzip.decompress(piece.job.read(f"{PHOTOS}/{file_name(piece.number, 0)}.jsonl.gz"))
+    entries = [read_entry(line) for line in data.splitlines()]
+    if piece.attempt == 0:
+        return entries, []
+    failed = read_failures(piece.job, piece.number, piece.attempt - 1)
+    again = {one["line"] for one in failed if not one["permanent"]}
+    return [one for one in entries if one.line in again], [one for one in failed if one["permanent"]]
+
+
+def _failed(entry: Entry, reason: str, detail: str, permanent: bool = True) -> dict[str, Any]:
+    about = {"photo_id": entry.photo_id, "uri": entry.uri} if isinstance(entry, Photo) else {}
+    return {"line": entry.line, **about, "reason": str(reason), "detail": detail, "permanent": permanent}
+
+
+def _record(photo: Photo, model: str, tags: Iterable[Tag]) -> dict[str, Any]:
+    """What `autotag bulk load` reads of a photo's tags."""
+    # The store keeps only URIs that the stream could have fetched.
+    uri = photo.uri if photo.uri.lower().startswith(SCHEMES) else ""
+    about = {"owner": photo.owner, "uri": uri, "content_time": photo.content_time, "taken": photo.taken}
+    return {
+        "photo_id": photo.photo_id,
+        **{name: value for name, value in about.items() if value},
+        "computed_time": iso_time(now_us()),
+        "model": model,
+        "tags": [asdict(tag) for tag in tags],
+    }
+
+
+def _write_outputs(records: list[tuple[Photo, dict[str, Any]]], threads: int) -> dict[Photo, str]:
+    """Write the documents of the photos that want one; of those that could not be written, why."""
+
+    def write(record: tuple[Photo, dict[str, Any]]) -> str | None:
+        try:
+            folder, name = located(record[0].output_uri)
+            folder.write(name, (json.dumps(record[1], ensure_ascii=False) + "\n").encode())
+        except InputError as error:
+            return str(error)
+        return None
+
+    wanted = [record for record in records if record[0].output_uri]
+    if not wanted:
+        return {}
+    with ThreadPoolExecutor(threads, thread_name_prefix="write") as pool:
+        said = list(pool.map(write, wanted))
+    return {photo: detail for (photo, _), detail in zip(wanted, said, strict=True) if detail is not None}
+
+
+def _keep(piece: Piece, records: list[dict[str, Any]], failed: list[dict[str, Any]]) -> None:
+    """Write a try's files. The tags last: they make it count."""
+    name = file_name(piece.number, piece.attempt)
+    failures = f"{FAILED}/{name}.jsonl"
+    if failed:
+        lines = [json.dumps(one, ensure_ascii=False) for one in sorted(failed, key=lambda one: int(one["line"]))]
+        piece.job.write(failures, "".join(f"{line}\n" for line in lines).encode())
+    else:
+        piece.job.remove(failures)  # of a try that was killed before its tags were written
+    piece.job.write(f"{TAGS}/{name}.jsonl.gz", packed(json.dumps(one, ensure_ascii=False) for one in records))
