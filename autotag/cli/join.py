@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from autotag.cli import CommandLine, counted, print_json, progress, user_name, with_json, with_settings
+from autotag.cli import CommandLine, Overrides, counted, print_json, progress, user_name, with_json, with_settings
 from autotag.errors import InputError, JobError
-from autotag.jobs.workers import LocalWorkers, Workers
+from autotag.jobs.workers import Workers, open_workers
 from autotag.settings import Settings
 from autotag.stores import open_store
 from models.bundle import Bundle
@@ -24,6 +23,7 @@ from models.bundle import Bundle
 if TYPE_CHECKING:  # what training needs is loaded, and need be installed, by those who train only
     from autotag.jobs.storage import Folder
     from autotag.training.join import Inputs, JoinSummary, LabelSummary
+    from autotag.training.known import Removed
     from autotag.training.trainingset import TrainingSet
 
 
@@ -45,6 +45,8 @@ class JoinOptions:
     retry_failed: bool
     workers: int | None
     spark: str | None
+    spark_options: tuple[tuple[str, str], ...]
+    archive: str | None
     by: str
 
     @property
@@ -69,17 +71,18 @@ class JoinOptions:
     @contextmanager
     def opened_workers(self) -> Iterator[Workers]:
         """Who does the work, for as long as it lasts."""
-        workers: Workers
-        if self.spark:
-            from autotag.jobs.spark import SparkWorkers
-
-            workers = SparkWorkers(self.spark)
-        else:
-            workers = LocalWorkers(self.workers or len(os.sched_getaffinity(0)))
+        workers = open_workers(self.workers, self.spark, dict(self.spark_options), self.archive)
         try:
             yield workers
         finally:
             workers.close()
+
+    def check(self) -> None:
+        """Raises UsageError where they contradict one another."""
+        if self.spark and self.workers:
+            raise click.UsageError("--workers and --spark: give one of the two")
+        if not self.spark and (self.spark_options or self.archive):
+            raise click.UsageError("--spark-option and --archive go with --spark MASTER")
 
 
 OPTIONS = (
@@ -93,6 +96,8 @@ OPTIONS = (
     click.option("--retry-failed", is_flag=True, help="Try photos again that were found to be bad."),
     click.option("--workers", type=click.IntRange(min=1), help="Processes on this machine.  [default: one a core]"),
     click.option("--spark", metavar="MASTER", help="Work on Spark instead: spark://HOST:PORT, yarn, local[2]."),
+    click.option("--spark-option", "spark_options", multiple=True, type=Overrides(), help="Spark's own; repeatable."),
+    click.option("--archive", metavar="FILE", help="Of `autotag package`, for machines that have no autotag."),
     click.option("--by", default=user_name, show_default="you", help="Who says so."),
 )
 
@@ -104,8 +109,7 @@ def with_join_options(command: Callable[..., None]) -> Callable[..., None]:
     def called(*arguments: Any, **values: Any) -> None:
         names = [field.name for field in fields(JoinOptions)]
         options = JoinOptions(**{name: values.pop(name) for name in names})
-        if options.spark and options.workers:
-            raise click.UsageError("--workers and --spark: give one of the two")
+        options.check()
         command(*arguments, options=options, **values)
 
     decorated: Callable[..., None] = called
@@ -130,16 +134,17 @@ def join_(line: CommandLine, options: JoinOptions, as_json: bool) -> None:
     bundle = Bundle.open(line.settings.path(line.settings.model))
     training_set, summary, removed = run_join(line.settings, bundle, options)
     if as_json:
-        print_json({"set": str(training_set.folder), "removed": removed, **(asdict(summary) if summary else {})})
+        facts = {"removed": removed._asdict()} if removed else {}
+        print_json({"set": str(training_set.folder), **facts, **(summary.to_dict() if summary else {})})
     else:
         _print(training_set, summary, removed)
-    sys.exit(0 if removed or (summary and summary.is_useful) else 1)
+    sys.exit(1 if summary and not summary.is_useful and (options.photos or options.labels) else 0)
 
 
 def run_join(
     settings: Settings, bundle: Bundle, options: JoinOptions
-) -> tuple[TrainingSet, JoinSummary | None, list[str]]:
-    """Do what the options say, with progress: the set, what came of the join, if any, and the photos taken out."""
+) -> tuple[TrainingSet, JoinSummary | None, Removed | None]:
+    """Do what the options say, with progress: the set, and what came of the join and of the removal, if any."""
     try:
         from autotag.training.join import check_inputs, join
         from autotag.training.known import remove
@@ -153,7 +158,7 @@ def run_join(
     except InputError as error:
         raise click.UsageError(str(error)) from error
     training_set = TrainingSet.open_or_create(options.folder(settings), bundle)
-    removed = remove(training_set, ids, "command line", options.by) if ids else []
+    removed = remove(training_set, ids, options.by) if ids else None
     if not options.joins:
         return training_set, None, removed
     store = open_store(settings) if options.with_corrections else None
@@ -166,12 +171,12 @@ class Progress:
 
     def __init__(self) -> None:
         self._bar: Any = None
-        self._label = ""
+        self._of: tuple[str, int | None] = ("", None)
 
     def __call__(self, label: str, done: int, total: int | None) -> None:
-        if label != self._label:
+        if (label, total) != self._of:
             self.__exit__()
-            self._label, self._bar = label, progress(total, label)
+            self._of, self._bar = (label, total), progress(total, label)
             self._bar.__enter__()
         self._bar.update(done - self._bar.pos)
 
@@ -195,9 +200,14 @@ def _ids(given: str) -> list[str]:
     return [line for line in lines if line]
 
 
-def _print(training_set: TrainingSet, summary: JoinSummary | None, removed: list[str]) -> None:
+def _print(training_set: TrainingSet, summary: JoinSummary | None, removed: Removed | None) -> None:
     if removed:
-        click.echo(f"removed {counted(len(removed), 'photo')}")
+        told = f"removed {counted(len(removed.photos), 'photo')}"
+        told += f", {len(removed.before)} removed before" if removed.before else ""
+        if removed.unknown:
+            first = ", ".join(map(repr, removed.unknown[:5]))
+            told += f", {len(removed.unknown)} of which nothing was known ({first})"
+        click.echo(told)
     if summary is None:
         return
     for one in summary.labels:

@@ -37,7 +37,7 @@ def corrections(store: PhotoStore, watch: Callable[[float], None] = lambda _: No
     start = b""
     while rows := store.tables.scan(PHOTOS, start, None, PAGE_ROWS):
         for _, columns in rows:
-            # Most photos have no decision, and need not be read.
+            # As layout.py has it: most photos have no decision, and need not be read.
             if any(column.startswith(b"o:p.") for column in columns):
                 found = _corrected(layout.read_facts(columns), registry)
                 if found:
@@ -56,5 +56,6 @@ def _corrected(writes: list[Write], registry: Registry) -> Corrected | None:
     removed = {one.tag_id for one in decisions if one.action is Action.REMOVE}
     values = dict.fromkeys(stand.added, TRUE)
     values |= {tag_id: FALSE for tag_id in sorted(removed) if stand.hides(tag_id, registry.ancestors)}
-    names = {one.tag_id: one.name for one in decisions if one.tag_id in values}
+    names = {id_: registry.classes.name(id_) for id_ in values if id_ in registry.classes}
+    names |= {one.tag_id: one.name for one in decisions if one.tag_id in values and one.tag_id not in names}
     return Corrected(view.photo_id, view.uri, values, names) if values else None

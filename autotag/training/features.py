@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autotag.files import too_large
-from autotag.jobs.storage import PHOTO_SCHEMES, Folder, read_photo
+from autotag.jobs.chunk import PACKAGED
+from autotag.jobs.storage import Folder, read_photo
 from autotag.photos import PhotoError
-from autotag.settings import Settings
+from autotag.settings import PROJECT, Settings
 from autotag.tagger import Tagger
 from autotag.training import parquet
 from autotag.training.inputs import BYTES, Photo, row_place
@@ -39,13 +39,11 @@ class Done(NamedTuple):
     """What came of a piece."""
 
     name: str
-    photos: int
-    """That have features now."""
-    failed: dict[str, int]
-    """Photos that gave none, by reason."""
-    clipped: int
+    failures: list[Failure]
+    """The photos that gave no features; all the others did."""
+    clipped: int = 0
     """Single features that were larger than the fixed point holds."""
-    was_done: bool
+    was_done: bool = False
     """By another join, or this one before it was ended."""
 
 
@@ -94,15 +92,11 @@ class Extraction:
     def __call__(self, piece: Piece) -> Done:
         """Compute a piece and keep it; nothing but a look where that was done before."""
         training_set = TrainingSet.open(self.folder)
-        if not (was_done := training_set.has_part(piece.name)):
-            self._compute(training_set, piece)
-        table = training_set.read_part(piece.name, ["features"])
-        failures = training_set.read_failures(piece.name) if piece.name in training_set.failures() else []
-        reasons = Counter(one.reason for one in failures)
-        clipped_count = 0 if was_done else clipped(training_set.fixed_features(table))
-        return Done(piece.name, len(table), dict(reasons), clipped_count, was_done)
+        if training_set.has_part(piece.name):
+            return Done(piece.name, training_set.read_failures(piece.name), was_done=True)
+        return self._compute(training_set, piece)
 
-    def _compute(self, training_set: TrainingSet, piece: Piece) -> None:
+    def _compute(self, training_set: TrainingSet, piece: Piece) -> Done:
         tagger = _tagger(self.settings, self.any_file)
         training_set.check(tagger.bundle)
         photos: list[tuple[str, str]] = []
@@ -118,9 +112,9 @@ class Extraction:
                 photos.append((photo.id, photo.uri))
                 features.append(found)
         fixed = to_fixed(np.array(features, np.float32).reshape(-1, training_set.dim), training_set.scale)
-        if failures:
-            training_set.write_failures(piece.name, failures)
+        training_set.write_failures(piece.name, failures)
         training_set.write_part(piece.name, photos, fixed, self.computed_us)
+        return Done(piece.name, failures, clipped(fixed))
 
 
 class _PieceReader:
@@ -146,14 +140,11 @@ class _PieceReader:
 
     def read(self, uri: str) -> NDArray[np.uint8]:
         """As `Tagger.read`."""
-        limit = self._settings.photo_max_bytes
         if uri in self._bytes:
             data = self._bytes.pop(uri)
-            if len(data) > limit:
-                raise too_large(len(data), limit)
+            if len(data) > self._settings.photo_max_bytes:
+                raise too_large(len(data), self._settings.photo_max_bytes)
             return self._tagger.extractor.reader.decode(data)
-        if uri.partition("://")[0].lower() in PHOTO_SCHEMES:
-            return self._tagger.extractor.reader.decode(read_photo(uri, limit, self._settings.photo_deadline_s))
         return self._tagger.read(uri)
 
 
@@ -163,8 +154,18 @@ _taggers: dict[tuple[Settings, bool], Tagger] = {}
 
 def _tagger(settings: Settings, any_file: bool) -> Tagger:
     if (settings, any_file) not in _taggers:
-        _taggers[settings, any_file] = Tagger.open(settings, any_file=any_file)
+        _taggers[settings, any_file] = _opened(settings, any_file)
     return _taggers[settings, any_file]
+
+
+def _opened(settings: Settings, any_file: bool) -> Tagger:
+    if PACKAGED.exists():  # an executor that has nothing but the archive
+        settings = replace(settings, home=str(PROJECT), model=Settings.model)
+
+    def fetch(uri: str) -> bytes:
+        return read_photo(uri, settings.photo_max_bytes, settings.photo_deadline_s)
+
+    return Tagger.open(settings, any_file=any_file, other_schemes=fetch)
 
 
 def release() -> None:

@@ -85,18 +85,14 @@ def _folder_photos(folder: Folder) -> Iterator[Photo | BadLine]:
 
 
 def _listed_photos(url: str) -> Iterator[Photo | BadLine]:
-    parent = url.rpartition("/")[0]
+    parent = _parent(url)
     for number, line in text_lines(url):
         if isinstance(line, FaultError):
             yield BadLine(url, number, line.reason, line.detail)
             continue
         photo_id, _, place = line.partition("\t") if "\t" in line else line.strip().partition(" ")
-        place = place.strip()
-        if number == 1 and (photo_id.strip(), place) == (PHOTO_ID, URI):
-            continue
-        if place and "://" not in place and not place.startswith(("/", "file:")):
-            place = f"{parent}/{place}"
-        yield _photo(url, number, photo_id.strip(), photo_uri(place) if place else "")
+        if number > 1 or (photo_id.strip(), place.strip()) != (PHOTO_ID, URI):
+            yield _photo(url, number, photo_id.strip(), _absolute(place.strip(), parent))
 
 
 def _parquet_photos(url: str) -> Iterator[Photo | BadLine]:
@@ -108,8 +104,19 @@ def _parquet_photos(url: str) -> Iterator[Photo | BadLine]:
         if isinstance(values, str):
             yield BadLine(url, number, Fault.NOT_UTF8, values)
         else:
-            uri = f"{url}#row={number}" if BYTES in names else values[1]
-            yield _photo(url, number, _as_text(values[0]), _as_text(uri))
+            uri = f"{url}#row={number}" if BYTES in names else _absolute(_as_text(values[1]), _parent(url))
+            yield _photo(url, number, _as_text(values[0]), uri)
+
+
+def _parent(url: str) -> str:
+    return url.rpartition("/")[0]
+
+
+def _absolute(place: str, parent: str) -> str:
+    """A URI or path as a URI; nothing for nothing."""
+    if place and "://" not in place and not place.startswith(("/", "file:")):
+        place = f"{parent}/{place}"
+    return photo_uri(place) if place else ""
 
 
 def _photo(source: str, number: int, photo_id: str, uri: str) -> Photo | BadLine:

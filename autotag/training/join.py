@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from autotag.settings import Settings
 from autotag.stores import PhotoStore
 from autotag.training import features
 from autotag.training.corrections import corrections
-from autotag.training.features import Extraction
+from autotag.training.features import Done, Extraction
 from autotag.training.inputs import Label, Photo, folder_labels, is_photo_folder, labels_in, photos_in
 from autotag.training.known import Known, State, known_photos
 from autotag.training.labels import ClassNames, LabelCollector
@@ -103,6 +103,11 @@ class JoinSummary:
     report: str = ""
     """The folder in the set with the lists of bad lines and photos."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """The summary as JSON-safe values."""
+        # Not dataclasses.asdict: it makes of a Counter one of pairs.
+        return {**vars(self), "labels": [dict(vars(one)) for one in self.labels]}
+
     @property
     def is_useful(self) -> bool:
         """Whether anything at all could be used."""
@@ -153,6 +158,7 @@ class _Join:
         self._begun_us = max([now_us(), *(facts["at_us"] + 1 for facts in log)])
         self._known = known_photos(training_set)
         self._photos: dict[str, Photo] = {}
+        self._were_corrected = any(facts["kind"] == "corrections" for facts in log)
         own = {id_: name for facts in reversed(log) for id_, name in facts["names"].items()}
         self._names = ClassNames(bundle.classes, own)
         self._bad_lines: list[dict[str, Any]] = []
@@ -172,7 +178,7 @@ class _Join:
         corrected = self._join_corrections(store) if store else []
         self._extract(listed, any_file=True)
         self._extract(corrected, any_file=False)  # these addresses are not the person's who joins
-        self._count_photos([*listed, *corrected])
+        self.summary.reused = self.summary.photos - self.summary.failed.total() - self.summary.new
         self.summary.classes = len(self._named)
         self.summary.spellings = self._names.spellings
         self._report()
@@ -235,7 +241,7 @@ class _Join:
             self._bad_lines.append({**facts, "lines": one.lines})
         told.kept = len(labels.values)
         self._named.update(labels.class_ids)
-        if told.kept or told.kind == "corrections":
+        if told.kept or (told.kind == "corrections" and self._were_corrected):
             told.file, told.is_new = self._set.add_labels(
                 labels,
                 {
@@ -269,40 +275,39 @@ class _Join:
     # Features
 
     def _extract(self, photos: list[Photo], *, any_file: bool) -> None:
+        """Compute the features that are not there yet, and count what became of each photo."""
         pieces = features.pieces(photos, self._known, retry_failed=self._inputs.retry_failed)
         random.shuffle(pieces)  # two joins at once then find much of each other's work done
         extraction = Extraction(self._settings, self._set.folder, self._begun_us, any_file)
-        sizes = {piece.name: len(piece.photos) for piece in pieces}
-        done, total = 0, sum(sizes.values())
+        named = {piece.name: piece.photos for piece in pieces}
+        done, total = 0, sum(map(len, named.values()))
         try:
             for one in self._workers.map(extraction, pieces) if pieces else ():
-                done += sizes[one.name]
+                self._learn(named[one.name], one)
+                done += len(named[one.name])
                 self._watch("computing features", done, total)
-                self.summary.clipped += one.clipped
-                self.summary.new += 0 if one.was_done else one.photos
         finally:
             features.release()
+        self._count(photos)
 
-    def _count_photos(self, photos: Iterable[Photo]) -> None:
-        """What became of each photo that was named."""
-        failures = {
-            one.photo_id: one
-            for name in self._set.failures()
-            for one in sorted(self._set.read_failures(name), key=lambda one: one.at_us)
-        }
-        now: Mapping[str, Known] = known_photos(self._set)
-        for photo in photos:
-            self.summary.photos += 1
-            if photo.id in now and now[photo.id].state in (State.FAILED, State.BAD) and photo.id in failures:
-                self.summary.failed[failures[photo.id].reason] += 1
-                self._bad_photos.append(failures[photo.id]._asdict())
-        self.summary.reused = self.summary.photos - self.summary.failed.total() - self.summary.new
+    def _learn(self, photos: Sequence[Photo], done: Done) -> None:
+        self._known |= {photo.id: Known(self._begun_us, State.FEATURES, photo.uri) for photo in photos}
+        self._known |= {failure.photo_id: Known.failed(failure) for failure in done.failures}
+        self.summary.clipped += done.clipped
+        self.summary.new += 0 if done.was_done else len(photos) - len(done.failures)
+
+    def _count(self, photos: list[Photo]) -> None:
+        failures = [failure for photo in photos if (failure := self._known[photo.id].failure)]
+        self.summary.photos += len(photos)
+        self.summary.failed.update(failure.reason for failure in failures)
+        self._bad_photos += [failure._asdict() for failure in failures]
 
     def _report(self) -> None:
-        told = asdict(self.summary)
         files = {"bad_lines.jsonl": self._bad_lines, "bad_photos.jsonl": self._bad_photos}
         lists = {name: "".join(f"{json.dumps(one)}\n" for one in rows).encode() for name, rows in files.items()}
-        summary = json.dumps({**told, "inputs": asdict(self._inputs), "begun_us": self._begun_us}, indent=1)
+        summary = json.dumps(
+            {**self.summary.to_dict(), "inputs": asdict(self._inputs), "begun_us": self._begun_us}, indent=1
+        )
         self.summary.report = self._set.add_report({"summary.json": summary.encode(), **lists})
 
 

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from autotag.training.labels import LabelCollector
-from autotag.training.trainingset import TrainingSet
+from autotag.training.trainingset import Failure, TrainingSet
 
 
 class State(Enum):
@@ -27,6 +27,13 @@ class Known(NamedTuple):
     at_us: int
     state: State
     uri: str
+    failure: Failure | None = None
+    """Of a photo that failed."""
+
+    @classmethod
+    def failed(cls, failure: Failure) -> Known:
+        """A photo that gave no features."""
+        return cls(failure.at_us, State.BAD if failure.permanent else State.FAILED, failure.uri, failure)
 
 
 def known_photos(training_set: TrainingSet) -> dict[str, Known]:
@@ -44,7 +51,7 @@ def known_photos(training_set: TrainingSet) -> dict[str, Known]:
             learn(photo_id, Known(at_us, State.FEATURES, uri))
     for name in training_set.failures():
         for one in training_set.read_failures(name):
-            learn(one.photo_id, Known(one.at_us, State.BAD if one.permanent else State.FAILED, one.uri))
+            learn(one.photo_id, Known.failed(one))
     for photo_id, at_us in removals(training_set).items():
         if photo_id not in known or known[photo_id].at_us <= at_us:
             known[photo_id] = Known(at_us, State.REMOVED, "")
@@ -61,26 +68,37 @@ def removals(training_set: TrainingSet) -> dict[str, int]:
     return found
 
 
-def remove(training_set: TrainingSet, photo_ids: Iterable[str], source: str, by: str) -> list[str]:
+class Removed(NamedTuple):
+    """What came of a removal."""
+
+    photos: list[str]
+    """That were known."""
+    unknown: list[str]
+    """Of which nothing was known; should there be labels of them, these are gone too."""
+    before: list[str]
+    """That were removed before."""
+
+
+def remove(training_set: TrainingSet, photo_ids: Iterable[str], by: str) -> Removed:
     """Take away these photos' labels and features, from this moment on; those that come later count again.
 
     Their rows stay in the files until `compact`.
-
-    Returns:
-        The photos of which something was known, or there were labels perhaps: not those that were removed before.
     """
     known = known_photos(training_set)
+    removed = Removed([], [], [])
+    for photo_id in dict.fromkeys(photo_ids):
+        found = known.get(photo_id)
+        group = removed.unknown if found is None else removed.photos
+        (removed.before if found and found.state is State.REMOVED else group).append(photo_id)
     collector = LabelCollector()
-    for photo_id in photo_ids:
-        if photo_id not in known or known[photo_id].state is not State.REMOVED:
-            collector.add(photo_id, "", 0)
-    labels, _ = collector.table()
-    if labels.photo_ids:
+    for photo_id in removed.photos + removed.unknown:
+        collector.add(photo_id, "", 0)
+    if len(collector):
         # No earlier than what is removed, whoever's clock that was written by.
-        at_us = max((known[photo_id].at_us for photo_id in labels.photo_ids if photo_id in known), default=0)
-        facts = {"kind": "removal", "exhaustive": False, "names": {}, "source": source, "by": by, "at_us": at_us}
-        training_set.add_labels(labels, facts)
-    return labels.photo_ids
+        at_us = max((known[photo_id].at_us for photo_id in removed.photos), default=0)
+        facts = {"kind": "removal", "exhaustive": False, "names": {}, "source": "", "by": by, "at_us": at_us}
+        training_set.add_labels(collector.table()[0], facts)
+    return removed
 
 
 def compact(training_set: TrainingSet) -> int:

@@ -58,13 +58,13 @@ class ClassNames:
         given = text.strip()
         class_id = self._classes.find(given) or self._classes.find(given.replace("_", " "))
         if class_id is not None:
-            name = self._classes.name(class_id)
+            self.names[class_id] = self._classes.name(class_id)
         else:
             try:
                 class_id, name = own_tag(given)
             except TagError as error:
                 raise FaultError(Fault.CLASS, str(error).replace("a tag's", "a class's", 1)) from error
-        self.names.setdefault(class_id, name)
+            self.names.setdefault(class_id, name)
         self._ids[text] = class_id
         return class_id
 
@@ -73,8 +73,11 @@ class ClassNames:
 
         A tag of people's own is the bundle's class that has got its name since.
         """
-        class_id = self._classes.find(tag_id) or tag_id
-        self.names.setdefault(class_id, self._classes.name(class_id) if class_id in self._classes else name)
+        class_id = self._classes.find(tag_id)
+        if class_id is None:
+            self.names.setdefault(tag_id, name)
+            return tag_id
+        self.names[class_id] = self._classes.name(class_id)
         return class_id
 
     @property

@@ -53,7 +53,7 @@ def _facts(schema: pa.Schema, where: str) -> dict[str, Any]:
 def write_table(batches: Iterator[pa.RecordBatch], schema: pa.Schema, facts: Mapping[str, Any]) -> bytes:
     """A file of these batches, each a row group. Text is kept by dictionaries, features as they are."""
     text = [field.name for field in schema if pa.types.is_string(field.type)]
-    described = schema.with_metadata({FACTS: json.dumps(facts, ensure_ascii=False).encode()})
+    described = schema.with_metadata({FACTS: json.dumps(facts).encode()})
     data = io.BytesIO()
     with pq.ParquetWriter(data, described, compression="zstd", use_dictionary=text) as writer:
         for batch in batches:

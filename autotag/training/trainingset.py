@@ -135,9 +135,12 @@ class TrainingSet:
     def read_part(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """A piece, or some of its columns: photo_id, uri, features (fixed-size binary), computed_us."""
         where = f"{self.folder}/{_part(name)}"
-        table, facts = parquet.read_table(self.folder.open(_part(name)), where, columns)
-        if (facts.get("network"), facts.get("dim"), facts.get("scale")) != (self.network, self.dim, self.scale):
-            raise InputError(f"{where}: holds features of another network or scale than {ABOUT} says: remove it")
+        try:
+            table, facts = parquet.read_table(self.folder.open(_part(name)), where, columns)
+            if (facts.get("network"), facts.get("dim"), facts.get("scale")) != (self.network, self.dim, self.scale):
+                raise InputError(f"{where}: holds features of another network or scale than {ABOUT} says")
+        except InputError as error:
+            raise InputError(f"{error}; remove the file, and the next join computes its photos again") from error
         return table
 
     def fixed_features(self, table: pa.Table) -> NDArray[np.int16]:
@@ -182,7 +185,9 @@ class TrainingSet:
         return _names(self.folder.folder("failures"), _PART)
 
     def read_failures(self, name: str) -> list[Failure]:
-        """The photos of a piece that gave no features."""
+        """The photos of a piece that gave no features; none where all did."""
+        if not self.folder.exists(f"failures/{name}.jsonl"):
+            return []
         text = self.folder.read(f"failures/{name}.jsonl").decode()
         try:
             return [Failure(**json.loads(line)) for line in text.splitlines()]
@@ -190,9 +195,11 @@ class TrainingSet:
             raise InputError(f"{self.folder}/failures/{name}.jsonl: is no list of failures: {error}") from error
 
     def write_failures(self, name: str, failures: Iterable[Failure]) -> None:
-        """Write a piece's failures, over those that are there; before the piece itself."""
-        lines = (json.dumps(one._asdict()) for one in failures)
-        self.folder.write(f"failures/{name}.jsonl", "".join(f"{line}\n" for line in lines).encode())
+        """Write a piece's failures, over those of a try that was ended; before the piece itself."""
+        if lines := [json.dumps(one._asdict()) for one in failures]:
+            self.folder.write(f"failures/{name}.jsonl", "".join(f"{line}\n" for line in lines).encode())
+        else:
+            self.folder.remove(f"failures/{name}.jsonl")
 
     # The log of labels
 
