@@ -168,7 +168,7 @@ def _compare(training_set: TrainingSet, joined: Joined, by_fold: list[Solver]) -
     rows = list(part_rows(joined, photos))
     features = from_fixed(np.concatenate([read_features(training_set, one) for one in rows]), training_set.scale)
     places = np.concatenate([one.places for one in rows])
-    folds = joined.folds()[places]
+    folds = joined.folds(places)
     truth = _truth(joined, places, classes)
     found: dict[float, float] = {}
     for strength in STRENGTHS:

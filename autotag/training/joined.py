@@ -75,14 +75,15 @@ class Joined:
         at = np.arange(len(rows)) - np.repeat(ends - counts, counts) + np.repeat(self.offsets[photos], counts)
         return Labels(rows, self.classes[at].astype(np.int64), self.values[at])
 
-    def hashes(self) -> NDArray[np.uint64]:
-        """[n]: of each photo's id, the same for ever; `folds` and samples go by it."""
-        digests = b"".join(hashlib.sha256(id_.encode()).digest()[:8] for id_ in self.photo_ids.to_pylist())
+    def hashes(self, photos: NDArray[np.int64] | None = None) -> NDArray[np.uint64]:
+        """[n]: of each photo's id, the same for ever; `folds` and samples go by it. Of some by their places, or all."""
+        ids = self.photo_ids if photos is None else self.photo_ids.take(pa.array(photos))
+        digests = b"".join(hashlib.sha256(id_.encode()).digest()[:8] for id_ in ids.to_pylist())
         return np.frombuffer(digests, "<u8")
 
-    def folds(self) -> NDArray[np.int8]:
-        """[n]: the fold that each photo is in for ever."""
-        return (self.hashes() % FOLDS).astype(np.int8)
+    def folds(self, photos: NDArray[np.int64] | None = None) -> NDArray[np.int8]:
+        """[n]: the fold that each photo is in for ever; of some by their places, or all."""
+        return (self.hashes(photos) % FOLDS).astype(np.int8)
 
     def write(self) -> bytes:
         """As a Parquet file; `read` reads it back."""

@@ -149,7 +149,7 @@ def score(
 def _chosen(joined: Joined, sample: int) -> tuple[list[PartRows], list[PartRows]]:
     """The photos to be scored for all classes, and those only for their labels."""
     exhaustive = np.flatnonzero(joined.exhaustive)
-    chosen = exhaustive[np.argsort(joined.hashes()[exhaustive], kind="stable")[:sample]]
+    chosen = exhaustive[np.argsort(joined.hashes(exhaustive), kind="stable")[:sample]]
     is_whole = np.zeros(len(joined), np.bool_)
     is_whole[chosen] = True
     has_labels = np.diff(joined.offsets) > 0

@@ -131,16 +131,16 @@ def update(training_set: TrainingSet, ancestors: Ancestors, workers: Workers, pr
 
 def part_rows(joined: Joined, photos: NDArray[np.int64]) -> Iterator[PartRows]:
     """Photos, by their places, file by file in the order of the files' names."""
-    folds = joined.folds()
     order = photos[np.argsort(joined.part[photos], kind="stable")]
-    parts = joined.part[order]
-    for some in np.split(order, np.flatnonzero(np.diff(parts)) + 1):
+    folds = joined.folds(order)
+    cuts = np.flatnonzero(np.diff(joined.part[order])) + 1
+    for some, their_folds in zip(np.split(order, cuts), np.split(folds, cuts), strict=True):
         if len(some):
             yield PartRows(
                 part=joined.parts[joined.part[some[0]]],
                 photo_ids=tuple(joined.photo_ids.take(some).to_pylist()),
                 places=some,
-                folds=folds[some],
+                folds=their_folds,
                 exhaustive=joined.exhaustive[some],
                 labels=joined.labels_of(some),
             )
