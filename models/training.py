@@ -172,7 +172,9 @@ class Statistics:
             mine[name] += array
 
     def arranged(self, classes: Sequence[str]) -> Statistics:
-        """The same for these classes, in this order; new ones have no labels yet."""
+        """The same for these classes, in this order; new ones have no labels yet. It may share this one's arrays."""
+        if tuple(classes) == self.classes:
+            return self
         new = Statistics(self.dim, classes)
         place = {id_: index for index, id_ in enumerate(new.classes)}
         kept = [index for index, id_ in enumerate(self.classes) if id_ in place]

@@ -15,7 +15,7 @@ import logging
 import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,8 @@ _NAME = re.compile(r"(\d{6})-[0-9a-f]{12}")
 _ARRAYS, _JOINED, _DONE = "arrays.npz", "joined.parquet", "done.json"
 _TOGETHER = 16384
 """Photos added up at once, at least; a file of features may have few."""
+_FEW = 20_000
+"""Changed photos that are added up here, whoever else could: a worker's answer is sums of all classes."""
 
 
 @dataclass(frozen=True)
@@ -111,20 +113,15 @@ def update(training_set: TrainingSet, ancestors: Ancestors, workers: Workers, pr
     joined = join_labels(training_set, before.joined, ancestors)
     taken_away, added = changes(before.joined, joined)
     statistics = before.statistics.arranged(joined.class_ids)
-    old_in_new = _old_in_new(before.joined, joined)
-    pieces = _pieces(
-        training_set,
-        joined.class_ids,
-        list(part_rows(old_in_new, taken_away)),
-        list(part_rows(joined, added)),
-        workers.count,
-    )
-    for result in workers.map(_add_up, pieces):
-        statistics.merge(Statistics.from_arrays(joined.class_ids, _arrays(training_set.folder.read(result))))
-        training_set.folder.remove(result)
-        progress(sum(len(rows.photo_ids) for piece in pieces if piece.result == result for rows in piece.added))
+    away = list(part_rows(_with_classes(before.joined, joined.class_ids), taken_away))
+    new = list(part_rows(joined, added))
+    if len(taken_away) + len(added) <= _FEW or workers.count == 1:
+        _add_up(statistics, training_set, away, -1, _ignore)
+        _add_up(statistics, training_set, new, 1, progress)
+    else:
+        _add_pieces(statistics, training_set, away, new, workers, progress)
     kept = Kept(joined, statistics)
-    if pieces or joined.parts != before.joined.parts or joined.class_ids != before.joined.class_ids:
+    if away or new or joined.parts != before.joined.parts or joined.class_ids != before.joined.class_ids:
         _write(training_set, kept)
     return Update(kept, len(taken_away), len(added))
 
@@ -229,27 +226,51 @@ def _pieces(
     ]
 
 
-def _add_up(piece: _Sum) -> str:
+def _add_pieces(
+    statistics: Statistics,
+    training_set: TrainingSet,
+    away: list[PartRows],
+    new: list[PartRows],
+    workers: Workers,
+    progress: Progress,
+) -> None:
+    pieces = _pieces(training_set, statistics.classes, away, new, workers.count)
+    photos = {piece.result: sum(len(rows.photo_ids) for rows in piece.added) for piece in pieces}
+    for result in workers.map(_sum_piece, pieces):
+        sums = Statistics.from_arrays(statistics.classes, _arrays(training_set.folder.read(result)))
+        statistics.merge(sums)
+        training_set.folder.remove(result)
+        progress(photos[result])
+
+
+def _sum_piece(piece: _Sum) -> str:
     """Write the sums of a piece; the file's name."""
     statistics = Statistics(piece.training_set.dim, piece.class_ids)
-    for photos, sign in ((piece.taken_away, -1), (piece.added, 1)):
-        for some in together(photos, _TOGETHER):
-            features, rows = concatenated(piece.training_set, some)
-            statistics.add(features, rows.folds, rows.exhaustive, rows.labels, sign)
+    _add_up(statistics, piece.training_set, piece.taken_away, -1, _ignore)
+    _add_up(statistics, piece.training_set, piece.added, 1, _ignore)
     piece.training_set.folder.write(piece.result, _npz(statistics))
     return piece.result
 
 
-def _old_in_new(old: Joined, new: Joined) -> Joined:
-    """The same, with the places of classes in what is new."""
-    place = {id_: index for index, id_ in enumerate(new.class_ids)}
-    missing = [id_ for id_ in old.class_ids if id_ not in place]
+def _add_up(
+    statistics: Statistics, training_set: TrainingSet, photos: Sequence[PartRows], sign: int, progress: Progress
+) -> None:
+    for some in together(photos, _TOGETHER):
+        features, rows = concatenated(training_set, some)
+        statistics.add(features, rows.folds, rows.exhaustive, rows.labels, sign)
+        progress(len(features))
+
+
+def _with_classes(joined: Joined, class_ids: tuple[str, ...]) -> Joined:
+    """The same, with the places of classes in these."""
+    if joined.class_ids == class_ids:
+        return joined
+    place = {id_: index for index, id_ in enumerate(class_ids)}
+    missing = [id_ for id_ in joined.class_ids if id_ not in place]
     if missing:
         raise InputError(f"the log of labels has lost class {missing[0]!r}: the training set was changed by hand")
-    moved = np.array([place[id_] for id_ in old.class_ids], np.int32)
-    return Joined(
-        **{**vars(old), "classes": moved[old.classes] if len(moved) else old.classes, "class_ids": new.class_ids}
-    )
+    moved = np.array([place[id_] for id_ in joined.class_ids], np.int32)
+    return replace(joined, classes=moved[joined.classes] if len(moved) else joined.classes, class_ids=class_ids)
 
 
 def _npz(statistics: Statistics) -> bytes:
