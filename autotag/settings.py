@@ -36,7 +36,13 @@ class Settings:
     store: str = "sqlite:build/data/store.db"
     """The store of tags: ``sqlite:PATH``, or ``hbase://HOST:PORT/PREFIX`` (see `store_address`)."""
     model: str = "build/bundles/default"
-    """Folder of published bundles, of which the newest is used, or of one bundle."""
+    """Folder of published bundles, of which the current one is used, or of one bundle, which is used for good."""
+    model_location: str = ""
+    """Where other hosts find what is published in `model`: ``https://HOST/PATH`` or ``file:///PATH``; empty: there."""
+    registry: str = "zookeeper:127.0.0.1:2181/autotag"
+    """Where is written which model is current: ``zookeeper:HOST:PORT,HOST:PORT/PATH`` (see `registry_address`)."""
+    training: str = "build/training/default"
+    """The training set: a folder, or a URL that fsspec knows, such as ``s3://BUCKET/PATH``."""
 
     photo_roots: tuple[str, ...] = ()
     """Absolute folders below which ``file`` URIs may point; none by default."""
@@ -98,6 +104,12 @@ class Settings:
                 _check_number(field.name, value)
         self._check_cluster_ports()
         _store_address(self.store)
+        _registry_address(self.registry)
+        if self.model_location and not _LOCATION.fullmatch(self.model_location):
+            raise SettingsError(
+                "autotag.model.location must be an absolute URL, 'https://HOST/PATH', 'http://HOST/PATH' or "
+                f"'file:///PATH'. Given: {self.model_location!r}"
+            )
 
     @classmethod
     def from_config(
@@ -153,6 +165,8 @@ class Settings:
             if key not in fields:
                 nearest = difflib.get_close_matches(key, fields, n=1, cutoff=0.0)[0]
                 raise SettingsError(f"{where}: unknown setting {key!r}; did you mean {nearest!r}?")
+            if value == "" == getattr(cls, fields[key]):
+                continue  # said to be left out
             values[fields[key]] = _converted(key, value, types[fields[key]], where)
         return cls(**values)
 
@@ -163,6 +177,11 @@ class Settings:
         The prefix is letters, digits and ``_``, maybe after a namespace: ``autotag``, ``photos:``, ``photos:autotag``.
         """
         return _store_address(self.store)
+
+    @property
+    def registry_address(self) -> tuple[str, str]:
+        """The ZooKeeper servers, ``HOST:PORT,HOST:PORT``, and the path of our nodes there, ``/autotag``."""
+        return _registry_address(self.registry)
 
     def path(self, value: str) -> Path:
         """`value` as a path; relative ones start at `home`."""
@@ -234,6 +253,26 @@ def _store_address(url: str) -> tuple[str, int, str] | None:
         return found["host"].strip("[]"), int(found["port"]), found["prefix"]
     wanted = _STORES.get(scheme, "'sqlite:PATH' or 'hbase://HOST:PORT/PREFIX'")
     raise SettingsError(f"autotag.store must be {wanted}. Given: {url!r}")
+
+
+_HOST = r"(?:\[[\da-fA-F:.]+\]|[\w.-]+):\d{1,5}"
+_ZOOKEEPER = re.compile(rf"zookeeper:(?P<hosts>{_HOST}(?:,{_HOST})*)(?P<path>(?:/\w[\w.-]*)+)", re.ASCII)
+_LOCATION = re.compile(r"https?://[^/?#\s]+(?:/[^?#\s]*)?|file:(?://)?/[^?#\s]*")
+
+
+def _registry_address(url: str) -> tuple[str, str]:
+    """What `Settings.registry_address` says of `url`.
+
+    Raises:
+        SettingsError: it has no form that we know.
+    """
+    found = _ZOOKEEPER.fullmatch(url)
+    if not found or not all(0 < int(host.rpartition(":")[2]) < 65536 for host in found["hosts"].split(",")):
+        raise SettingsError(
+            "autotag.registry must be 'zookeeper:HOST:PORT/PATH', with several HOST:PORT separated by commas. "
+            f"Given: {url!r}"
+        )
+    return found["hosts"], found["path"]
 
 
 def _object(value: Any, where: str) -> Mapping[str, Any]:

@@ -42,6 +42,14 @@ def test_options_stand_over_the_file_and_text_becomes_what_the_field_is(config: 
     assert settings.queue_backoff_s == 0.5
 
 
+def test_the_registry_is_several_servers_and_a_path(config: Path) -> None:
+    options = {"autotag.registry": "zookeeper:a.example.org:2181,[::1]:2182/teams/photos", "autotag.model.location": ""}
+    settings = Settings.from_config("local", config, options)
+    assert settings.registry_address == ("a.example.org:2181,[::1]:2182", "/teams/photos")
+    assert settings.model_location == ""
+    assert Settings().registry_address == ("127.0.0.1:2181", "/autotag")
+
+
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [
@@ -71,6 +79,16 @@ def test_options_stand_over_the_file_and_text_becomes_what_the_field_is(config: 
         ("autotag.store", "hbase://db.example.org:9090/x-y", "letters, digits and '_'"),
         ("autotag.store", "hbase://db.example.org:9090/", "letters, digits and '_'"),
         ("autotag.store", "hbase:db:9090/x", "must be 'hbase://HOST:PORT/PREFIX'"),
+        ("autotag.registry", "", "must be text"),
+        ("autotag.registry", "127.0.0.1:2181/autotag", "autotag.registry must be 'zookeeper:HOST:PORT/PATH'"),
+        ("autotag.registry", "zookeeper:127.0.0.1:2181", "autotag.registry must be"),
+        ("autotag.registry", "zookeeper:127.0.0.1/autotag", "autotag.registry must be"),
+        ("autotag.registry", "zookeeper:a:2181,b/autotag", "several HOST:PORT separated by commas"),
+        ("autotag.registry", "zookeeper:a:70000/autotag", "autotag.registry must be"),
+        ("autotag.registry", "zookeeper:a:2181/../x", "autotag.registry must be"),
+        ("autotag.model.location", "/srv/bundles", "must be an absolute URL"),
+        ("autotag.model.location", "ftp://models.example.org/x", "must be an absolute URL"),
+        ("autotag.model.location", "https://models.example.org/x?y", "must be an absolute URL"),
     ],
 )
 def test_a_wrong_setting_is_refused_with_its_key(config: Path, key: str, value: Any, says: str) -> None:
