@@ -76,8 +76,8 @@ class Bundle:
             ModelError: there is none, or a file is missing, left over or not what the manifest says; the message names
                 it.
         """
-        folder = path if (path / MANIFEST).exists() else current(path)
-        if folder is None:
+        folder = path if (path / MANIFEST).exists() or parse_folder_name(path.name) else current(path)
+        if folder is None or not folder.is_dir():
             raise ModelError(f"{path}: there is no bundle here; {BUILD_AGAIN}")
         facts = read_manifest(folder / MANIFEST)
         check_files(folder, facts["files"])
@@ -85,6 +85,18 @@ class Bundle:
         if not facts["version"].startswith(version):
             raise ModelError(f"{folder}: holds version {facts['version'][:12]}; {BUILD_AGAIN}")
         return cls._from_manifest(folder, sequence, facts)
+
+    @classmethod
+    def find(cls, path: Path, sequence: int, version: str) -> Bundle:
+        """Open the bundle of that number and version, in a folder of published ones or that is `path` itself.
+
+        Raises:
+            ModelError: it is not there, or damaged.
+        """
+        bundle = cls.open(path if (path / MANIFEST).exists() else path / folder_name(sequence, version))
+        if (bundle.sequence, bundle.version) != (sequence, version):
+            raise ModelError(f"{bundle.folder}: holds version {bundle.version[:12]}, not {version[:12]}")
+        return bundle
 
     @classmethod
     def _from_manifest(cls, folder: Path, sequence: int, facts: Mapping[str, Any]) -> Bundle:

@@ -17,13 +17,15 @@ from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 
 from models.bank import ClassifierBank, Sigmoid, Softmax
 from models.bundle import BANKS, CLASSES, NETWORK, PROBE, Bundle, network_key
 from models.classes import ClassTable
 from models.efficientnet import FEATURES, STEM_CHANNELS, Architecture
+from models.network import FeatureNetwork
 from models.preprocessing import Preprocessing
-from models.probe import PROBE_PICTURES
+from models.probe import PROBE_PICTURES, probe_pixels
 
 PREPROCESSING = Preprocessing(size=4, resize_short_side=5, interpolation="bicubic")
 
@@ -146,6 +148,7 @@ def write_small_bundle(
     made: Mapping[str, Any] | None = None,
     probe: NDArray[Any] | None = None,
     weight: float = 1,
+    preprocessing: Preprocessing = PREPROCESSING,
 ) -> Bundle:
     """A bundle of 3 features and the classes in `CLASS_ROWS`; the features are the leaves' own scores.
 
@@ -157,7 +160,7 @@ def write_small_bundle(
     np.save(folder / PROBE, np.ones((PROBE_PICTURES, 3), np.float32) if probe is None else probe)
     table = ClassTable(CLASS_ROWS)
     table.write(folder / CLASSES)
-    key = network_key(folder / NETWORK, precision, PREPROCESSING)
+    key = network_key(folder / NETWORK, precision, preprocessing)
     leaves = table.ids[:3]
     for name in banks:
         if name == "imagenet":
@@ -169,4 +172,44 @@ def write_small_bundle(
             weights = np.array([[0, 1], [0, 0], [1, 0]], np.float32) * np.float32(weight)
             biases = np.zeros(2, np.float32)
             ClassifierBank.write(folder / BANKS / name, name, key, ("n3", "n11"), weights, biases, rule)
-    return Bundle.seal(folder, "small", key, precision, PREPROCESSING, made or {})
+    return Bundle.seal(folder, "small", key, precision, preprocessing, made or {})
+
+
+def colour_network(size: int) -> bytes:
+    """A network whose three features are the mean red, green and blue of the input, from 0 to 1."""
+    pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["n", size, size, 3])
+    features = helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", 3])
+    constants = [
+        numpy_helper.from_array(np.array([1, 2], np.int64), "axes"),
+        numpy_helper.from_array(np.array(255, np.float32), "white"),
+    ]
+    nodes = [
+        helper.make_node("Cast", ["pixels"], ["values"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["values", "axes"], ["means"], keepdims=0),
+        helper.make_node("Div", ["means", "white"], ["features"]),
+    ]
+    graph = helper.make_graph(nodes, "colours", [pixels], [features], constants)
+    opsets = [helper.make_opsetid("", 18)]
+    model: bytes = helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+    return model
+
+
+def write_colour_bundle(folder: Path, weight: float = 1, size: int = 4) -> Bundle:
+    """A bundle that can be run: the redder a photo the more a dog, the bluer the more a teapot, by `weight`.
+
+    Another weight is another bank over the same network; another size is another network with its preprocessing.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    path = folder.with_suffix(".onnx")
+    path.write_bytes(colour_network(size))
+    probe = FeatureNetwork.open(path, "f32").features(probe_pixels(size))
+    path.unlink()
+    preprocessing = Preprocessing(size=size, resize_short_side=size + 1, interpolation="bicubic")
+    return write_small_bundle(
+        folder,
+        network=colour_network(size),
+        banks=["colours"],
+        probe=probe,
+        weight=weight,
+        preprocessing=preprocessing,
+    )

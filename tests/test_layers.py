@@ -21,7 +21,8 @@ BELOW = {
 KNOWN_TO = {
     "openvino": {"models/network.py"},
     "sqlite3": {"autotag/sqlite.py", "autotag/queues/sqlite.py", "autotag/stores/sqlite.py"},
-    "requests": {"autotag/fetching.py", "autotag/peers.py"},
+    "requests": {"autotag/fetching.py", "autotag/peers.py", "autotag/bundle_fetching.py"},
+    "kazoo": {"autotag/model_registry.py"},
     "PIL": {"autotag/decoding.py"},
     "supervisor": {"autotag/supervision.py"},
     "thriftpy2": {"autotag/nimbus.py", "autotag/stores/thrift.py"},

@@ -1,8 +1,10 @@
-"""``autotag model``: build a bundle, tell what it is, and how right it is."""
+"""``autotag model``: build bundles, publish them and go back, and tell what they are and how right."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotag.building import CALIBRATION_PHOTOS, RECIPES, build_bundle
-from autotag.cli import CommandLine, print_json, progress, user_name, with_json, with_settings
+from autotag.cli import CommandLine, print_json, print_table, progress, user_name, with_json, with_settings
 from autotag.cli.reading import model_facts
 from autotag.evaluation import evaluate
+from autotag.events import iso_time
+from autotag.model_registry import KnownModel, ModelRegistry, RegistryError
 from autotag.photos import PhotoError, PhotoReader, find_photos, photo_uri
+from autotag.publishing import Change, FolderRegistry, Publisher
 from autotag.results import ModelVersion
+from autotag.settings import Settings
 from autotag.stores import open_store
 from models.bundle import Bundle
+from models.difference import compare
 from models.efficientnet import ARCHITECTURES
 from models.network import FeatureNetwork
 from models.preprocessing import PRECISIONS
+from models.published import parse_folder_name
 
 
 def register(group: click.Group) -> None:
@@ -46,7 +54,7 @@ with_folder = click.argument("folder", type=click.Path(exists=True, file_okay=Fa
 @with_json
 @with_settings
 def build(line: CommandLine, network: str, precision: str, calibration: Path | None, as_json: bool) -> None:
-    """Build a bundle here, in under a minute, and publish it; topologies started from now on use it."""
+    """Build a bundle here, in under a minute, for this host: what was published for all hosts stands over it."""
     if (precision == "int8") != (calibration is not None):
         raise click.UsageError(
             "--precision int8 needs --calibration FOLDER" if not calibration else "only int8 takes --calibration"
@@ -116,6 +124,124 @@ def withdraw(line: CommandLine, model_version: str, by: str, in_use: bool, as_js
         print_json({"model": model_version, "withdrawn": True})
     else:
         click.echo(f"{model_version} is withdrawn; photos show what earlier models said of them")
+
+
+with_by = click.option("--by", default=user_name, show_default="you", help="Who decides.")
+with_local = click.option(
+    "--local", is_flag=True, help="On this host alone, without ZooKeeper; what is current there stands over it."
+)
+
+
+@model.command()
+@with_folder
+@with_by
+@with_local
+@with_json
+@with_settings
+def publish(line: CommandLine, folder: Path, by: str, local: bool, as_json: bool) -> None:
+    """Check a bundle, and let it be the current one: running topologies change over to it, and no photo waits."""
+    with _publisher(line.settings, by, local) as publisher:
+        _print_change(publisher.publish(folder), as_json)
+
+
+@model.command()
+@click.argument("name", metavar="[MODEL]", required=False)
+@with_by
+@with_local
+@with_json
+@with_settings
+def rollback(line: CommandLine, name: str | None, by: str, local: bool, as_json: bool) -> None:
+    """Let an earlier model be current, by default the one before; no tag of the present one counts any more."""
+    with _publisher(line.settings, by, local) as publisher:
+        change = publisher.roll_back(name)
+    _print_change(change, as_json)
+    if change.changed and not as_json:
+        click.echo(
+            "photos that only that one has tagged show no tags of a machine until they are tagged again", err=True
+        )
+
+
+@contextmanager
+def _publisher(settings: Settings, by: str, local: bool) -> Iterator[Publisher]:
+    if local:
+        yield Publisher(settings, open_store(settings), FolderRegistry(settings), by)
+        return
+    with ModelRegistry(settings).connect() as registry:
+        yield Publisher(settings, open_store(settings), registry, by)
+
+
+def _print_change(change: Change, as_json: bool) -> None:
+    if as_json:
+        print_json({"model": str(change.model), "before": change.before, "changed": change.changed})
+    elif change.changed:
+        click.echo(f"{change.model} is current now, after {change.before or 'none'}")
+    else:
+        click.echo(f"{change.model} is current already; nothing was changed")
+
+
+@model.command("list")
+@with_json
+@with_settings
+def list_(line: CommandLine, as_json: bool) -> None:
+    """All models that were published, for all hosts or on this one, the newest last."""
+    settings = line.settings
+    withdrawn = open_store(settings).registry.read().withdrawn
+    listed = [
+        {
+            "model": str(known.model),
+            "state": "withdrawn" if str(known.model) in withdrawn else "current" if current else "",
+            "classes": known.classes,
+            "published_time": iso_time(known.published_us),
+            "published_by": known.published_by,
+            "here": here,
+            "location": known.location,
+        }
+        for known, current, here in _listed(settings)
+    ]
+    if as_json:
+        for values in listed:
+            print_json(values)
+        return
+    names = ["model", "state", "classes", "published_time", "published_by"]
+    print_table([[str(values[name])[:80] or "-" for name in names] for values in listed], names)
+
+
+def _listed(settings: Settings) -> list[tuple[KnownModel, bool, bool]]:
+    """Of each model: what is known of it, whether it is current, and whether it is in this host's folder."""
+    folder = FolderRegistry(settings)
+    here = {known.folder: known for known in folder.known()}
+    current, known = folder.current().model, dict(here)
+    try:
+        with ModelRegistry(settings).connect() as registry:
+            current = registry.current().model or current
+            known |= {one.folder: one for one in registry.known()}
+    except RegistryError as error:
+        click.echo(f"this host's folder only: {error}", err=True)
+    in_order = sorted(known.values(), key=lambda one: (one.sequence, one.version))
+    return [(one, one.folder == current, one.folder in here) for one in in_order]
+
+
+@model.command()
+@click.argument("before", metavar="A")
+@click.argument("after", metavar="B")
+@with_json
+@with_settings
+def diff(line: CommandLine, before: str, after: str, as_json: bool) -> None:
+    """What B has that A has not: classes, thresholds, banks, network, and quality where it was measured.
+
+    A and B are folders, or models as `autotag model list` shows them.
+    """
+    difference = compare(*(Bundle.open(_folder(line.settings, name)) for name in (before, after)))
+    if as_json:
+        print_json(asdict(difference))
+    else:
+        click.echo("\n".join(difference.lines()) or "no difference")
+
+
+def _folder(settings: Settings, name: str) -> Path:
+    """The folder of a bundle that a person named by it, or by its model."""
+    published = settings.path(settings.model) / name.rpartition("/")[2]
+    return published if parse_folder_name(published.name) and not Path(name).is_dir() else Path(name)
 
 
 def spread(photos: list[Path], count: int) -> list[Path]:

@@ -17,8 +17,9 @@ from autotag.cli import CommandLine, print_json, print_table, with_json, with_se
 from autotag.cluster import Cluster, Status
 from autotag.decisions import Decision
 from autotag.errors import AutotagError
-from autotag.events import iso_time
+from autotag.events import iso_time, now_us
 from autotag.merge import ViewTag
+from autotag.model_registry import ModelRegistry
 from autotag.photos import photo_uri
 from autotag.queues import open_queue
 from autotag.results import Deleted, ModelVersion, Rejected, Tagged
@@ -245,7 +246,7 @@ def owner(line: CommandLine, owner: str, exact: bool, as_json: bool) -> None:
 @with_json
 @with_settings
 def status(line: CommandLine, as_json: bool) -> None:
-    """Queue, store, bulk runs, model and cluster as they are now, and the last errors in the topologies."""
+    """Queue, store, bulk runs, models and cluster as they are now, and the last errors in the topologies."""
     settings = line.settings
     cluster, store = Cluster(settings), open_store(settings)
     # Each is asked once: opening a bundle reads all of it, and Nimbus is a server.
@@ -254,6 +255,7 @@ def status(line: CommandLine, as_json: bool) -> None:
     questions: dict[str, Callable[[], dict[str, Any] | list[dict[str, str]]]] = {
         "queue": lambda: asdict(open_queue(settings).status()),
         "model": lambda: model_facts(bundle()),
+        "models": lambda: _models(settings),
         "cluster": lambda: _cluster(cluster, servers()),
         "errors": lambda: _errors(cluster, servers()),
         "store": lambda: _store(store, bundle()),
@@ -289,6 +291,27 @@ def _store(store: PhotoStore, bundle: Bundle) -> dict[str, Any]:
     if str(ModelVersion.of(bundle)) in store.registry.read().withdrawn:
         values["problem"] = "the model in use is withdrawn: nobody sees the tags that it gives"
     return values
+
+
+def _models(settings: Settings) -> dict[str, Any]:
+    """Which model is current for all hosts, and which each worker has."""
+    now = now_us()
+    with ModelRegistry(settings).connect() as registry:
+        current, workers = registry.current(), registry.workers()
+    since = iso_time(current.since_us) if current.model else None
+    values = {"current": current.model, "by": current.by or None, "since_time": since, "before": current.before}
+    return {
+        **values,
+        "workers": [
+            {
+                "name": f"{worker.topology}/{worker.task}",
+                **vars(worker),
+                "uptime_s": (now - worker.since_us) // 1_000_000,
+            }
+            | {"refused": vars(worker.refused) if worker.refused else None}
+            for worker in workers
+        ],
+    }
 
 
 def _runs(store: PhotoStore) -> dict[str, Any]:
@@ -332,7 +355,7 @@ def _errors(cluster: Cluster, status: Status) -> list[dict[str, str]]:
 
 
 def _shown(value: Any) -> str:
-    """A value of `status` for people: counts by name, servers and topologies by their state and for how long."""
+    """A value of `status` for people: counts by name; servers, topologies, workers by their state and for how long."""
     if isinstance(value, dict):
         return ", ".join(f"{name} {count}" for name, count in value.items()) or "none"
     if isinstance(value, (list, tuple)):
@@ -345,7 +368,10 @@ def _shown(value: Any) -> str:
 def _state(server: dict[str, Any]) -> str:
     uptime_s = server.get("uptime_s")
     since = f" for {timedelta(seconds=uptime_s)}" if uptime_s is not None else ""
-    return f"{server['name']} {server.get('state') or server.get('status')}{since}"
+    refused = server.get("refused")
+    instead = f" instead of {refused['model']} ({refused['reason']})" if refused else ""
+    state = server.get("state") or server.get("status") or server.get("model")
+    return f"{server['name']} {state}{since}{instead}"
 
 
 def model_facts(bundle: Bundle) -> dict[str, Any]:

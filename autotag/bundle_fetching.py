@@ -1,0 +1,122 @@
+"""Fetches a published bundle to this host, from a folder or a web server.
+
+Not by Storm's blobstore: what lies there is localised by the Supervisor, from which a Python component hears of no
+change; it needs Nimbus; and command line, training and backfill could not use it. A folder that all hosts mount, or any
+web server over the publisher's folder, is what every team has.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import requests
+
+from autotag.errors import AutotagError
+from autotag.model_registry import KnownModel
+from models.bundle import MANIFEST, Bundle
+from models.errors import ModelError
+from models.manifest import parse_manifest
+from models.published import locked
+
+MAX_MANIFEST_BYTES = 16 << 20
+MAX_BUNDLE_BYTES = 16 << 30
+CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5.0, 30.0
+LEAST_BYTES_PER_S = 1 << 20
+"""From a server that is slower than this a bundle is not fetched; half a minute comes on top."""
+
+_CHUNK_BYTES = 1 << 18
+
+
+class FetchError(AutotagError):
+    """The bundle cannot be had from there now; it may be later."""
+
+
+def fetch_bundle(known: KnownModel, root: Path) -> Path:
+    """The folder of a published bundle below `root`, fetched if it is not there; the bolts of a host fetch it once.
+
+    Raises:
+        FetchError: its location cannot be reached, or nothing can be written here. Nothing is left behind.
+        ModelError: what is there is no such bundle: a file is damaged, or it has another version.
+    """
+    folder = root / known.folder
+    if folder.is_dir():
+        return folder
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with locked(root, ".fetching"):
+            if not folder.is_dir():  # while this process waited, another has fetched it
+                _fetch(known, root)
+    except (OSError, requests.RequestException) as error:  # which is an OSError; its name is for the reader
+        raise FetchError(f"{known.location}: cannot be fetched to {root}: {error}") from error
+    return folder
+
+
+def _fetch(known: KnownModel, root: Path) -> None:
+    for left in root.glob(".fetching-*"):  # by a process that died: only one fetches at a time
+        shutil.rmtree(left)
+    folder = Path(tempfile.mkdtemp(prefix=".fetching-", dir=root))
+    try:
+        folder.chmod(0o755)  # mkdtemp's is for its owner alone
+        _fetch_files(known.location, folder)
+        try:
+            version = Bundle.open(folder).version
+        except ModelError as error:
+            raise ModelError(f"{known.location}: {error}") from error
+        if version != known.version:
+            raise ModelError(f"{known.location}: holds version {version[:12]}, not {known.version[:12]}")
+        folder.rename(root / known.folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _fetch_files(location: str, folder: Path) -> None:
+    """Fetch the manifest and what it names; whether that is right, opening the bundle will tell."""
+    with requests.Session() as session:
+        deadline = time.monotonic() + READ_TIMEOUT_S
+        data = b"".join(_read(session, f"{location}/{MANIFEST}", MAX_MANIFEST_BYTES, deadline))
+        files = parse_manifest(data, f"{location}/{MANIFEST}")["files"]
+        total = sum(facts["bytes"] for facts in files.values())
+        if total > MAX_BUNDLE_BYTES:
+            raise ModelError(f"{location}/{MANIFEST}: names {total} bytes; a bundle has at most {MAX_BUNDLE_BYTES}")
+        deadline += total / LEAST_BYTES_PER_S
+        for path, facts in files.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            with (folder / path).open("wb") as file:
+                for chunk in _read(session, f"{location}/{path}", facts["bytes"], deadline):
+                    file.write(chunk)
+        (folder / MANIFEST).write_bytes(data)
+
+
+def _read(session: requests.Session, url: str, max_bytes: int, deadline: float) -> Iterator[bytes]:
+    """The bytes at a URL in chunks, `max_bytes` at most.
+
+    Raises:
+        FetchError: there is nothing, or not before `deadline` (of `time.monotonic`).
+        ModelError: there are more.
+    """
+    total = 0
+    for chunk in _read_file(url) if url.startswith("file:") else _read_http(session, url):
+        total += len(chunk)
+        if total > max_bytes:
+            raise ModelError(f"{url}: has more than the {max_bytes} bytes that it should")
+        if time.monotonic() > deadline:
+            raise FetchError(f"{url}: comes slower than {LEAST_BYTES_PER_S} bytes a second")
+        yield chunk
+
+
+def _read_file(url: str) -> Iterator[bytes]:
+    with Path(unquote(urlsplit(url).path)).open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            yield chunk
+
+
+def _read_http(session: requests.Session, url: str) -> Iterator[bytes]:
+    with session.get(url, stream=True, timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S)) as response:
+        if response.status_code != requests.codes.ok:
+            raise FetchError(f"{url}: the server answers {response.status_code} {response.reason}")
+        yield from response.iter_content(_CHUNK_BYTES)

@@ -1,0 +1,246 @@
+"""Publishing: a new bundle becomes the current one for all hosts, or an earlier one does again."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from autotag.errors import AutotagError, SettingsError
+from autotag.events import now_us
+from autotag.model_registry import Current, KnownModel
+from autotag.results import ModelVersion
+from autotag.settings import Settings
+from autotag.stores import PhotoStore
+from models import bundle as bundles
+from models.bundle import CLASSES, MANIFEST, Bundle
+from models.classes import ClassTable
+from models.errors import ModelError
+from models.manifest import read_manifest
+from models.network import FeatureNetwork
+from models.probe import probe_pixels
+from models.published import current, make_current, parse_folder_name, published
+
+log = logging.getLogger(__name__)
+
+
+class PublishingError(AutotagError):
+    """No such model, or it may not become the current one; nothing was changed."""
+
+
+class AnyRegistry(Protocol):
+    """Where it stands which model is current: a `ModelRegistry` for all hosts, or a `FolderRegistry` for this one."""
+
+    def current(self) -> Current: ...
+
+    def known(self) -> list[KnownModel]: ...
+
+    def change(self, seen: Current, model: str, by: str, new: Iterable[KnownModel] = ()) -> bool: ...
+
+
+class FolderRegistry:
+    """What a host's folder of published bundles says by itself; who published them, it does not know."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.root = settings.path(settings.model)
+        self._location = settings.model_location or self.root.resolve().as_uri()
+
+    def current(self) -> Current:
+        folder = current(self.root)
+        return Current(model=folder.name if folder else None)
+
+    def known(self) -> list[KnownModel]:
+        """The bundles whose manifest can be read; what lies in them was not checked."""
+        found = []
+        for folder in published(self.root):
+            try:
+                found.append(self.describe(folder.name))
+            except ModelError as error:
+                log.warning("left out: %s", error)
+        return found
+
+    def describe(self, name: str) -> KnownModel:
+        """One of the folder's bundles, published when it was put there.
+
+        Raises:
+            ModelError: it is damaged.
+        """
+        folder = self.root / name
+        facts = read_manifest(folder / MANIFEST)
+        return KnownModel(
+            name=facts["name"],
+            version=facts["version"],
+            sequence=(parse_folder_name(name) or (0, ""))[0],
+            classes=len(ClassTable.open(folder / CLASSES).ids),
+            location=f"{self._location.rstrip('/')}/{name}",
+            published_by="",
+            published_us=folder.stat().st_mtime_ns // 1000,
+        )
+
+    def change(self, seen: Current, model: str, by: str, new: Iterable[KnownModel] = ()) -> bool:  # noqa: ARG002
+        make_current(self.root, model)
+        return True
+
+
+@dataclass(frozen=True)
+class Change:
+    """What publishing or rolling back has done."""
+
+    model: ModelVersion
+    """The current one now."""
+    before: str | None
+    """The folder's name of the one that was current until now."""
+
+    @property
+    def changed(self) -> bool:
+        """Whether another one is current now."""
+        return not str(self.model).endswith(f"/{self.before}")
+
+
+class Publisher:
+    """Publishes into the folder `Settings.model`, the store and a registry.
+
+    Each step may be done twice: wherever it was ended, the same call again completes it.
+
+    Args:
+        by: who does it.
+    """
+
+    def __init__(self, settings: Settings, store: PhotoStore, registry: AnyRegistry, by: str) -> None:
+        self._settings = settings
+        self._store = store
+        self._registry = registry
+        self._by = by
+        self._folder = FolderRegistry(settings)
+        if (self._folder.root / MANIFEST).exists():
+            raise SettingsError(
+                f"autotag.model must be a folder of published bundles. Given: {self._folder.root}, which is one bundle"
+            )
+
+    def publish(self, candidate: Path) -> Change:
+        """Check a sealed bundle, copy it into the folder under the next sequence number, and make it current.
+
+        What is current already stays so. The store knows the bundle's classes before anyone can use it.
+
+        Raises:
+            ModelError: it is damaged, or its network computes something else on this machine.
+            RegistryError, StoreError, OSError: it is not current; the same call again goes on where this one ended.
+        """
+        bundle = Bundle.open(candidate)
+        network = FeatureNetwork.open(bundle.network_path, bundle.precision, self._settings.network_threads)
+        bundle.self_check(network.features(probe_pixels(bundle.preprocessing.size)))
+        while True:
+            seen, known = self._read()
+            standing = self._store.registry.read()
+            used = known.get(seen.model)
+            if used and used.version == bundle.version and str(used.model) not in standing.withdrawn:
+                self._store.registry.add_model(used.model, bundle.classes)
+                self._use_here(used.folder)
+                return Change(used.model, used.folder)
+            # A number that was given to this version, and counts, is its own; every other is taken.
+            models = {one.model for one in known.values()} | set(standing.models)
+            taken = (m.sequence for m in models if m.version != bundle.version or str(m) in standing.withdrawn)
+            name = self._place(candidate, max(taken, default=0))
+            new = replace(self._folder.describe(name), published_by=self._by, published_us=now_us())
+            self._store.registry.add_model(new.model, bundle.classes)
+            if self._registry.change(seen, name, self._by, [] if name in known else [new]):
+                self._use_here(name)
+                return Change(new.model, seen.model)
+
+    def roll_back(self, name: str | None = None) -> Change:
+        """Make an earlier model current, and withdraw the one that was: none of its tags count any more.
+
+        Args:
+            name: of the model's folder; by default the one before the current one, or if that was withdrawn, the newest
+                before the current one that was not.
+
+        Raises:
+            PublishingError: there is no such model, it is withdrawn, or another has changed the current one meanwhile.
+            ModelError: the model's bundle is here and damaged.
+        """
+        seen, known = self._read()
+        withdrawn = self._store.registry.read().withdrawn
+        if (used := known.get(seen.model)) is None:
+            raise PublishingError("no model was published yet, so there is none to go back from")
+        target = self._target(name, seen, known, withdrawn)
+        if target == used:
+            return Change(used.model, used.folder)
+        if (self._folder.root / target.folder).is_dir():
+            Bundle.open(self._folder.root / target.folder)
+        # In this order: after an end in between, the same call withdraws nothing else.
+        self._let_store_know(used)
+        self._store.registry.withdraw(str(used.model), self._by)
+        if not self._registry.change(seen, target.folder, self._by):
+            raise PublishingError(
+                f"{used.model} was withdrawn, but meanwhile another has become current: look, and decide"
+            )
+        self._use_here(target.folder)
+        return Change(target.model, used.folder)
+
+    def _read(self) -> tuple[Current, dict[str | None, KnownModel]]:
+        """Which model is current, and all known ones by their folders' names.
+
+        Where nobody has published yet, what this host has in use becomes known and current first: to go back to.
+        """
+        seen = self._registry.current()
+        if seen.model is None and (own := self._own()):
+            self._let_store_know(own)
+            self._registry.change(seen, own.folder, self._by, [own])
+            seen = self._registry.current()
+        return seen, {known.folder: known for known in self._registry.known()}
+
+    def _own(self) -> KnownModel | None:
+        """What this host has in use, if it can be used."""
+        try:
+            name = self._folder.current().model
+            return self._folder.describe(name) if name else None
+        except ModelError as error:
+            log.warning("cannot be gone back to: %s", error)
+            return None
+
+    def _target(
+        self, name: str | None, seen: Current, known: dict[str | None, KnownModel], withdrawn: frozenset[str]
+    ) -> KnownModel:
+        names = [str(one.model) for one in known.values() if str(one.model) not in withdrawn]
+        if name is not None:
+            target = known.get(name.rpartition("/")[2])
+            if target is None:
+                raise PublishingError(f"no model {name!r} is known; there are {names}")
+            if str(target.model) in withdrawn:
+                raise PublishingError(
+                    f"{target.model} is withdrawn: nobody would see its tags. Publish its bundle again instead: "
+                    f"autotag model publish {self._folder.root / target.folder}"
+                )
+            return target
+        sequence = known[seen.model].sequence
+        earlier = [one for one in known.values() if one.sequence < sequence and str(one.model) not in withdrawn]
+        if not earlier:
+            raise PublishingError(f"no earlier model counts; there are {names}")
+        return next((one for one in earlier if one.folder == seen.before), earlier[-1])
+
+    def _place(self, candidate: Path, at_least: int) -> str:
+        """Copy a bundle into the folder of published ones; returns its name there."""
+        root = self._folder.root
+        root.mkdir(parents=True, exist_ok=True)
+        copy = Path(tempfile.mkdtemp(prefix=".publishing-", dir=root))
+        try:
+            shutil.copytree(candidate, copy, copy_function=shutil.copyfile, dirs_exist_ok=True)
+            copy.chmod(0o755)  # mkdtemp's is for its owner alone
+            copy.touch()  # its time is when it was published
+            return bundles.publish(copy, root, at_least).folder.name
+        finally:
+            shutil.rmtree(copy, ignore_errors=True)
+
+    def _let_store_know(self, known: KnownModel) -> None:
+        """Let the store know a model, if its classes are here: only then can it be withdrawn."""
+        classes = self._folder.root / known.folder / CLASSES
+        if known.model not in self._store.registry.read().models and classes.exists():
+            self._store.registry.add_model(known.model, ClassTable.open(classes))
+
+    def _use_here(self, name: str) -> None:
+        if (self._folder.root / name).is_dir():
+            make_current(self._folder.root, name)
