@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,40 +18,76 @@ from autotag.results import ModelVersion
 from autotag.settings import Settings
 from models.bundle import Bundle, Tag
 from models.network import FeatureNetwork
+from models.probe import probe_pixels
+
+Value = TypeVar("Value")
+
+
+class FeatureExtractor:
+    """A loaded network and the means to read photos for it: all that bundles with the same network have in common."""
+
+    def __init__(
+        self, bundle: Bundle, settings: Settings, *, any_file: bool = False, other_schemes: Fetch | None = None
+    ) -> None:
+        self.network = FeatureNetwork.open(bundle.network_path, bundle.precision, settings.network_threads)
+        # Computed here, while nobody else uses the network; and what is done once, is done before the first photo.
+        self.probe = self.network.features(probe_pixels(bundle.preprocessing.size))
+        """The network's features of the probe, float32 [8, d]."""
+        self.reader = PhotoReader(settings, bundle.preprocessing, any_file=any_file, other_schemes=other_schemes)
 
 
 class Tagger:
-    """A loaded bundle and the means to read photos for it; a context manager. Made once, used for a process's life."""
+    """A loaded bundle and the means to read photos for it; a context manager. Used for as long as its model is."""
 
-    def __init__(self, bundle: Bundle, network: FeatureNetwork, reader: PhotoReader, settings: Settings) -> None:
+    def __init__(self, bundle: Bundle, extractor: FeatureExtractor, settings: Settings) -> None:
         self.bundle = bundle
         self.model = ModelVersion.of(bundle)
-        self._network = network
-        self._reader = reader
+        self.extractor = extractor
         self._settings = settings
 
     @classmethod
     def open(cls, settings: Settings, *, any_file: bool = False, other_schemes: Fetch | None = None) -> Tagger:
         """Load the bundle that `settings` name; about a second.
 
-        Limits numpy's BLAS to `network_threads` in this whole process: the processes of a host share its cores.
-
         Args:
             any_file: read any file, not only those below `photo_roots`: for a person who names the files.
             other_schemes: what fetches URIs that are not file, http or https; without it they are refused.
 
         Raises:
-            ModelError: there is no such bundle, or it is damaged; the message names the file.
+            ModelError: there is no such bundle, it is damaged, or its network computes something else on this machine;
+                the message names the file.
         """
         bundle = Bundle.open(settings.path(settings.model))
-        network = FeatureNetwork.open(bundle.network_path, bundle.precision, settings.network_threads)
+        return cls.load(bundle, settings, any_file=any_file, other_schemes=other_schemes)
+
+    @classmethod
+    def load(
+        cls,
+        bundle: Bundle,
+        settings: Settings,
+        *,
+        beside: Tagger | None = None,
+        any_file: bool = False,
+        other_schemes: Fetch | None = None,
+    ) -> Tagger:
+        """Load an opened bundle and check it on this machine.
+
+        Limits numpy's BLAS to `network_threads` in this whole process: the processes of a host share its cores.
+
+        Args:
+            beside: another Tagger, which may be in use; if its network is the same, this one shares it and its reader.
+
+        Raises:
+            ModelError: as `open` does.
+        """
         threadpool_limits(settings.network_threads, user_api="blas")
-        reader = PhotoReader(settings, bundle.preprocessing, any_file=any_file, other_schemes=other_schemes)
-        tagger = cls(bundle, network, reader, settings)
-        size = bundle.preprocessing.size
-        tagger._reader.start()
-        tagger.score(np.zeros((1, size, size, 3), np.uint8))  # whatever is done once, is done before the first photo
-        return tagger
+        if beside and beside.bundle.network_key == bundle.network_key:
+            extractor = beside.extractor
+        else:
+            extractor = FeatureExtractor(bundle, settings, any_file=any_file, other_schemes=other_schemes)
+        bundle.self_check(extractor.probe)
+        extractor.reader.start()
+        return cls(bundle, extractor, settings)
 
     def read(self, uri: str) -> NDArray[np.uint8]:
         """Fetch and decode one photo: uint8 [s, s, 3], RGB, at the network's size. Safe for many threads.
@@ -58,7 +95,7 @@ class Tagger:
         Raises:
             PhotoError: it gives no pixels; `reason` says why, `transient` whether it may work later.
         """
-        return self._reader.read(uri)
+        return self.extractor.reader.read(uri)
 
     def score(
         self, pixels: NDArray[np.uint8], top: int | None = None, min_score: float | None = None
@@ -70,7 +107,7 @@ class Tagger:
             top: the best so many only.
             min_score: instead of the classes' own thresholds.
         """
-        features = self._network.features(pixels)
+        features = self.extractor.network.features(pixels)
         return [tuple(tags) for tags in self.bundle.tags(features, top=top, min_score=min_score)]
 
     def tag(
@@ -80,38 +117,59 @@ class Tagger:
 
         `uris` may be endless: at most a few batches are taken beyond what was yielded.
         """
+        return self._each(uris, self.read, lambda pixels: self.score(pixels, top, min_score))
+
+    def features(
+        self, uris: Iterable[str], read: Callable[[str], NDArray[np.uint8]] | None = None
+    ) -> Iterator[tuple[str, NDArray[np.float32] | PhotoError]]:
+        """The network's features of each photo, float32 [d], or why there are none; else as `tag`.
+
+        Args:
+            read: instead of `read`; called by several threads at once.
+        """
+        return self._each(uris, read or self.read, lambda pixels: list(self.extractor.network.features(pixels)))
+
+    def _each(
+        self,
+        uris: Iterable[str],
+        read: Callable[[str], NDArray[np.uint8]],
+        compute: Callable[[NDArray[np.uint8]], Sequence[Value]],
+    ) -> Iterator[tuple[str, Value | PhotoError]]:
+        """What is computed of each photo's pixels, a batch at a time, while the photos behind them are read."""
         ahead = self._settings.fetch_threads + 2 * self._settings.batch_photos
         reads: deque[tuple[str, Future[NDArray[np.uint8]]]] = deque()
         pool = ThreadPoolExecutor(self._settings.fetch_threads, thread_name_prefix="read")
         try:
             for uri in uris:
-                reads.append((uri, pool.submit(self.read, uri)))
+                reads.append((uri, pool.submit(read, uri)))
                 if len(reads) >= ahead:
-                    yield from self._score_reads(reads, top, min_score)
+                    yield from self._computed(reads, compute)
             while reads:
-                yield from self._score_reads(reads, top, min_score)
+                yield from self._computed(reads, compute)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _score_reads(
-        self, reads: deque[tuple[str, Future[NDArray[np.uint8]]]], top: int | None, min_score: float | None
-    ) -> Iterator[tuple[str, tuple[Tag, ...] | PhotoError]]:
-        """Take the oldest read and whatever is read behind it, up to the batch limit, and score it at once."""
+    def _computed(
+        self,
+        reads: deque[tuple[str, Future[NDArray[np.uint8]]]],
+        compute: Callable[[NDArray[np.uint8]], Sequence[Value]],
+    ) -> Iterator[tuple[str, Value | PhotoError]]:
+        """Take the oldest read and whatever is read behind it, up to the batch limit, and compute it at once."""
         batch: list[tuple[str, NDArray[np.uint8] | PhotoError]] = []
         while reads and len(batch) < self._settings.batch_photos and (not batch or reads[0][1].done()):
-            uri, read = reads.popleft()
+            uri, pixels = reads.popleft()
             try:
-                batch.append((uri, read.result()))
+                batch.append((uri, pixels.result()))
             except PhotoError as error:
                 batch.append((uri, error))
         good = [pixels for _, pixels in batch if not isinstance(pixels, PhotoError)]
-        scored = iter(self.score(np.stack(good), top, min_score)) if good else iter(())
-        for uri, pixels in batch:
-            yield uri, pixels if isinstance(pixels, PhotoError) else next(scored)
+        computed = iter(compute(np.stack(good)) if good else ())
+        for uri, found in batch:
+            yield uri, found if isinstance(found, PhotoError) else next(computed)
 
     def close(self) -> None:
-        """End the decoding processes."""
-        self._reader.close()
+        """End the decoding processes, those of whoever shares them too."""
+        self.extractor.reader.close()
 
     def __enter__(self) -> Tagger:
         return self

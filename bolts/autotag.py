@@ -1,4 +1,4 @@
-"""AutotagBolt: events to tags, or to a rejection with its reason."""
+"""AutotagBolt: events to tags, or to a rejection with its reason, with the model that is current."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from autotag.photos import PhotoError
 from autotag.queues import open_queue
 from autotag.results import Rejected, Result, Tagged
 from autotag.settings import Settings
+from autotag.swapping import TaggerSwap
 from autotag.tagger import Tagger
 from bolts.batching import NaturalBatchingBolt
 
@@ -22,15 +23,17 @@ FIELDS = ["photo_id", "key", "result"]
 
 
 class AutotagBolt(NaturalBatchingBolt):
-    """Holds one Tagger for its whole life; photos are read ahead by a small pool, and scored in natural batches."""
+    """Holds a Tagger, and another when another model is current. Photos are read ahead by a small pool and scored in
+    natural batches, each by the Tagger that read it.
+    """
 
     outputs: ClassVar = [Stream(fields=FIELDS, name="tagged"), Stream(fields=FIELDS, name="rejected")]
 
     def load(self, settings: Settings) -> int:
         self.queue = open_queue(settings)
-        self.tagger = Tagger.open(settings)
+        self.swap = TaggerSwap(settings, self.topology_name, self.task_id, self.tell)
         self.readers = ThreadPoolExecutor(settings.fetch_threads, thread_name_prefix="read")
-        self.logger.info("ready: model %s", self.tagger.model)
+        self.start_thread(self.swap.follow, "models")
         return settings.batch_photos
 
     def process(self, tup: Any) -> None:
@@ -38,12 +41,14 @@ class AutotagBolt(NaturalBatchingBolt):
 
     def _read(self, tup: Any) -> None:
         event = PhotoEvent.from_dict(tup.values.event, accepted=True)
+        tagger = self.swap.begin()
         try:
-            pixels = self.tagger.read(event.uri)
+            pixels = tagger.read(event.uri)
         except PhotoError as error:
+            self.swap.end(tagger)
             self._give_up(tup, event, error)
         else:
-            self.hand_over((tup, event, pixels))
+            self.hand_over((tup, event, pixels, tagger))
 
     def _give_up(self, tup: Any, event: PhotoEvent, error: PhotoError) -> None:
         self.logger.info("%s: %s", event.photo_id, error)
@@ -60,10 +65,15 @@ class AutotagBolt(NaturalBatchingBolt):
         self.fail(tup)
 
     def process_batch(self, batch: list[Any]) -> None:
-        scored = self.tagger.score(np.stack([pixels for _, _, pixels in batch]))
-        for (tup, event, _), tags in zip(batch, scored, strict=True):
-            tagged = Tagged(**results.of_event(event), model=self.tagger.model, tags=tags, computed_us=now_us())
+        for tagger in dict.fromkeys(tagger for _, _, _, tagger in batch):
+            self._score(tagger, [(tup, event, pixels) for tup, event, pixels, its in batch if its is tagger])
+
+    def _score(self, tagger: Tagger, photos: list[Any]) -> None:
+        scored = tagger.score(np.stack([pixels for _, _, pixels in photos]))
+        for (tup, event, _), tags in zip(photos, scored, strict=True):
+            tagged = Tagged(**results.of_event(event), model=tagger.model, tags=tags, computed_us=now_us())
             self._emit(tup, "tagged", tagged)
+            self.swap.end(tagger)
 
     def _emit(self, tup: Any, stream: str, result: Result) -> None:
         self.emit([result.photo_id, tup.values.key, results.to_dict(result)], stream=stream, anchors=[tup])

@@ -48,7 +48,7 @@ class NaturalBatchingBolt(Bolt):
     def initialize(self, storm_conf: dict[str, Any], context: dict[str, Any]) -> None:
         with self._kept_alive():
             self.guarded(self._load, storm_conf)
-        threading.Thread(target=self.guarded, args=(self._work,), name="batches", daemon=True).start()
+        self.start_thread(self._work, "batches")
 
     def _load(self, storm_conf: dict[str, Any]) -> None:
         self._batch_limit = self.load(Settings.from_storm(storm_conf))
@@ -70,6 +70,15 @@ class NaturalBatchingBolt(Bolt):
                 batch.append(self._waiting.get())  # does not wait: this thread is the only taker
             with self._sent_together():
                 self.process_batch(batch)
+
+    def start_thread(self, work: Callable[[], None], name: str) -> None:
+        """Run `work` beside, for as long as this process lives."""
+        threading.Thread(target=self.guarded, args=(work,), name=name, daemon=True).start()
+
+    def tell(self, what: str) -> None:
+        """Log an error that this process survives, and let Storm know, where `autotag status` finds it."""
+        self.logger.error("%s", what)
+        self.send_message({"command": "error", "msg": what})
 
     def guarded(self, work: Callable[..., None], *args: Any) -> None:
         """Run `work` in any thread; an exception of ours is reported to Storm and ends this process, loudly."""

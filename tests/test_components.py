@@ -15,9 +15,10 @@ from autotag import results
 from autotag.events import EventType, PhotoEvent
 from autotag.photos import photo_uri
 from autotag.queues import EventQueue
-from autotag.results import Deleted, Rejected, Tagged
+from autotag.results import Deleted, ModelVersion, Rejected, Tagged
 from autotag.settings import PROJECT, Settings
 from autotag.stores import PhotoStore
+from models.bundle import Bundle
 from tests.conftest import make_event
 from tests.multilang import Component, command
 
@@ -308,15 +309,44 @@ def test_the_writer_acks_what_the_store_has(settings: Settings, tmp_path: Path, 
     assert store.status().rejected == {"truncated": 100}
 
 
-def test_the_writer_lets_the_store_know_the_models_classes(
+def make_tagged(photo_id: str, model: ModelVersion) -> Tagged:
+    return Tagged(photo_id=photo_id, content_us=1, model=model, tags=(), computed_us=1)
+
+
+def test_the_writer_lets_the_store_know_a_models_classes_before_its_tags(
     settings: Settings, tmp_path: Path, store: PhotoStore
 ) -> None:
+    model = ModelVersion.of(Bundle.open(Path(settings.model)))
     with writer_bolt(settings, tmp_path) as writer:
         writer.tuple("autotag", "rejected", result_values(make_rejected("p0")))
         writer.wait_for(command("ack"))
-    (model,) = store.registry.read().models
-    assert model.name == "default"
+        assert store.registry.read().models == {}
+        writer.tuple("autotag", "tagged", result_values(make_tagged("p1", model)))
+        writer.wait_for(command("ack"), count=2)
+    assert list(store.registry.read().models) == [model]
     assert store.registry.read().classes.find("beagle") is not None
+
+
+def test_tags_of_a_model_that_is_nowhere_wait_until_it_is_known_and_hold_up_nothing_else(
+    settings: Settings, tmp_path: Path, store: PhotoStore, queue: EventQueue
+) -> None:
+    event = make_event("p1")
+    queue.put([event])
+    queue.lease(1, "h")
+    elsewhere = ModelVersion("default", "f" * 64, 42)
+    values = ["p1", event.key, results.to_dict(make_tagged("p1", elsewhere))]
+    with writer_bolt(settings, tmp_path) as writer:
+        waiting = writer.tuple("autotag", "tagged", values)
+        other = writer.tuple("autotag", "rejected", result_values(make_rejected("p0")))
+        writer.wait_for(command("fail", id=waiting))
+        writer.wait_for(command("ack", id=other))
+        writer.wait_for(lambda m: m.get("command") == "error" and "000042-ffffffffffff" in m["msg"])
+        queue.fail([event.key], "h")
+        assert queue.status().waiting + queue.status().ready == 1  # and no attempt is used up
+        store.registry.add_model(elsewhere, Bundle.open(Path(settings.model)).classes)
+        writer.tuple("autotag", "tagged", values)
+        writer.wait_for(command("ack"), count=2)
+    assert store.get("p1") is not None
 
 
 def test_a_result_that_the_store_refuses_fails_alone_and_uses_up_its_attempts(
