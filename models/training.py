@@ -164,12 +164,11 @@ class Statistics:
         """Add all that another of the same classes and features has."""
         if (other.dim, other.classes) != (self.dim, self.classes):
             raise ModelError("statistics of other classes or features cannot be added")
-        mine, theirs = self.arrays(), other.arrays()
         if self.known_sums is None and other.known_sums is not None:
             self.known_sums = np.zeros_like(self.positive_sums)
-            mine = self.arrays()
-        for name, array in theirs.items():
-            mine[name] += array
+        for name, array in other.arrays().items():
+            mine: NDArray[np.int64] = getattr(self, name)
+            mine += array
 
     def arranged(self, classes: Sequence[str]) -> Statistics:
         """The same for these classes, in this order; new ones have no labels yet. It may share this one's arrays."""
@@ -190,11 +189,11 @@ class Statistics:
 
     def arrays(self) -> dict[str, NDArray[np.int64]]:
         """All arrays by name, to be kept; `from_arrays` takes them back."""
-        names = ("counts", "sums", "second", "positive_counts", "positive_sums", "known_counts", "known_sums")
+        names = ["counts", "sums", "second", "positive_counts", "positive_sums", "known_counts"]
         # What has come to nothing again is as if it had never been.
-        if self.known_sums is not None and not self.known_counts.any() and not self.known_sums.any():
-            self.known_sums = None
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        if self.known_sums is not None and (self.known_counts.any() or self.known_sums.any()):
+            names.append("known_sums")
+        return {name: getattr(self, name) for name in names}
 
     @classmethod
     def from_arrays(cls, classes: Sequence[str], arrays: Mapping[str, Any]) -> Statistics:
