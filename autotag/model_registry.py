@@ -36,7 +36,7 @@ ANSWER_S = 5.0
 """For one answer."""
 WORKER_SESSION_S = 10.0
 """After which ZooKeeper takes a worker that is not heard for gone."""
-RETRY_S = 5.0
+RETRY_S = 2.0
 """Between two attempts to connect, at most."""
 
 

@@ -23,7 +23,7 @@ from models.published import current, make_current, published
 
 log = logging.getLogger(__name__)
 
-AGAIN_S = 5.0
+AGAIN_S = 2.0
 """Before the registry or a bundle's location, when away, is asked again."""
 
 
