@@ -111,8 +111,9 @@ def compact(training_set: TrainingSet) -> int:
     latest: dict[str, tuple[int, str]] = {}
     for name, rows in _rows(training_set):
         for photo_id, _, at_us in rows:
-            if at_us > removed.get(photo_id, -1):
-                latest[photo_id] = max((at_us, name), latest.get(photo_id, (0, "")))
+            # Of rows of the same moment the first part's counts, as for whoever trains.
+            if at_us > max(removed.get(photo_id, -1), latest.get(photo_id, (-1, ""))[0]):
+                latest[photo_id] = (at_us, name)
     gone = 0
     for name, rows in _rows(training_set):
         kept = [row for row, (photo_id, _, at_us) in enumerate(rows) if latest.get(photo_id) == (at_us, name)]

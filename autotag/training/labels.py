@@ -145,27 +145,25 @@ class LabelCollector:
 
     def table(self) -> tuple[LabelTable, list[Contradiction]]:
         """What the labels come to: repetitions count once, and over unknown; contradictions become unknown."""
-        photo_ids, photos = _sorted(self._photos, self._columns[0])
-        class_ids, classes = _sorted(self._classes, self._columns[1])
-        values = np.frombuffer(self._columns[2], np.int8)
-        keys = photos * np.int64(len(class_ids)) + classes
-        order = np.argsort(keys, kind="stable")
-        keys = keys[order]
-        starts = np.flatnonzero(np.diff(keys, prepend=-1)) if len(keys) else np.zeros(0, np.int64)
-        highest, lowest = (
-            (of.reduceat(values[order], starts) if len(keys) else np.zeros(0, np.int8))
-            for of in (np.maximum, np.minimum)
+        photo_ids, photo_places = _sorted(self._photos)
+        class_ids, class_places = _sorted(self._classes)
+        photos, classes, values, numbers = (
+            np.frombuffer(column, column.typecode) if len(column) else np.zeros(0, column.typecode)
+            for column in self._columns
         )
-        places = order[starts]
+        keys = photo_places[photos] * len(class_ids) + class_places[classes]
+        order = np.argsort(keys, kind="stable")
+        keys, values = keys[order], values[order]
+        starts = np.flatnonzero(np.diff(keys, prepend=-1))
+        highest, lowest = (of.reduceat(values, starts) if len(keys) else values for of in (np.maximum, np.minimum))
         table = LabelTable(
             photo_ids,
             class_ids,
-            photos[places].astype(np.int32),
-            classes[places].astype(np.int32),
+            (keys[starts] // max(1, len(class_ids))).astype(np.int32),
+            (keys[starts] % max(1, len(class_ids))).astype(np.int32),
             highest + lowest * (highest != lowest),
         )
         both = np.flatnonzero((highest == TRUE) & (lowest == FALSE))
-        numbers = np.frombuffer(self._columns[3], np.int32)
         ends = np.append(starts[1:], len(keys))
         return table, [
             Contradiction(
@@ -177,9 +175,9 @@ class LabelCollector:
         ]
 
 
-def _sorted(places: Mapping[str, int], column: array[int]) -> tuple[list[str], NDArray[np.int64]]:
-    """The texts sorted, and a column of their old places as one of their new ones."""
+def _sorted(places: Mapping[str, int]) -> tuple[list[str], NDArray[np.int64]]:
+    """The texts sorted, and of each old place the new one."""
     texts = sorted(places)
-    rank = np.empty(len(texts), np.int64)
-    rank[[places[text] for text in texts]] = np.arange(len(texts))
-    return texts, rank[np.frombuffer(column, np.int32)] if len(column) else np.zeros(0, np.int64)
+    moved = np.empty(len(texts), np.int64)
+    moved[[places[text] for text in texts]] = np.arange(len(texts))
+    return texts, moved

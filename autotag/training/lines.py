@@ -74,7 +74,7 @@ def text_lines(url: str) -> Iterator[tuple[int, str | FaultError]]:
             if url.endswith(".gz"):
                 file = cast(BinaryIO, opened.enter_context(gzip.GzipFile(fileobj=file)))
             # Neither fsspec's files nor gzip's are quick at single lines.
-            yield from _lines(io.BufferedReader(cast(io.RawIOBase, file), BUFFER_BYTES))
+            yield from _lines(opened.enter_context(io.BufferedReader(cast(Any, file), BUFFER_BYTES)))
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{url}: cannot be read: {error}") from error
 
