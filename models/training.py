@@ -153,10 +153,10 @@ class Statistics:
         order = np.argsort(keys, kind="stable")
         groups, starts = np.unique(keys[order], return_index=True)
         rows = labels.rows[order]
-        ends = [*starts[1:], len(rows)]
+        ends = np.append(starts, len(rows))[1:]
         flat_counts, flat_sums = counts.reshape(-1), sums.reshape(-1, self.dim)
         # A loop over the classes that occur: numpy's reduceat takes nine times as long.
-        for group, start, end in zip(groups.tolist(), starts.tolist(), ends, strict=True):
+        for group, start, end in zip(groups.tolist(), starts.tolist(), ends.tolist(), strict=True):
             flat_counts[group] += sign * (end - start)
             flat_sums[group] += sign * block[rows[start:end]].sum(axis=0).astype(np.int64)
 
