@@ -202,9 +202,8 @@ def learn(
     Its threshold is cautious, and the class provisional, until it is trained with labels like the others.
     """
     from autotag.jobs.storage import Folder
-    from autotag.training.candidate import write_candidate
+    from autotag.training.candidate import LEARNED, write_candidate
     from autotag.training.labels import ClassNames
-    from autotag.training.learn import BANK
     from autotag.training.learn import learn as learn_class
     from autotag.training.lines import FaultError
 
@@ -224,7 +223,7 @@ def learn(
         "examples": learned.examples,
         "training_set": training_set.folder.url,
     }
-    candidate = write_candidate(bundle, BANK, learned.content, made, out or settings.path(CANDIDATES))
+    candidate = write_candidate(bundle, LEARNED, learned.content, made, out or settings.path(CANDIDATES))
     values = {
         "class": class_id,
         "name": class_names.names[class_id],

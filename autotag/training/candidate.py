@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +15,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.bank import ClassifierBank, Sigmoid
+from autotag.errors import InputError, JobError
+from models.bank import ClassifierBank, Sigmoid, Softmax
 from models.bundle import BANKS, CLASSES, Bundle
 from models.classes import ClassTable
 
 QUALITY = "quality.json"
 """In a bank's folder: what is known of each class."""
+LEARNED = "learned"
+"""The bank of provisional classes, of a handful of examples each."""
+ABANDONED_S = 86400
+"""What is being made for so long was killed."""
+_MAKING = ".making-"
+_BANK = re.compile(r"[A-Za-z0-9][\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -35,39 +44,47 @@ class BankContent:
     """Of each class: positives, negatives, average_precision, threshold, precision, recall, and what else there is."""
 
 
+def check_bank(base: Bundle, bank: str) -> None:
+    """Refuse a name that no bank of independent classes may have in a bundle made of `base`.
+
+    Raises:
+        InputError: it is no folder's name, or that of a bank of exclusive classes, which came with the network.
+    """
+    if not _BANK.fullmatch(bank):
+        raise InputError(f"a bank's name is of letters, digits, '_', '-' and '.', and begins with one. Given: {bank!r}")
+    if any(one.name == bank and isinstance(one.rule, Softmax) for one in base.banks):
+        raise InputError(f"bank {bank!r} came with the network of {base.folder}, and stays: name another bank")
+
+
 def write_candidate(base: Bundle, bank: str, content: BankContent, made: Mapping[str, Any], root: Path) -> Bundle:
     """Make a bundle of `base`'s network and banks and this one, which takes the place of one of its name.
 
-    A class that `base` has already is meant by its id or, where a class was called so by people first, its name.
+    A class that `base` has already is meant by its id or, where a class was called so by people first, its name. What
+    was learned of it provisionally goes.
 
     Args:
         made: facts on how it was made.
         root: the folder that gets it, as a folder named by bank and version. The same content is written once.
 
     Raises:
+        InputError: see `check_bank`.
+        JobError: two of the classes are one in `base`.
         ModelError: what was made is no bundle.
     """
+    check_bank(base, bank)
+    ids = _ids(base, content.class_ids)
     root.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".making-", dir=root))
+    _remove_abandoned(root)
+    folder = Path(tempfile.mkdtemp(prefix=_MAKING, dir=root))
     try:
         folder.chmod(0o755)  # mkdtemp's is for its owner alone
         shutil.copytree(
             base.folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json", CLASSES)
         )
-        shutil.rmtree(folder / BANKS / bank, ignore_errors=True)
-        ids = [base.classes.find(id_) or id_ for id_ in content.class_ids]
-        new = {
-            id_: content.names[given]
-            for id_, given in zip(ids, content.class_ids, strict=True)
-            if id_ not in base.classes
-        }
-        rows = [(id_, base.classes.name(id_), base.classes.parents[id_]) for id_ in _used(base, bank)]
-        ClassTable([*rows, *((id_, name, ()) for id_, name in new.items())]).write(folder / CLASSES)
-        ClassifierBank.write(
-            folder / BANKS / bank, bank, base.network_key, ids, content.weights, content.biases, content.rule
-        )
-        quality = {id_: content.quality[given] for id_, given in zip(ids, content.class_ids, strict=True)}
-        (folder / BANKS / bank / QUALITY).write_text(json.dumps(quality, indent=1) + "\n", encoding="utf-8")
+        _class_table(base, bank, ids, content).write(folder / CLASSES)
+        if learned := learned_without(base, ids):
+            _write_bank(folder, LEARNED, base, learned.class_ids, learned)
+        _write_bank(folder, bank, base, ids, content)
         sealed = Bundle.seal(folder, base.name, base.network_key, base.precision, base.preprocessing, made)
         target = root / f"{bank}-{sealed.version[:12]}"
         if not target.exists():
@@ -82,12 +99,72 @@ def read_quality(bundle: Bundle, bank: str) -> dict[str, Any]:
     path = bundle.folder / BANKS / bank / QUALITY
     if not path.exists():
         return {}
-    return dict(json.loads(path.read_text(encoding="utf-8")))
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(found, dict) or not all(isinstance(one, dict) for one in found.values()):
+        raise InputError(f"{path}: is no table of classes' quality; make the bundle again")
+    return found
 
 
-def _used(base: Bundle, bank: str) -> list[str]:
-    """The classes of the table but those that only the bank had that is replaced."""
-    others = {id_ for one in base.banks if one.name != bank for id_ in one.ids}
-    replaced = {id_ for one in base.banks if one.name == bank for id_ in one.ids} - others
-    needed = others | {above for id_ in others for above in base.classes.ancestors(id_)}
-    return [id_ for id_ in base.classes.ids if id_ not in replaced or id_ in needed]
+def learned_without(base: Bundle, ids: Sequence[str]) -> BankContent | None:
+    """The bank of provisional classes, but for these; None where there is no such bank."""
+    bank = next((one for one in base.banks if one.name == LEARNED), None)
+    if bank is None or not isinstance(bank.rule, Sigmoid):
+        return None
+    stay = [at for at, id_ in enumerate(bank.classifiers) if id_ not in ids]
+    left = [bank.classifiers[at] for at in stay]
+    quality = read_quality(base, LEARNED)
+    return BankContent(
+        class_ids=left,
+        names={id_: base.classes.name(id_) for id_ in left},
+        weights=bank.weights[:, stay],
+        biases=bank.biases[stay],
+        rule=Sigmoid(*(array[stay] for array in (bank.rule.a, bank.rule.b, bank.rule.thresholds))),
+        quality={id_: quality[id_] for id_ in left if id_ in quality},
+    )
+
+
+def _ids(base: Bundle, class_ids: Sequence[str]) -> list[str]:
+    """The ids in the bundle to be."""
+    found: dict[str, str] = {}
+    for given in class_ids:
+        id_ = base.classes.find(given) or given
+        if id_ in found:
+            raise JobError(
+                f"classes {found[id_]!r} and {given!r} are both class {base.classes.name(id_)!r} of {base.folder}: "
+                "join their labels under one name into a new training set"
+            )
+        found[id_] = given
+    return list(found)
+
+
+def _class_table(base: Bundle, bank: str, ids: Sequence[str], content: BankContent) -> ClassTable:
+    """The base's classes but those that only the bank had that is replaced, and the new ones."""
+    known = base.classes
+    needed = {id_ for one in base.banks if one.name != bank for id_ in one.ids} | (set(ids) & set(known.ids))
+    needed |= {above for id_ in needed for above in known.ancestors(id_)}
+    replaced = {id_ for one in base.banks if one.name == bank for id_ in one.ids} - needed
+    rows = [(id_, known.name(id_), known.parents[id_]) for id_ in known.ids if id_ not in replaced]
+    names = dict(zip(ids, (content.names[given] for given in content.class_ids), strict=True))
+    return ClassTable([*rows, *((id_, name, ()) for id_, name in names.items() if id_ not in known)])
+
+
+def _write_bank(folder: Path, bank: str, base: Bundle, ids: Sequence[str], content: BankContent) -> None:
+    """Write a bank into a bundle to be, in the place of one of its name; none where it has no classes."""
+    target = folder / BANKS / bank
+    shutil.rmtree(target, ignore_errors=True)
+    if not content.class_ids:
+        return
+    ClassifierBank.write(target, bank, base.network_key, ids, content.weights, content.biases, content.rule)
+    quality = {
+        id_: content.quality[given]
+        for id_, given in zip(ids, content.class_ids, strict=True)
+        if given in content.quality
+    }
+    (target / QUALITY).write_text(json.dumps(quality, indent=1) + "\n", encoding="utf-8")
+
+
+def _remove_abandoned(root: Path) -> None:
+    """Remove what makings that were killed have left."""
+    for folder in root.glob(f"{_MAKING}*"):
+        if time.time() - folder.stat().st_mtime > ABANDONED_S:
+            shutil.rmtree(folder, ignore_errors=True)

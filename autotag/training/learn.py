@@ -7,24 +7,21 @@ the metric of all photos (Hariharan, Malik, Ramanan, Discriminative Decorrelatio
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autotag.errors import JobError
-from autotag.training.candidate import BankContent, read_quality
+from autotag.training.candidate import LEARNED, BankContent, learned_without
 from autotag.training.joined import Joined
 from autotag.training.statistics import latest, part_rows, read_features
 from autotag.training.trainingset import TrainingSet
-from models.bank import ClassifierBank, Sigmoid
+from models.bank import Sigmoid
 from models.bundle import Bundle
 from models.fixed_point import from_fixed
 from models.training import Moments, Solver
 
-BANK = "learned"
 LEAST_EXAMPLES = 2
 BACKGROUND = 20_000
 """Photos of the training set that a new class is compared with, at most."""
@@ -57,7 +54,7 @@ def learn(
     """A class of its own, of these examples; a second or two.
 
     Args:
-        bundle: the one in use; what its bank `BANK` has stays, but for a class of the same id.
+        bundle: the one in use; what its bank `LEARNED` has stays, but for a class of the same id.
         features: float32 [n, d], of the examples.
 
     Raises:
@@ -67,7 +64,7 @@ def learn(
         raise JobError(
             f"{name!r} needs {LEAST_EXAMPLES} examples that can be read, better 5 or more. Given: {len(features)}"
         )
-    if others := [bank.name for bank in bundle.banks if bank.name != BANK and class_id in bank.ids]:
+    if others := [bank.name for bank in bundle.banks if bank.name != LEARNED and class_id in bank.ids]:
         raise JobError(f"{name!r} is a class of bank {others[0]!r} already: correct its photos, and train it with them")
     kept = latest(training_set)
     if kept is None or not len(kept.joined):
@@ -143,20 +140,15 @@ def _background(training_set: TrainingSet, joined: Joined, class_id: str) -> NDA
 
 def _beside(bundle: Bundle, one: BankContent) -> BankContent:
     """The class beside those that were learned before."""
-    banks = [bank for bank in bundle.banks if bank.name == BANK]
-    if not banks or not isinstance(banks[0].rule, Sigmoid):
+    left = learned_without(bundle, one.class_ids)
+    if left is None:
         return one
-    bank: ClassifierBank = banks[0]
-    stay = [at for at, id_ in enumerate(bank.classifiers) if id_ not in one.class_ids]
-    ids = [bank.classifiers[at] for at in stay]
-    quality: Mapping[str, Any] = read_quality(bundle, BANK)
-    rule = banks[0].rule
-    arrays = zip((rule.a, rule.b, rule.thresholds), (one.rule.a, one.rule.b, one.rule.thresholds), strict=True)
+    arrays = zip(astuple(left.rule), astuple(one.rule), strict=True)
     return BankContent(
-        class_ids=[*ids, *one.class_ids],
-        names={id_: bundle.classes.name(id_) for id_ in ids} | dict(one.names),
-        weights=np.hstack([bank.weights[:, stay], one.weights]),
-        biases=np.concatenate([bank.biases[stay], one.biases]),
-        rule=Sigmoid(*(np.concatenate([old[stay], new]) for old, new in arrays)),
-        quality={id_: quality[id_] for id_ in ids if id_ in quality} | dict(one.quality),
+        class_ids=[*left.class_ids, *one.class_ids],
+        names={**left.names, **one.names},
+        weights=np.hstack([left.weights, one.weights]),
+        biases=np.concatenate([left.biases, one.biases]),
+        rule=Sigmoid(*(np.concatenate(pair) for pair in arrays)),
+        quality={**left.quality, **one.quality},
     )
