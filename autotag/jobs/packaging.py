@@ -187,8 +187,6 @@ def _libraries(sources: Iterable[Path | bytes]) -> list[Path]:
 
 
 def _is_elf(path: Path) -> bool:
-    if path.suffix != ".so" and ".so." not in path.name and path.suffix:
-        return False
     with path.open("rb") as file:
         return file.read(4) == b"\x7fELF"
 

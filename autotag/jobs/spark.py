@@ -71,7 +71,7 @@ class SparkWorkers:
         try:
             self._context = self._start(conf)
         except Exception as error:  # py4j's, and Java's of any kind behind it
-            said = _last_words(self._log) or _cause(error)
+            said = _cause(error) if self._java is not None else _last_words(self._log)
             self._end_java()
             raise JobError(f"no Spark application could be started on {master!r}: {said}") from error
 
