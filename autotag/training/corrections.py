@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from autotag.decisions import Action, Decision, verdicts
@@ -38,15 +38,15 @@ def corrections(store: PhotoStore, watch: Callable[[float], None] = lambda _: No
     while rows := store.tables.scan(PHOTOS, start, None, PAGE_ROWS):
         for _, columns in rows:
             # As layout.py has it: most photos have no decision, and need not be read.
-            if any(column.startswith(b"o:p.") for column in columns):
-                found = _corrected(layout.read_facts(columns), registry)
-                if found:
-                    yield found
+            is_decided = any(column.startswith(b"o:p.") for column in columns)
+            if is_decided and (found := corrected(layout.read_facts(columns), registry)):
+                yield found
         watch(int.from_bytes(rows[-1][0][:4], "big") / 2**32)
         start = rows[-1][0] + b"\0"
 
 
-def _corrected(writes: list[Write], registry: Registry) -> Corrected | None:
+def corrected(writes: Sequence[Write], registry: Registry) -> Corrected | None:
+    """What people's decisions among all the writes about one photo come to; None where nothing does."""
     view = merge(writes, registry)
     if view is None:
         return None
