@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,13 +12,16 @@ from numpy.typing import NDArray
 
 from autotag.errors import JobError
 from autotag.jobs.workers import Workers
-from autotag.training.joined import Ancestors, Joined
+from autotag.training.joined import Joined, StaleStatisticsError
+from autotag.training.label_log import Ancestors
 from autotag.training.scoring import Scores, score
 from autotag.training.statistics import Update, part_rows, read_features, update
 from autotag.training.trainingset import TrainingSet
 from models.calibration import RELIABILITY_BINS, Calibration, Quality, calibrate, reliability, uncalibrated
 from models.fixed_point import from_fixed
-from models.training import FOLDS, STRENGTHS, Classifiers, Solver
+from models.training import FOLDS, STRENGTHS, Classifiers, Moments, Solver, Statistics
+
+logger = logging.getLogger(__name__)
 
 Step = Callable[[str, int | None], Callable[[int], None]]
 """Is told what begins, in a few words, and of how many photos it is; gives what is told how many more are done."""
@@ -72,6 +76,9 @@ class Training:
 def train(training_set: TrainingSet, ancestors: Ancestors, wanted: Wanted, workers: Workers, step: Step) -> Training:
     """Bring the statistics up to date, and make classifiers of them.
 
+    Where what is kept does not fit the training set any more (a file of features was lost and computed again, a photo
+    removed by another training), all is read again.
+
     Args:
         ancestors: see `joined.join_labels`.
 
@@ -79,23 +86,27 @@ def train(training_set: TrainingSet, ancestors: Ancestors, wanted: Wanted, worke
         JobError: nothing is labelled, or a worker ended.
         InputError: a file cannot be read or written.
     """
+    try:
+        return _train(training_set, ancestors, wanted, workers, step, afresh=False)
+    except StaleStatisticsError as error:
+        logger.warning("all photos are read again: %s", error)
+        return _train(training_set, ancestors, wanted, workers, step, afresh=True)
+
+
+def _train(
+    training_set: TrainingSet, ancestors: Ancestors, wanted: Wanted, workers: Workers, step: Step, *, afresh: bool
+) -> Training:
     clock = _Clock()
-    done = update(training_set, ancestors, workers, step("adding up", None))
+    done = update(training_set, ancestors, workers, step("adding up", None), afresh=afresh)
     joined, statistics = done.kept.joined, done.kept.statistics
-    if not len(joined):
-        raise JobError(f"{training_set.folder}: holds no photos: autotag join --photos ...")
-    if not (joined.values == 1).any():
-        raise JobError(
-            f"{training_set.folder}: none of its {len(joined)} photos shows a class: autotag join --labels ..."
-        )
+    _check(training_set, joined, statistics)
     clock.lap("statistics")
-    scale = training_set.scale
     step("solving", None)
-    moments = statistics.moments(scale)
+    moments = statistics.moments(training_set.scale)
     solver = Solver(moments)
     clock.lap("solve")
     step("choosing the regulariser", None)
-    by_fold = [Solver(statistics.moments(scale, without=fold)) for fold in range(FOLDS)]
+    by_fold = [Solver(statistics.moments(training_set.scale, without=fold)) for fold in range(FOLDS)]
     strengths = _compare(training_set, joined, by_fold)
     # The stronger of two that do as well.
     strength = max(strengths, key=lambda one: (round(strengths[one], 4), one))
@@ -112,13 +123,9 @@ def train(training_set: TrainingSet, ancestors: Ancestors, wanted: Wanted, worke
         step("scoring", len(joined)),
     )
     clock.lap("scoring")
-    counted = scores.counts.negatives.sum(axis=(0, 2))
-    weights = np.maximum(moments.negatives / np.maximum(counted, 1), 1.0)
+    weights = _negative_weights(scores, moments)
     calibration, quality = calibrate(scores.counts, wanted.precision, weights)
-    positives = scores.counts.positives.sum(axis=0).astype(np.float64)
-    negatives = scores.counts.negatives.sum(axis=0) * weights[:, None]
-    prior = moments.positives / np.maximum(moments.positives + moments.negatives, 1)
-    before = uncalibrated(classifiers.positive_scores, prior).probabilities(scores.counts.centres)
+    error_before, error_after = _errors(scores, moments, weights, classifiers, quality)
     clock.lap("calibration")
     return Training(
         training_set=training_set,
@@ -133,13 +140,43 @@ def train(training_set: TrainingSet, ancestors: Ancestors, wanted: Wanted, worke
         positives=moments.positives,
         negatives=moments.negatives,
         scores=scores,
-        error_before=_error(reliability(before, positives, negatives)),
-        error_after=_error(
-            np.stack([quality.weights, quality.weights * quality.predicted, quality.weights * quality.observed])
-        ),
-        left_out=_left_out(joined, moments.positives, moments.negatives, calibration, quality, wanted),
+        error_before=error_before,
+        error_after=error_after,
+        left_out=_left_out(joined, moments, calibration, quality, wanted),
         seconds=clock.seconds,
     )
+
+
+def _check(training_set: TrainingSet, joined: Joined, statistics: Statistics) -> None:
+    """Refuse what no classifier can be made of."""
+    where = training_set.folder
+    if not len(joined):
+        raise JobError(f"{where}: holds no photos: autotag join --photos ...")
+    if not (joined.values == 1).any():
+        raise JobError(f"{where}: none of its {len(joined)} photos shows a class: autotag join --labels ...")
+    if np.count_nonzero(statistics.counts[:, 0]) < 2:
+        raise JobError(
+            f"{where}: {len(joined)} photos are too few to be judged by others than they are trained on: autotag join "
+            "--photos ..."
+        )
+
+
+def _negative_weights(scores: Scores, moments: Moments) -> NDArray[np.float64]:
+    """[classes]: how many negatives each one that was scored stands for."""
+    counted = scores.counts.negatives.sum(axis=(0, 2))
+    return np.asarray(np.maximum(moments.negatives / np.maximum(counted, 1), 1.0))
+
+
+def _errors(
+    scores: Scores, moments: Moments, weights: NDArray[np.float64], classifiers: Classifiers, quality: Quality
+) -> tuple[float, float]:
+    """The expected calibration error over all classes, before calibration and after."""
+    positives = scores.counts.positives.sum(axis=0).astype(np.float64)
+    negatives = scores.counts.negatives.sum(axis=0) * weights[:, None]
+    prior = moments.positives / np.maximum(moments.positives + moments.negatives, 1)
+    before = uncalibrated(classifiers.positive_scores, prior).probabilities(scores.counts.centres)
+    after = np.stack([quality.weights, quality.weights * quality.predicted, quality.weights * quality.observed])
+    return _error(reliability(before, positives, negatives)), _error(after)
 
 
 class _Clock:
@@ -224,14 +261,14 @@ def _average_precision(scores: NDArray[np.float32], truth: NDArray[np.int8]) -> 
 
 def _left_out(
     joined: Joined,
-    positives: NDArray[np.int64],
-    negatives: NDArray[np.int64],
+    moments: Moments,
     calibration: Calibration,
     quality: Quality,
     wanted: Wanted,
 ) -> dict[str, str]:
     """Of each class that is below what is wanted, why."""
     found = {}
+    positives, negatives = moments.positives, moments.negatives
     for at, id_ in enumerate(joined.class_ids):
         if not positives[at]:
             found[id_] = "no photo is labelled TRUE"

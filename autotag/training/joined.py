@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,12 +15,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from autotag.errors import JobError
+from autotag.errors import InputError, JobError
+from autotag.training.label_log import Ancestors, LabelLog, index_in, standing_labels, with_implied
 from autotag.training.trainingset import TrainingSet
 from models.training import FOLDS, Labels
-
-Ancestors = Callable[[str], Iterable[str]]
-"""The ids of the classes that contain a class; nothing for an unknown one."""
 
 _METADATA = b"autotag"
 _SCHEMA = pa.schema(
@@ -33,6 +31,10 @@ _SCHEMA = pa.schema(
         ("values", pa.list_(pa.int8())),
     ]
 )
+
+
+class StaleStatisticsError(InputError):
+    """What is kept of a training set does not fit it any more, and must be made afresh; `fit.train` does so once."""
 
 
 @dataclass(frozen=True)
@@ -146,26 +148,30 @@ def join_labels(training_set: TrainingSet, known: Joined, ancestors: Ancestors) 
     Args:
         known: what it came to once; only the features' files that are new since are looked into.
         ancestors: a photo that is TRUE for a class is so for the classes that contain it, and one that is FALSE is so
-            for the classes in it, where it has no label of its own for those.
+            for the classes in it, where it has no label of its own for those; unknown where both would follow.
+
+    Raises:
+        StaleStatisticsError: a file of features of `known` is not there any more.
     """
-    log = _Log(training_set)
-    parts = tuple(sorted({*known.parts, *training_set.parts()}))
+    log = LabelLog(training_set)
+    parts = tuple(training_set.parts())
+    used = {known.parts[part] for part in np.unique(known.part)}
+    if gone := sorted(used.difference(parts)):
+        raise StaleStatisticsError(f"{training_set.folder}: features {gone[0]} are not there any more: train again")
     photos = _photos(training_set, known, log, parts)
-    found = _merged(log, photos["photo_id"])
+    photo_ids = _chunk(photos["photo_id"])
     class_ids = tuple(sorted(log.names))
-    rows, classes, values = _implied(found, class_ids, ancestors)
-    order = np.argsort(rows * len(class_ids) + classes)
-    rows, classes, values = rows[order], classes[order], values[order]
-    counts = np.bincount(rows, minlength=len(photos))
+    found = with_implied(standing_labels(log, photo_ids), class_ids, ancestors)
+    counts = np.bincount(found.rows, minlength=len(photos))
     return Joined(
-        photo_ids=_chunk(photos["photo_id"]),
+        photo_ids=photo_ids,
         parts=parts,
         part=np.array(photos["part"]),
         computed_us=np.array(photos["computed_us"]),
         exhaustive=found.exhaustive,
         offsets=np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]),
-        classes=classes.astype(np.int32),
-        values=values.astype(np.int8),
+        classes=found.classes.astype(np.int32),
+        values=found.values,
         class_ids=class_ids,
         names=log.names,
     )
@@ -173,7 +179,7 @@ def join_labels(training_set: TrainingSet, known: Joined, ancestors: Ancestors) 
 
 def changes(old: Joined, new: Joined) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """What to take away and what to add to come from one to the other: places in `old`, and in `new`."""
-    place = _index_in(old.photo_ids, new.photo_ids)
+    place = index_in(old.photo_ids, new.photo_ids)
     kept = np.flatnonzero(place >= 0)
     there = place[kept]
     same = (
@@ -196,122 +202,34 @@ def _signatures(joined: Joined) -> NDArray[np.uint64]:
     return np.asarray(sums[joined.offsets[1:]] - sums[joined.offsets[:-1]])
 
 
-class _Log:
-    """The log of labels, read once."""
-
-    def __init__(self, training_set: TrainingSet) -> None:
-        self.files = [
-            (number, *training_set.read_labels(name)) for number, name in enumerate(training_set.label_files())
-        ]
-        self.removed: dict[str, tuple[int, int]] = {}
-        """Of each removed photo, the file of its last removal and the time."""
-        for number, table, facts in self.files:
-            if facts["kind"] == "removal":
-                for photo_id in table["photo_id"].to_pylist():
-                    self.removed[photo_id] = (number, facts["at_us"])
-        corrections = [number for number, _, facts in self.files if facts["kind"] == "corrections"]
-        self.latest_corrections = corrections[-1] if corrections else -1
-        self.names: dict[str, str] = {}
-        """Of every class that was ever labelled, whether or not such a label counts still."""
-        for _, _, facts in self.files:
-            self.names |= facts["names"]
-
-    def in_order(self) -> list[tuple[int, pa.Table, dict[str, Any]]]:
-        """The files whose labels count, the strongest last."""
-        labels = [one for one in self.files if one[2]["kind"] == "labels"]
-        return [*labels, *(one for one in self.files if one[0] == self.latest_corrections)]
-
-
-def _photos(training_set: TrainingSet, known: Joined, log: _Log, parts: tuple[str, ...]) -> pa.Table:
+def _photos(training_set: TrainingSet, known: Joined, log: LabelLog, parts: tuple[str, ...]) -> pa.Table:
     """photo_id, part and computed_us of every photo, in the order of ids."""
     place = {name: index for index, name in enumerate(parts)}
-    moved = np.array([place[name] for name in known.parts], np.int32)[known.part]
+    moved = np.array([place.get(name, -1) for name in known.parts], np.int32)[known.part]
     tables = [_places(known.photo_ids, moved, pa.array(known.computed_us))]
     before = set(known.parts)
     for name in parts:
         if name not in before:
             part = training_set.read_part(name, ["photo_id", "computed_us"])
             tables.append(_places(part["photo_id"], np.full(len(part), place[name], np.int32), part["computed_us"]))
+    # Of equal ones the last file, as known.compact has it.
     photos = pa.concat_tables(tables).sort_by(
-        [("photo_id", "ascending"), ("computed_us", "descending"), ("part", "ascending")]
+        [("photo_id", "ascending"), ("computed_us", "descending"), ("part", "descending")]
     )
     if log.removed:
-        gone = pa.array(list(log.removed), pa.string())
         times = np.array([at_us for _, at_us in log.removed.values()], np.int64)
-        at = _index_in(photos["photo_id"], gone)
+        at = index_in(photos["photo_id"], pa.array(list(log.removed), pa.string()))
         lives = (at < 0) | (np.array(photos["computed_us"]) > times[at])
         photos = photos.filter(pa.array(lives))
-    ids = photos["photo_id"].combine_chunks()
+    ids = _chunk(photos["photo_id"])
     if len(ids) > 1:
-        first = np.concatenate([[True], np.array(pc.not_equal(_chunk(ids)[1:], _chunk(ids)[:-1]))])
+        first = np.concatenate([[True], np.array(pc.not_equal(ids[1:], ids[:-1]))])
         photos = photos.filter(pa.array(first))
     return photos.combine_chunks()
 
 
 def _places(photo_ids: Any, part: NDArray[np.int32], computed_us: Any) -> pa.Table:
     return pa.table({"photo_id": photo_ids, "part": pa.array(part), "computed_us": computed_us})
-
-
-@dataclass(frozen=True)
-class _Found:
-    rows: NDArray[np.int64]
-    classes: NDArray[np.int64]
-    values: NDArray[np.int8]
-    exhaustive: NDArray[np.bool_]
-
-
-def _merged(log: _Log, photo_ids: pa.ChunkedArray) -> _Found:
-    """The labels of these photos: of each photo and class the last that counts."""
-    exhaustive = np.zeros(len(photo_ids), np.bool_)
-    ids = _chunk(photo_ids)
-    removed_in = np.full(len(ids), -1, np.int64)
-    if log.removed:
-        gone = np.array(
-            pc.fill_null(pc.index_in(pa.array(list(log.removed), pa.string()), value_set=ids), -1), np.int64
-        )
-        for place, (number, _) in zip(gone.tolist(), log.removed.values(), strict=True):
-            if place >= 0:
-                removed_in[place] = number
-    class_ids = np.array(sorted(log.names), object)
-    listed = pa.array(class_ids, pa.string())
-    all_rows, all_classes, all_values = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0, np.int8)]
-    for number, table, facts in log.in_order():
-        places = _index_in(table["photo_id"], ids)
-        counts = (places >= 0) & (removed_in[places] < number)
-        if facts["exhaustive"]:
-            exhaustive[places[counts]] = True
-        all_rows.append(places[counts])
-        all_classes.append(_index_in(table["class_id"], listed)[counts])
-        all_values.append(np.array(table["value"], np.int8)[counts])
-    rows, classes, values = np.concatenate(all_rows), np.concatenate(all_classes), np.concatenate(all_values)
-    keys = rows * max(len(class_ids), 1) + classes
-    order = np.argsort(keys, kind="stable")
-    keys = keys[order]
-    last = order[np.concatenate([keys[1:] != keys[:-1], [True]])] if len(keys) else order
-    return _Found(rows[last], classes[last], values[last], exhaustive)
-
-
-def _implied(
-    found: _Found, class_ids: tuple[str, ...], ancestors: Ancestors
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """The labels with those that follow from which class contains which: rows, places in `class_ids`, values."""
-    place = {id_: index for index, id_ in enumerate(class_ids)}
-    rows, classes, values = found.rows, found.classes, found.values.astype(np.int64)
-    pairs = [(place[id_], place[above]) for id_ in class_ids for above in ancestors(id_) if above in place]
-    count = len(class_ids)
-    for low, high in pairs:
-        for value, source, target in ((1, low, high), (-1, high, low)):
-            photos = rows[(classes == source) & (values == value)]
-            new = photos[~np.isin(photos * count + target, rows * count + classes)]
-            rows = np.concatenate([rows, new])
-            classes = np.concatenate([classes, np.full(len(new), target)])
-            values = np.concatenate([values, np.full(len(new), value)])
-    return rows, classes, values
-
-
-def _index_in(ids: pa.ChunkedArray | pa.Array, among: pa.Array) -> NDArray[np.int64]:
-    """Of each id its place in `among`; -1 where it is not there."""
-    return np.array(pc.fill_null(pc.index_in(ids, value_set=among), -1), np.int64)
 
 
 def _chunk(array: pa.ChunkedArray | pa.Array) -> pa.Array:

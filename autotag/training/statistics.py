@@ -13,9 +13,9 @@ import io
 import json
 import logging
 import re
-import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,10 @@ from numpy.typing import NDArray
 from autotag.errors import InputError
 from autotag.jobs.storage import Folder
 from autotag.jobs.workers import Workers
-from autotag.training.joined import Ancestors, Joined, changes, join_labels
+from autotag.training.joined import Joined, StaleStatisticsError, changes, join_labels
+from autotag.training.label_log import Ancestors
 from autotag.training.trainingset import TrainingSet
+from autotag.training.work import work_folder
 from models.errors import ModelError
 from models.training import Labels, Statistics
 
@@ -99,17 +101,27 @@ def latest(training_set: TrainingSet) -> Kept | None:
     return None
 
 
-def update(training_set: TrainingSet, ancestors: Ancestors, workers: Workers, progress: Progress = _ignore) -> Update:
+def update(
+    training_set: TrainingSet,
+    ancestors: Ancestors,
+    workers: Workers,
+    progress: Progress = _ignore,
+    *,
+    afresh: bool = False,
+) -> Update:
     """Bring the statistics up to date, and keep them; reads the features of what has changed since, and no others.
 
     Args:
         ancestors: see `join_labels`.
+        afresh: read everything, whatever is kept.
 
     Raises:
+        StaleStatisticsError: what is kept was changed by hand, or by others meanwhile; made afresh it will do.
         InputError: a file cannot be read or written.
         JobError: a worker ended. What was kept before stays.
     """
-    before = latest(training_set) or Kept(Joined.nothing(), Statistics(training_set.dim, ()))
+    before = None if afresh else latest(training_set)
+    before = before or Kept(Joined.nothing(), Statistics(training_set.dim, ()))
     joined = join_labels(training_set, before.joined, ancestors)
     taken_away, added = changes(before.joined, joined)
     statistics = before.statistics.arranged(joined.class_ids)
@@ -121,7 +133,7 @@ def update(training_set: TrainingSet, ancestors: Ancestors, workers: Workers, pr
     else:
         _add_pieces(statistics, training_set, away, new, workers, progress)
     kept = Kept(joined, statistics)
-    if away or new or joined.parts != before.joined.parts or joined.class_ids != before.joined.class_ids:
+    if afresh or away or new or joined.parts != before.joined.parts or joined.class_ids != before.joined.class_ids:
         _write(training_set, kept)
     return Update(kept, len(taken_away), len(added))
 
@@ -147,18 +159,23 @@ def read_features(training_set: TrainingSet, rows: PartRows) -> NDArray[np.int16
     """The features of these photos, int16 [n, dim], in their order.
 
     Raises:
-        InputError: the file lacks one of them.
+        StaleStatisticsError: the file is not there, or lacks one of them.
+        InputError: the file cannot be read.
     """
+    if not training_set.has_part(rows.part):
+        raise StaleStatisticsError(f"{training_set.folder}: features {rows.part} are not there any more: train again")
     table = training_set.read_part(rows.part, ["photo_id", "features"])
     ids = table["photo_id"].to_pylist()
     fixed = training_set.fixed_features(table)
-    if len(ids) == len(rows.photo_ids) and tuple(ids) == rows.photo_ids:
+    if tuple(ids) == rows.photo_ids:
         return fixed
     place = {id_: index for index, id_ in enumerate(ids)}
     try:
         return fixed[[place[id_] for id_ in rows.photo_ids]]
     except KeyError as error:
-        raise InputError(f"{training_set.folder}: features {rows.part} have no photo {error} any more") from error
+        raise StaleStatisticsError(
+            f"{training_set.folder}: features {rows.part} have no photo {error} any more: train again"
+        ) from error
 
 
 def split(rows: Sequence[PartRows], count: int) -> list[list[PartRows]]:
@@ -175,11 +192,13 @@ def split(rows: Sequence[PartRows], count: int) -> list[list[PartRows]]:
 def together(rows: Sequence[PartRows], photos: int) -> Iterator[list[PartRows]]:
     """In lists of at least so many photos each, but for the last."""
     some: list[PartRows] = []
+    count = 0
     for one in rows:
         some.append(one)
-        if sum(len(other.photo_ids) for other in some) >= photos:
+        count += len(one.photo_ids)
+        if count >= photos:
             yield some
-            some = []
+            some, count = [], 0
     if some:
         yield some
 
@@ -203,29 +222,6 @@ def concatenated(training_set: TrainingSet, rows: Sequence[PartRows]) -> tuple[N
     )
 
 
-def _pieces(
-    training_set: TrainingSet,
-    class_ids: tuple[str, ...],
-    taken_away: list[PartRows],
-    added: list[PartRows],
-    count: int,
-) -> list[_Sum]:
-    # As many pieces as workers: each comes back as sums of all classes, however few photos it is of.
-    away, new = split(taken_away, count), split(added, count)
-    empty: list[PartRows] = []
-    run = uuid.uuid4().hex
-    return [
-        _Sum(
-            training_set,
-            class_ids,
-            tuple(away[index] if index < len(away) else empty),
-            tuple(new[index] if index < len(new) else empty),
-            f"work/{run}-{index}.npz",
-        )
-        for index in range(max(len(away), len(new)))
-    ]
-
-
 def _add_pieces(
     statistics: Statistics,
     training_set: TrainingSet,
@@ -234,13 +230,20 @@ def _add_pieces(
     workers: Workers,
     progress: Progress,
 ) -> None:
-    pieces = _pieces(training_set, statistics.classes, away, new, workers.count)
-    photos = {piece.result: sum(len(rows.photo_ids) for rows in piece.added) for piece in pieces}
-    for result in workers.map(_sum_piece, pieces):
-        sums = Statistics.from_arrays(statistics.classes, _arrays(training_set.folder.read(result)))
-        statistics.merge(sums)
-        training_set.folder.remove(result)
-        progress(photos[result])
+    # As many pieces as workers: each comes back as sums of all classes, however few photos it is of.
+    lists: Iterable[tuple[list[PartRows], list[PartRows]]] = zip_longest(
+        split(away, workers.count), split(new, workers.count), fillvalue=[]
+    )
+    with work_folder(training_set.folder) as work:
+        pieces = [
+            _Sum(training_set, statistics.classes, tuple(taken_away), tuple(added), f"{work}/{index}.npz")
+            for index, (taken_away, added) in enumerate(lists)
+        ]
+        photos = {piece.result: sum(len(rows.photo_ids) for rows in piece.added) for piece in pieces}
+        for result in workers.map(_sum_piece, pieces):
+            statistics.merge(Statistics.from_arrays(statistics.classes, _arrays(training_set.folder.read(result))))
+            training_set.folder.remove(result)
+            progress(photos[result])
 
 
 def _sum_piece(piece: _Sum) -> str:
@@ -268,7 +271,7 @@ def _with_classes(joined: Joined, class_ids: tuple[str, ...]) -> Joined:
     place = {id_: index for index, id_ in enumerate(class_ids)}
     missing = [id_ for id_ in joined.class_ids if id_ not in place]
     if missing:
-        raise InputError(f"the log of labels has lost class {missing[0]!r}: the training set was changed by hand")
+        raise StaleStatisticsError(f"the log of labels has lost class {missing[0]!r}: train again")
     moved = np.array([place[id_] for id_ in joined.class_ids], np.int32)
     return replace(joined, classes=moved[joined.classes] if len(moved) else joined.classes, class_ids=class_ids)
 
@@ -308,6 +311,6 @@ def _read(folder: Folder) -> Kept | None:
                 raise ValueError(f"{name} is damaged")
         joined = Joined.read(files[_JOINED])
         return Kept(joined, Statistics.from_arrays(joined.class_ids, _arrays(files[_ARRAYS])))
-    except (InputError, ValueError, KeyError, ModelError) as error:
+    except (InputError, ValueError, TypeError, KeyError, ModelError) as error:
         logger.warning("%s: left out, these statistics are not whole: %s", folder, error)
         return None

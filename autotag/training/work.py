@@ -1,0 +1,34 @@
+"""Where the processes of a job leave files for each other: work/<when begun>-<random>/ in the training set."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from autotag.events import now_us
+from autotag.jobs.storage import Folder
+
+ABANDONED_US = 7 * 86400 * 10**6
+"""What was begun so long ago was killed: no training takes a week."""
+_NAME = re.compile(r"(\d+)-[0-9a-f]{32}")
+
+
+@contextmanager
+def work_folder(folder: Folder) -> Iterator[str]:
+    """The name of a folder of one job's own, below `folder`; removed at the end, and so is what killed jobs left.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    begun_us = now_us()
+    for name in folder.folder("work").names():
+        match = _NAME.fullmatch(name)
+        if match and int(match[1]) < begun_us - ABANDONED_US:
+            folder.remove(f"work/{name}")
+    work = f"work/{begun_us}-{uuid.uuid4().hex}"
+    try:
+        yield work
+    finally:
+        folder.remove(work)
