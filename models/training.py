@@ -220,7 +220,9 @@ class Statistics:
                 if name in arrays or name != "known_sums":
                     array = arrays[name]
                     if array.shape != shape or array.dtype != np.int64:
-                        raise ModelError(f"statistics: {name} must be int64 {list(shape)}. It is {array.dtype}")
+                        raise ModelError(
+                            f"statistics: {name} must be int64 {list(shape)}. It is {array.dtype} {list(array.shape)}"
+                        )
                     setattr(new, name, array)
         except (KeyError, AttributeError, IndexError) as error:
             raise ModelError(f"these are no statistics: {error!r}") from error
