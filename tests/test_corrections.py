@@ -19,8 +19,9 @@ from autotag.settings import Settings
 from autotag.stores import PhotoStore, open_store
 from autotag.training import corrections as corrections_module
 from autotag.training.corrections import corrected, corrections
-from autotag.training.join import Inputs, JoinSummary, join
+from autotag.training.join import Inputs, join
 from autotag.training.labels import FALSE, TRUE
+from autotag.training.summary import JoinSummary
 from autotag.training.trainingset import TrainingSet
 from models.bundle import Bundle
 from tests.model_files import write_colour_bundle

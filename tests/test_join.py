@@ -30,12 +30,14 @@ from autotag.tagger import Tagger
 from autotag.training import features
 from autotag.training.features import PIECE_PHOTOS, pieces
 from autotag.training.inputs import Photo
-from autotag.training.join import Inputs, JoinSummary, join
+from autotag.training.join import Inputs, join
 from autotag.training.known import Known, State, compact, remove
+from autotag.training.summary import JoinSummary
 from autotag.training.trainingset import TrainingSet
 from models.bundle import Bundle
 from models.fixed_point import from_fixed
 from tests.model_files import write_colour_bundle
+from tests.object_store import object_store
 from tests.photo_server import PhotoServer
 from tests.training_sets import BLUE, GREEN, RED, features_of, labels_of, write_photo
 
@@ -210,6 +212,29 @@ def test_a_photo_that_is_listed_twice_counts_once(joined: Join, album: Path, tmp
     one, other = album / "Dog/1.png", album / "lawn/1.png"
     summary = joined(photos=written(tmp_path / "photos.txt", f"a {one}", f"a {one}", f"a {other}", "b"))
     assert (summary.photos, summary.new, summary.bad_photos) == (1, 1, {"twice": 1, "uri": 1})
+
+
+def test_photos_labels_and_the_set_may_all_be_in_an_object_store(
+    settings: Settings, bundle: Bundle, album: Path, tmp_path: Path
+) -> None:
+    with object_store() as store:
+        photos = Folder(f"{store.url}/album")
+        for path in album.rglob("*.png"):
+            photos.write(path.relative_to(album).as_posix(), path.read_bytes())
+        photos.write("Dog/bad.png", b"no photo")
+        Folder(store.url).write("labels.csv", b"dog,Dog/1.png,0\n")
+        training_set = TrainingSet.open_or_create(Folder(f"{store.url}/sets/one"), bundle)
+        inputs = Inputs(photos=photos.url, by_folder=True, labels=(f"{store.url}/labels.csv",))
+        summaries = [join(settings, bundle, training_set, inputs, LocalWorkers(1)) for _ in range(2)]
+        assert [(one.new, one.reused, one.failed) for one in summaries] == [
+            (6, 0, {"not_an_image": 1}),
+            (0, 6, {"not_an_image": 1}),
+        ]
+        assert [one.is_new for summary in summaries for one in summary.labels] == [True, True, False, False]
+        assert labels_of(training_set, "000002") == {("Dog/1.png", "n11", -1)}
+        assert sorted(features_of(training_set)) == sorted(
+            path.relative_to(album).as_posix() for path in album.rglob("*.png")
+        )
 
 
 # What comes of labels

@@ -22,8 +22,9 @@ from models.bundle import Bundle
 
 if TYPE_CHECKING:  # what training needs is loaded, and need be installed, by those who train only
     from autotag.jobs.storage import Folder
-    from autotag.training.join import Inputs, JoinSummary, LabelSummary
+    from autotag.training.join import Inputs
     from autotag.training.known import Removed
+    from autotag.training.summary import JoinSummary, LabelSummary
     from autotag.training.trainingset import TrainingSet
 
 

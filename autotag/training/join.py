@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import random
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from autotag.errors import InputError
 from autotag.events import now_us
+from autotag.jobs.storage import Folder
 from autotag.jobs.workers import Workers
 from autotag.settings import Settings
 from autotag.stores import PhotoStore
@@ -25,13 +25,12 @@ from autotag.training.inputs import Label, Photo, folder_labels, is_photo_folder
 from autotag.training.known import Known, State, known_photos
 from autotag.training.labels import ClassNames, LabelCollector
 from autotag.training.lines import BadLine, Fault, FaultError
+from autotag.training.summary import JoinSummary, LabelSummary
 from autotag.training.trainingset import TrainingSet
 from models.bundle import Bundle
 
 LISTED = 10_000
-"""Bad lines that are listed of an input, at most; all are counted."""
-SHOWN = 5
-"""Examples in a summary."""
+"""Bad lines, or photos, that are listed of an input, at most; all are counted."""
 
 Watch = Callable[[str, int, int | None], None]
 """Is told what is done, and how much of how much."""
@@ -56,62 +55,6 @@ class Inputs:
     exhaustive: bool = False
     retry_failed: bool = False
     by: str = ""
-
-
-@dataclass
-class LabelSummary:
-    """What came of one input of labels."""
-
-    source: str
-    kind: str
-    lines: int = 0
-    bad: Counter[str] = field(default_factory=Counter)
-    """Lines that were not used, by reason."""
-    unknown_photos: int = 0
-    """Labels of photos that are neither listed nor in the set; they are not kept."""
-    unknown_first: list[str] = field(default_factory=list)
-    contradictions: int = 0
-    """Photos and classes with both TRUE and FALSE; they count as unknown."""
-    kept: int = 0
-    file: str = ""
-    """In the set's log; empty where nothing was left to keep."""
-    is_new: bool = False
-    """Not joined before."""
-
-
-@dataclass
-class JoinSummary:
-    """What came of a join."""
-
-    photos: int = 0
-    """That were named, each once."""
-    new: int = 0
-    """Whose features were computed."""
-    reused: int = 0
-    """Whose features were there."""
-    failed: Counter[str] = field(default_factory=Counter)
-    """Photos without features, by reason; those that were found bad before among them."""
-    clipped: int = 0
-    """Single features that the fixed point does not reach."""
-    bad_photos: Counter[str] = field(default_factory=Counter)
-    """Lines, or files, that name no photo, by reason."""
-    labels: list[LabelSummary] = field(default_factory=list)
-    classes: int = 0
-    """That labels named."""
-    spellings: dict[str, list[str]] = field(default_factory=dict)
-    """Classes that were written in several ways, which were put together."""
-    report: str = ""
-    """The folder in the set with the lists of bad lines and photos."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The summary as JSON-safe values."""
-        # Not dataclasses.asdict: it makes of a Counter one of pairs.
-        return {**vars(self), "labels": [dict(vars(one)) for one in self.labels]}
-
-    @property
-    def is_useful(self) -> bool:
-        """Whether anything at all could be used."""
-        return self.new + self.reused + sum(one.kept for one in self.labels) > 0
 
 
 def join(
@@ -194,32 +137,27 @@ class _Join:
                     continue
                 photo = BadLine(self._inputs.photos, 0, Fault.TWICE, f"photo {photo.id!r:.100} is also {before.uri}")
             self.summary.bad_photos[photo.reason] += 1
-            self._bad_photos.append({**photo._asdict(), "photo_id": None})
+            if self.summary.bad_photos.total() <= LISTED:
+                self._bad_photos.append(photo._asdict())
 
     # Labels
 
     def _join_labels(self, lines: Iterator[Label | BadLine], source: str, *, exhaustive: bool) -> None:
-        told = LabelSummary(source, "labels")
+        told = LabelSummary(Folder(source).url, "labels")  # the same input, from wherever it is named
         collector = LabelCollector()
-        unknown: dict[str, None] = {}
         for line in lines:
             told.lines += 1
             if told.lines % 10_000 == 0:
                 self._watch("reading labels", told.lines, None)
-            try:
-                if isinstance(line, BadLine):
-                    raise FaultError(line.reason, line.detail)
-                class_id = self._names.id(line.class_text)
-            except FaultError as error:
-                self._tell_bad(told, BadLine(source, line.number, error.reason, error.detail))
-                continue
-            if self._is_known(line.photo_id):
-                collector.add(line.photo_id, class_id, line.value, line.number)
+            if isinstance(line, BadLine):
+                self._tell_bad(told, line)
+            elif not self._is_known(line.photo_id):
+                told.add_unknown(line.photo_id)
             else:
-                told.unknown_photos += 1
-                if len(unknown) < SHOWN:
-                    unknown[line.photo_id[:200]] = None
-        told.unknown_first = list(unknown)
+                try:
+                    collector.add(line.photo_id, self._names.id(line.class_text), line.value, line.number)
+                except FaultError as error:
+                    self._tell_bad(told, BadLine(told.source, line.number, error.reason, error.detail))
         self._keep(told, collector, exhaustive=exhaustive)
 
     def _is_known(self, photo_id: str) -> bool:
@@ -265,7 +203,8 @@ class _Join:
                 if one.uri:
                     photos.append(Photo(one.photo_id, one.uri))
                 elif not self._is_known(one.photo_id):
-                    told.unknown_photos += len(one.values)
+                    for _ in one.values:
+                        told.add_unknown(one.photo_id)
                     continue
             for tag_id, value in one.values.items():
                 collector.add(one.photo_id, self._names.of_tag(tag_id, one.names.get(tag_id, tag_id)), value)
@@ -300,7 +239,7 @@ class _Join:
         failures = [failure for photo in photos if (failure := self._known[photo.id].failure)]
         self.summary.photos += len(photos)
         self.summary.failed.update(failure.reason for failure in failures)
-        self._bad_photos += [failure._asdict() for failure in failures]
+        self._bad_photos += [failure._asdict() for failure in failures[:LISTED]]
 
     def _report(self) -> None:
         files = {"bad_lines.jsonl": self._bad_lines, "bad_photos.jsonl": self._bad_photos}

@@ -125,7 +125,10 @@ class Contradiction:
 
 
 class LabelCollector:
-    """Takes an input's labels one at a time; some 40 bytes a label, and 150 for each photo's id, until it is done."""
+    """Takes an input's labels one at a time, and keeps 13 bytes of each.
+
+    At the end, 5 million labels of 1 million photos take 500 MB.
+    """
 
     def __init__(self) -> None:
         self._photos: dict[str, int] = {}
