@@ -1,0 +1,114 @@
+"""Small pictures of photos for a report: what the network sees of them, only smaller."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from autotag.errors import InputError
+from autotag.files import too_large
+from autotag.jobs.storage import read_photo
+from autotag.photos import PhotoError, PhotoReader
+from autotag.settings import Settings
+from autotag.training import parquet
+from autotag.training.inputs import BYTES, row_place
+from autotag.training.lines import open_url
+from models.preprocessing import Preprocessing
+
+Thumbnail = Callable[[str], bytes | None]
+"""A photo's JPEG by its URI, or None where the photo cannot be read any more. Called by several threads at once."""
+
+SIDE = 112
+"""Pixels."""
+QUALITY = 80
+READERS = 8
+"""Photos that are fetched at once."""
+
+
+@contextmanager
+def thumbnailer(settings: Settings, preprocessing: Preprocessing) -> Iterator[Thumbnail]:
+    """What makes a thumbnail of a photo anywhere that training reads photos from; 112 x 112 pixels, upright.
+
+    Args:
+        settings: those of `PhotoReader`.
+        preprocessing: the network's, of which only the size is changed: what it does not see, nobody sees here.
+    """
+    short_side = round(preprocessing.resize_short_side * SIDE / preprocessing.size)
+    small = replace(preprocessing, size=SIDE, resize_short_side=short_side)
+
+    def fetch(uri: str) -> bytes:
+        return read_photo(uri, settings.photo_max_bytes, settings.photo_deadline_s)
+
+    with PhotoReader(settings, small, any_file=True, other_schemes=fetch) as reader:
+
+        def thumbnail(uri: str) -> bytes | None:
+            try:
+                file, row = row_place(uri)
+                if not file:
+                    return _jpeg(reader.read(uri))
+                return _jpeg(reader.decode(_in_parquet(file, row, settings.photo_max_bytes)))
+            except (PhotoError, InputError):
+                return None
+
+        yield thumbnail
+
+
+def write_thumbnails(
+    photos: Mapping[str, str], folder: Path, thumbnail: Thumbnail, progress: Callable[[int], None]
+) -> dict[str, str]:
+    """Write a file for each photo, and remove those of other photos: the files' names by photo id, "" without a file.
+
+    Args:
+        photos: URIs by photo id.
+        progress: is told how many are done.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def write(photo_id: str) -> str:
+        data = thumbnail(photos[photo_id])
+        if data is None:
+            return ""
+        name = hashlib.sha256(photo_id.encode()).hexdigest()[:32] + ".jpg"
+        (folder / name).write_bytes(data)
+        return name
+
+    names: dict[str, str] = {}
+    pool = ThreadPoolExecutor(READERS, thread_name_prefix="thumbnail")
+    try:
+        for photo_id, name in zip(photos, pool.map(write, photos), strict=True):
+            names[photo_id] = name
+            progress(len(names))
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    written = set(names.values())
+    for path in folder.glob("*.jpg"):
+        if path.name not in written:  # of a report that stood here before
+            path.unlink()
+    return names
+
+
+def _in_parquet(file: str, row: int, max_bytes: int) -> bytes:
+    data = next(parquet.cells(open_url(file), file, BYTES, [row]))
+    if not isinstance(data, bytes):
+        return b""
+    if len(data) > max_bytes:
+        raise too_large(len(data), max_bytes)
+    return data
+
+
+def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=QUALITY, optimize=True)
+    return file.getvalue()
