@@ -30,7 +30,9 @@ def findings(training: Training, base: Bundle, bank: str) -> dict[str, Any]:
     joined, quality = training.joined, training.quality
     uris = _uris(training)
     before = read_quality(base, bank)
-    classes = [_class(training, at, uris, before) for at in range(len(joined.class_ids))]
+    in_base = [base.classes.find(id_) or id_ for id_ in joined.class_ids]
+    classes = [_class(training, at, uris, before.get(id_)) for at, id_ in enumerate(in_base)]
+    gone = sorted(before.keys() - set(in_base))
     kept = training.kept
     values = joined.values
     return {
@@ -63,7 +65,7 @@ def findings(training: Training, base: Bundle, bank: str) -> dict[str, Any]:
             for name in ("average_precision", "precision", "recall")
         },
         "classes": classes,
-        "gone": [{"id": id_, **was} for id_, was in before.items() if id_ not in {one["id"] for one in classes}],
+        "gone": [{"id": id_, "name": base.classes.name(id_), **before[id_]} for id_ in gone],
     }
 
 
@@ -91,11 +93,12 @@ def bank_content(training: Training, found: Mapping[str, Any]) -> BankContent:
 _QUALITY = ("positives", "negatives", "average_precision", "threshold", "precision", "recall", "calibration_error")
 
 
-def _class(training: Training, at: int, uris: Mapping[int, str], before: Mapping[str, Any]) -> dict[str, Any]:
+def _class(training: Training, at: int, uris: Mapping[int, str], before: Mapping[str, Any] | None) -> dict[str, Any]:
     joined, quality, calibration = training.joined, training.quality, training.calibration
     id_ = joined.class_ids[at]
-    was = before.get(id_)
     average_precision = _number(quality.average_precision[at])
+    # Of a class learned from a handful of photos none is known.
+    was = before["average_precision"] if before else None
     return {
         "id": id_,
         "name": joined.names.get(id_, id_),
@@ -114,8 +117,8 @@ def _class(training: Training, at: int, uris: Mapping[int, str], before: Mapping
         ),
         "false": _photos(training, at, training.scores.false, 1, uris),
         "missed": _photos(training, at, training.scores.missed, -1, uris),
-        "before": was,
-        "worse": bool(was and average_precision is not None and average_precision < was["average_precision"] - WORSE),
+        "before": before,
+        "worse": average_precision is not None and was is not None and average_precision < was - WORSE,
     }
 
 
