@@ -19,6 +19,10 @@ BINS = 256
 RELIABILITY_BINS = 10
 """Of probabilities, equally wide."""
 
+_LIKELY = (float(np.finfo(np.float32).tiny), float(np.nextafter(np.float32(1), np.float32(0))))
+"""Thresholds lie between these: what is kept as float32 must not become 0 or 1."""
+_FEW = 10
+"""A class of fewer positives, or negatives, says nothing of how other classes' scores are spread."""
 _BELOW, _ABOVE = 8.0, 6.0
 """The bins reach from so far below the negatives' mean to so far above twice the positives'; the outer two are open."""
 _NEWTON_STEPS = 30
@@ -34,6 +38,9 @@ class ScoreCounts:
         self._width = ((2 * positive_scores.clip(0) + _ABOVE + _BELOW) / BINS).astype(np.float32)
         self.positives = np.zeros((FOLDS, count, BINS), np.int32)
         self.negatives = np.zeros((FOLDS, count, BINS), np.int32)
+        """Of photos of which all classes were scored; each may stand for several."""
+        self.labelled_negatives = np.zeros((FOLDS, count, BINS), np.int32)
+        """Of others, which stand for themselves alone."""
 
     @property
     def edges(self) -> NDArray[np.float64]:
@@ -63,13 +70,19 @@ class ScoreCounts:
     def add(
         self, folds: NDArray[np.int8], scores: NDArray[np.float32], classes: NDArray[np.int64], *, positive: bool
     ) -> None:
-        """Count single scores, float32 [m], each of its fold and class."""
-        np.add.at(self.positives if positive else self.negatives, (folds, classes, self.bins(scores, classes)), 1)
+        """Count single scores, float32 [m], each of its fold and class, as positives' or as labelled negatives'."""
+        counts = self.positives if positive else self.labelled_negatives
+        np.add.at(counts, (folds, classes, self.bins(scores, classes)), 1)
+
+    def weighted_negatives(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How many negatives there are, float64 [folds, classes, bins], if each of `negatives` stands for so many."""
+        return np.asarray(self.negatives * weights[:, None] + self.labelled_negatives)
 
     def merge(self, other: ScoreCounts) -> None:
         """Add the counts of the same classes and bins."""
         self.positives += other.positives
         self.negatives += other.negatives
+        self.labelled_negatives += other.labelled_negatives
 
 
 @dataclass(frozen=True)
@@ -118,10 +131,10 @@ def calibrate(
     Args:
         wanted_precision: from 0 to 1; one imaginary negative stands above every threshold, so that few positives
             never seem surer than they are.
-        negative_weights: [classes]: how many negatives each counted one stands for; 1 where all were counted.
+        negative_weights: [classes]: how many each of `counts.negatives` stands for; 1 where all were counted.
     """
     positives = counts.positives.astype(np.float64)
-    negatives = counts.negatives * negative_weights[:, None]
+    negatives = counts.weighted_negatives(negative_weights)
     every = _fit(positives.sum(axis=0), negatives.sum(axis=0), counts, wanted_precision, negative_weights)
     judged = _Judged(counts)
     for fold in range(FOLDS):
@@ -137,7 +150,7 @@ def average_precision(positives: NDArray[np.float64], negatives: NDArray[np.floa
     """The mean, over a class's positives, of the precision among what scores as high; [classes], 0 without positives.
 
     Args:
-        positives, negatives: counts [classes, bins]; within a bin, positives come last.
+        positives, negatives: counts [classes, bins]; what is in one bin scores as high.
     """
     above, false = _above(positives), _above(negatives)
     precision = above / np.maximum(above + false, 1e-12)
@@ -167,13 +180,13 @@ def _fit(
 ) -> Calibration:
     centres = counts.centres
     slopes, _ = _platt(positives, negatives, centres, 1.0)
-    many = positives.sum(axis=1) >= 10
-    # A class of few positives is taken to be like the others.
+    many = (positives.sum(axis=1) >= _FEW) & (negatives.sum(axis=1) >= _FEW)
+    # A class of few is taken to be like the others.
     typical = float(np.median(slopes[many])) if many.any() else 1.0
     slopes, offsets = _platt(positives, negatives, centres, typical)
     least = _least_scores(positives, negatives, counts.edges, wanted_precision, negative_weights)
     reached = np.isfinite(least)
-    thresholds = np.where(reached, _sigmoid(slopes * np.where(reached, least, 0) + offsets), 1.0)
+    thresholds = np.where(reached, _sigmoid(slopes * np.where(reached, least, 0) + offsets).clip(*_LIKELY), 1.0)
     return Calibration(slopes, offsets, thresholds, least)
 
 

@@ -162,9 +162,11 @@ def _check(training_set: TrainingSet, joined: Joined, statistics: Statistics) ->
 
 
 def _negative_weights(scores: Scores, moments: Moments) -> NDArray[np.float64]:
-    """[classes]: how many negatives each one that was scored stands for."""
-    counted = scores.counts.negatives.sum(axis=(0, 2))
-    return np.asarray(np.maximum(moments.negatives / np.maximum(counted, 1), 1.0))
+    """[classes]: how many negatives each one of the sample stands for."""
+    counted, labelled = (
+        counts.sum(axis=(0, 2)) for counts in (scores.counts.negatives, scores.counts.labelled_negatives)
+    )
+    return np.asarray(np.maximum((moments.negatives - labelled) / np.maximum(counted, 1), 1.0))
 
 
 def _errors(
@@ -172,7 +174,7 @@ def _errors(
 ) -> tuple[float, float]:
     """The expected calibration error over all classes, before calibration and after."""
     positives = scores.counts.positives.sum(axis=0).astype(np.float64)
-    negatives = scores.counts.negatives.sum(axis=0) * weights[:, None]
+    negatives = scores.counts.weighted_negatives(weights).sum(axis=0)
     prior = moments.positives / np.maximum(moments.positives + moments.negatives, 1)
     before = uncalibrated(classifiers.positive_scores, prior).probabilities(scores.counts.centres)
     after = np.stack([quality.weights, quality.weights * quality.predicted, quality.weights * quality.observed])

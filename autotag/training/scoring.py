@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import io
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from autotag.jobs.workers import Workers
 from autotag.training.joined import Joined
 from autotag.training.statistics import PartRows, concatenated, part_rows, together
 from autotag.training.trainingset import TrainingSet
+from autotag.training.work import work_folder
 from models.calibration import ScoreCounts
 from models.fixed_point import from_fixed
 from models.training import FOLDS, Classifiers, Labels
@@ -25,10 +27,11 @@ _TOGETHER = 4096
 """Photos scored at once, at least; the pieces are cut at the same places however many workers there are."""
 _PAIRS = 50
 """Where more than one in so many of the scores is wanted, all of them are computed at once."""
+_COUNTS = ("positives", "negatives", "labelled_negatives")
 
 
 class Extremes:
-    """Of each class the photos that scored highest, and how high."""
+    """Of each class the photos that scored highest, and how high; the same in whatever order blocks are added."""
 
     def __init__(self, classes: int) -> None:
         self.scores = np.full((classes, MISTAKES), -np.inf, np.float32)
@@ -36,19 +39,31 @@ class Extremes:
         self.photos = np.full((classes, MISTAKES), -1, np.int64)
 
     def add(self, classes: NDArray[np.int64], scores: NDArray[np.float32], photos: NDArray[np.int64]) -> None:
-        """Take note of single scores, each of its class and photo."""
-        kept = np.isfinite(self.scores)
+        """Take note of single scores, each of its class and photo; those that are -infinity are none."""
+        high = (scores >= self.scores[classes, -1]) & np.isfinite(scores)
+        classes, scores, photos = classes[high], scores[high], photos[high]
+        touched = np.zeros(len(self.scores), np.bool_)
+        touched[classes] = True
+        kept = np.isfinite(self.scores) & touched[:, None]
         all_classes = np.concatenate([np.nonzero(kept)[0], classes])
         all_scores = np.concatenate([self.scores[kept], scores])
         all_photos = np.concatenate([self.photos[kept], photos])
-        # By photo at last, so that the same are kept in whatever order they came.
         order = np.lexsort((all_photos, -all_scores, all_classes))
         sorted_classes = all_classes[order]
         rank = np.arange(len(order)) - np.searchsorted(sorted_classes, sorted_classes)
         best = order[rank < MISTAKES]
         places = (all_classes[best], rank[rank < MISTAKES])
-        self.scores[:], self.photos[:] = -np.inf, -1
+        self.scores[touched], self.photos[touched] = -np.inf, -1
         self.scores[places], self.photos[places] = all_scores[best], all_photos[best]
+
+    def add_all(self, scores: NDArray[np.float32], photos: NDArray[np.int64]) -> None:
+        """Take note of the scores [n, classes] of some photos; those that are -infinity are none."""
+        # Most classes have seen higher ones before.
+        some = np.flatnonzero(scores.max(axis=0) >= self.scores[:, -1])
+        lowest_first = np.argpartition(scores.T[some], max(len(scores) - MISTAKES, 0), axis=1)
+        rows = lowest_first[:, -MISTAKES:].ravel()
+        classes = np.repeat(some, min(MISTAKES, len(scores)))
+        self.add(classes, scores[rows, classes], photos[rows])
 
 
 @dataclass
@@ -70,7 +85,7 @@ class Scores:
 
     def write(self) -> bytes:
         data = io.BytesIO()
-        arrays: dict[str, NDArray[Any]] = {"positives": self.counts.positives, "negatives": self.counts.negatives}
+        arrays: dict[str, NDArray[Any]] = {name: getattr(self.counts, name) for name in _COUNTS}
         for name, extremes in (("false", self.false), ("missed", self.missed)):
             arrays |= {f"{name}_scores": extremes.scores, f"{name}_photos": extremes.photos}
         np.savez(data, allow_pickle=False, **arrays)
@@ -80,7 +95,8 @@ class Scores:
     def read(cls, positive_scores: NDArray[np.float32], data: bytes) -> Scores:
         scores = cls.nothing(positive_scores)
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            scores.counts.positives[:], scores.counts.negatives[:] = arrays["positives"], arrays["negatives"]
+            for name in _COUNTS:
+                setattr(scores.counts, name, arrays[name])
             for name, extremes in (("false", scores.false), ("missed", scores.missed)):
                 extremes.scores[:], extremes.photos[:] = arrays[f"{name}_scores"], arrays[f"{name}_photos"]
         return scores
@@ -124,25 +140,23 @@ def score(
     Raises:
         InputError, JobError: as `statistics.update`.
     """
-    run = uuid.uuid4().hex
-    classifiers = f"work/{run}.npy"
     matrices = [np.vstack([one.weights, one.biases[None]]) for one in by_fold]
     data = io.BytesIO()
     np.save(data, np.stack(matrices))
-    training_set.folder.write(classifiers, data.getvalue())
-    whole, labelled = _chosen(joined, sample)
-    # Cut where it is cut by any number of workers: a product's last digit depends on what else is in it.
-    pieces = [
-        _Piece(training_set, tuple(some), tuple(others), classifiers, f"work/{run}-{index}.npz")
-        for index, (some, others) in enumerate(_pairs(_split(whole, workers.count), _split(labelled, workers.count)))
-    ]
     total = Scores.nothing(positive_scores)
-    photos = {piece.result: sum(len(one.photo_ids) for one in (*piece.whole, *piece.labelled)) for piece in pieces}
-    for result in workers.map(_Scorer(positive_scores), pieces):
-        total.merge(Scores.read(positive_scores, training_set.folder.read(result)))
-        training_set.folder.remove(result)
-        progress(photos[result])
-    training_set.folder.remove(classifiers)
+    with work_folder(training_set.folder) as work:
+        classifiers = f"{work}/classifiers.npy"
+        training_set.folder.write(classifiers, data.getvalue())
+        lists = zip_longest(*(_split(rows, workers.count) for rows in _chosen(joined, sample)), fillvalue=[])
+        pieces = [
+            _Piece(training_set, tuple(whole), tuple(labelled), classifiers, f"{work}/{index}.npz")
+            for index, (whole, labelled) in enumerate(lists)
+        ]
+        photos = {piece.result: sum(len(one.photo_ids) for one in (*piece.whole, *piece.labelled)) for piece in pieces}
+        for result in workers.map(_Scorer(positive_scores), pieces):
+            total.merge(Scores.read(positive_scores, training_set.folder.read(result)))
+            training_set.folder.remove(result)
+            progress(photos[result])
     return total
 
 
@@ -160,16 +174,10 @@ def _chosen(joined: Joined, sample: int) -> tuple[list[PartRows], list[PartRows]
 
 
 def _split(rows: list[PartRows], count: int) -> list[list[PartRows]]:
-    """In so many lists of whole blocks."""
+    """In so many lists of whole blocks: a product's last digits depend on what else is in it."""
     blocks = list(together(rows, _TOGETHER))
     each = -(-len(blocks) // count) or 1
     return [[one for block in blocks[at : at + each] for one in block] for at in range(0, len(blocks), each)]
-
-
-def _pairs(first: list[list[PartRows]], second: list[list[PartRows]]) -> list[tuple[list[PartRows], list[PartRows]]]:
-    longest = max(len(first), len(second))
-    pad: list[list[PartRows]] = [[]]
-    return list(zip(first + pad * (longest - len(first)), second + pad * (longest - len(second)), strict=True))
 
 
 @dataclass(frozen=True)
@@ -182,6 +190,13 @@ class _Scorer:
         folder = piece.training_set.folder
         classifiers: NDArray[np.float32] = np.load(io.BytesIO(folder.read(piece.classifiers)), allow_pickle=False)
         scores = Scores.nothing(self.positive_scores)
+        # One thread each, as there is a process for each core; and several would give other last digits.
+        with threadpool_limits(1, user_api="blas"):
+            self._score(piece, classifiers, scores)
+        folder.write(piece.result, scores.write())
+        return piece.result
+
+    def _score(self, piece: _Piece, classifiers: NDArray[np.float32], scores: Scores) -> None:
         for rows, work in ((piece.whole, _score_whole), (piece.labelled, _score_labelled)):
             for some in together(rows, _TOGETHER):
                 fixed, photos = concatenated(piece.training_set, some)
@@ -190,8 +205,6 @@ class _Scorer:
                     here = np.flatnonzero(photos.folds == fold)
                     if len(here):
                         work(scores, fold, features[here], _of(photos, here), classifiers[fold])
-        folder.write(piece.result, scores.write())
-        return piece.result
 
 
 def _of(photos: PartRows, here: NDArray[np.int64]) -> PartRows:
@@ -214,11 +227,7 @@ def _score_whole(
     not_negative = labels.values != -1
     values[labels.rows[not_negative], labels.classes[not_negative]] = -np.inf
     scores.counts.add_negatives(fold, values)
-    highest = values.argmax(axis=0)
-    classes = np.arange(values.shape[1])
-    top = values[highest, classes]
-    some = np.isfinite(top)
-    scores.false.add(classes[some], top[some], photos.places[highest[some]])
+    scores.false.add_all(values, photos.places)
 
 
 def _score_labelled(
