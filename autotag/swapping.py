@@ -47,8 +47,8 @@ class TaggerSwap:
         self._root = settings.path(settings.model)
         self._registry = ModelRegistry(settings, WORKER_SESSION_S)
         self._woken = threading.Event()
-        self._settled: int | None = None
-        """The revision of the registry's current model that was changed over to or refused."""
+        self._settled: Current | None = None
+        """What was changed over to or refused last."""
         self._told: tuple[str, bool] | None = None
         self._lock = threading.Lock()
         self._photos: Counter[Tagger] = Counter()
@@ -107,7 +107,7 @@ class TaggerSwap:
 
     def _change_to(self, wanted: Current) -> bool:
         """Use what is current, or refuse it for good; False if it cannot be had now and should be tried again."""
-        if wanted.model is None or wanted.revision == self._settled:
+        if wanted.model is None or wanted == self._settled:
             return True
         if wanted.model != self._worker.model:
             try:
@@ -120,11 +120,11 @@ class TaggerSwap:
             except Exception as error:  # whatever is wrong with a bundle, the old one goes on
                 log.warning("model %s is refused", wanted.model, exc_info=error)
                 self._refuse(wanted.model, str(error) if isinstance(error, ModelError) else repr(error))
-                self._settled = wanted.revision
+                self._settled = wanted
                 return True
             self._use(tagger, wanted.model)
         self._worker = replace(self._worker, refused=None)
-        self._settled = wanted.revision
+        self._settled = wanted
         return True
 
     def _load(self, name: str, beside: Tagger | None = None) -> Tagger:

@@ -69,6 +69,7 @@ def build(line: CommandLine, network: str, precision: str, calibration: Path | N
             calibration_photos=_pixels(reader, calibration) if calibration else None,
             progress=lambda what: click.echo(what, err=True),
         )
+    click.echo(f"this host uses it; for all others: autotag model publish {bundle.folder}", err=True)
     _print(bundle, as_json)
 
 
@@ -117,7 +118,7 @@ def withdraw(line: CommandLine, model_version: str, by: str, in_use: bool, as_js
     if model_version == str(ModelVersion.of(bundle)) and not in_use:
         raise click.UsageError(
             f"{model_version} is the model in use: nobody would see the tags of photos from now on. "
-            "Build another first, or say --in-use"
+            "Go back from it, which withdraws it too (autotag model rollback), or say --in-use"
         )
     open_store(line.settings).registry.withdraw(model_version, by)
     if as_json:
