@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from autotag.cli import CommandLine, counted, print_json, print_table, with_json, with_settings
 from autotag.cli.join import JoinOptions, Progress, run_join, with_join_options
 from autotag.cli.photos import found_photos
+from autotag.errors import InputError, JobError
 from autotag.photos import PhotoError, photo_uri
 from autotag.tagger import Tagger
 from models.bundle import Bundle
@@ -80,6 +82,7 @@ def train(line: CommandLine, options: JoinOptions, wanted: dict[str, Any], as_js
     does not reach the wanted precision is left out. Exit code 1: no class is good enough.
     """
     bundle = Bundle.open(line.settings.path(line.settings.model))
+    _check(bundle, wanted["bank"])
     if options.joins or options.remove:
         training_set, _, _ = run_join(line.settings, bundle, options)
     else:
@@ -90,6 +93,27 @@ def train(line: CommandLine, options: JoinOptions, wanted: dict[str, Any], as_js
     else:
         _print(made)
     sys.exit(0 if made["kept"] else 1)
+
+
+def _check(bundle: Bundle, bank: str) -> None:
+    """Refuse a bank's name before anything is begun."""
+    with needs_training():
+        from autotag.training.candidate import LEARNED, check_bank
+    try:
+        check_bank(bundle, bank)
+    except InputError as error:
+        raise click.UsageError(str(error)) from error
+    if bank == LEARNED:
+        raise click.UsageError(f"--bank {LEARNED}: is of the classes that `autotag learn` makes; name another bank")
+
+
+@contextmanager
+def needs_training() -> Iterator[None]:
+    """Says what to install where what training needs is not there."""
+    try:
+        yield
+    except ImportError as error:
+        raise JobError(f"training needs packages that are not here ({error}): pip install 'autotag[train]'") from error
 
 
 def open_set(folder: Folder, bundle: Bundle) -> TrainingSet:
@@ -114,7 +138,8 @@ def run_train(
     needed = Wanted(precision=wanted["precision"], least_recall=wanted["least_recall"], sample=wanted["sample"])
     with options.opened_workers() as workers, Progress() as watch:
         done = train(training_set, _ancestors(bundle), needed, workers, _steps(watch))
-    if done.update.taken_away:
+    # Whatever was ended before it had come so far; without removals there is nothing that must go.
+    if done.update.taken_away or any(facts["kind"] == "removal" for facts in training_set.log()):
         compact(training_set)
     found = findings(done, bundle, wanted["bank"])
     root = wanted["out"] or settings.path(CANDIDATES)
@@ -131,8 +156,8 @@ def run_train(
         report = root / f"{candidate.folder.name}-report"
     else:
         found["bundle"], report = None, root / f"{wanted['bank']}-nothing-report"
-    with thumbnailer(settings, bundle.preprocessing) as thumbnail:
-        found["report"] = str(write_report(found, report, thumbnail))
+    with thumbnailer(settings, bundle.preprocessing) as thumbnail, Progress() as watch:
+        found["report"] = str(write_report(found, report, thumbnail, watch))
     return found
 
 
@@ -175,10 +200,10 @@ def _print(found: dict[str, Any]) -> None:
         ]
         print_table(rows[:SHOWN], ["worse", "before", "now"])
     if found["kept"]:
-        mean = found["mean"]
+        mean = {name: "-" if value is None else f"{value:.3f}" for name, value in found["mean"].items()}
         click.echo(
-            f"mean average precision {mean['average_precision']:.3f}, precision {mean['precision']:.3f} and recall "
-            f"{mean['recall']:.3f} at the thresholds; calibration error {found['calibration_error']['before']:.4f} -> "
+            f"mean average precision {mean['average_precision']}, precision {mean['precision']} and recall "
+            f"{mean['recall']} at the thresholds; calibration error {found['calibration_error']['before']:.4f} -> "
             f"{found['calibration_error']['after']:.4f}"
         )
     click.echo(", ".join(f"{name} {seconds:.1f} s" for name, seconds in found["seconds"].items()))
@@ -201,15 +226,17 @@ def learn(
 
     Its threshold is cautious, and the class provisional, until it is trained with labels like the others.
     """
-    from autotag.jobs.storage import Folder
-    from autotag.training.candidate import LEARNED, write_candidate
-    from autotag.training.labels import ClassNames
-    from autotag.training.learn import learn as learn_class
-    from autotag.training.lines import FaultError
+    with needs_training():
+        from autotag.jobs.storage import Folder
+        from autotag.training.candidate import LEARNED, write_candidate
+        from autotag.training.labels import ClassNames
+        from autotag.training.learn import learn as learn_class
+        from autotag.training.lines import FaultError
 
     settings = line.settings
     bundle = Bundle.open(settings.path(settings.model))
-    training_set = open_set(Folder(folder or str(settings.path(settings.training))), bundle)
+    set_url = settings.training if "://" in settings.training else str(settings.path(settings.training))
+    training_set = open_set(Folder(folder or set_url), bundle)
     try:
         class_names = ClassNames(bundle.classes, {})
         class_id = class_names.id(tag)

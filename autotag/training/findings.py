@@ -60,10 +60,7 @@ def findings(training: Training, base: Bundle, bank: str) -> dict[str, Any]:
             (quality.weights * quality.observed).sum(axis=0),
         ),
         "kept": len(kept),
-        "mean": {
-            name: _number(float(np.nanmean(getattr(quality, name)[kept]))) if len(kept) else None
-            for name in ("average_precision", "precision", "recall")
-        },
+        "mean": {name: _mean(getattr(quality, name)[kept]) for name in ("average_precision", "precision", "recall")},
         "classes": classes,
         "gone": [{"id": id_, "name": base.classes.name(id_), **before[id_]} for id_ in gone],
     }
@@ -157,6 +154,12 @@ def _uris(training: Training) -> dict[int, str]:
         rows = pc.index_in(joined.photo_ids.take(here), value_set=table["photo_id"].combine_chunks())
         found |= dict(zip(here.tolist(), table["uri"].take(rows).to_pylist(), strict=True))
     return found
+
+
+def _mean(values: NDArray[np.float64]) -> float | None:
+    """The mean of those that are known; None where none is."""
+    known = values[~np.isnan(values)]
+    return _number(known.mean()) if len(known) else None
 
 
 def _number(value: Any) -> float | None:

@@ -8,6 +8,7 @@ the metric of all photos (Hariharan, Malik, Ramanan, Discriminative Decorrelatio
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,10 @@ BACKGROUND = 20_000
 """Photos of the training set that a new class is compared with, at most."""
 BACKGROUND_SHARE = 1e-4
 """Of the background, at most so many, and one photo in any case, may score above the threshold."""
+LEAST_THRESHOLD = 3.7
+"""In standard deviations of the background: what `BACKGROUND_SHARE` would be if scores were normal."""
+SAME_PHOTO = 0.01
+"""A photo of the background whose features are so near an example's, relative to their length, is that photo."""
 STRENGTH = 0.1
 SLOPE = 1.5
 """Of the provisional probability, for scores in standard deviations of the background: the median of Caltech-101's
@@ -55,14 +60,17 @@ def learn(
 
     Args:
         bundle: the one in use; what its bank `LEARNED` has stays, but for a class of the same id.
-        features: float32 [n, d], of the examples.
+        features: float32 [n, d], of the examples; equal ones count once.
 
     Raises:
         JobError: too few examples, no statistics, or another bank has the class.
+        InputError: the training set cannot be read.
     """
-    if len(features) < LEAST_EXAMPLES:
+    examples = np.unique(features, axis=0) if len(features) else features
+    if len(examples) < LEAST_EXAMPLES:
         raise JobError(
-            f"{name!r} needs {LEAST_EXAMPLES} examples that can be read, better 5 or more. Given: {len(features)}"
+            f"{name!r} needs {LEAST_EXAMPLES} different examples that can be read, better 5 or more. "
+            f"Given: {len(examples)}"
         )
     if others := [bank.name for bank in bundle.banks if bank.name != LEARNED and class_id in bank.ids]:
         raise JobError(f"{name!r} is a class of bank {others[0]!r} already: correct its photos, and train it with them")
@@ -74,14 +82,16 @@ def learn(
         )
     moments = kept.statistics.arranged(()).moments(training_set.scale)
     # All examples, and then all but one of them, each in turn.
-    total, count = features.astype(np.float64).sum(axis=0), len(features)
-    means = np.vstack([total / count, (total - features) / (count - 1)])
+    total, count = examples.astype(np.float64).sum(axis=0), len(examples)
+    means = np.vstack([total / count, (total - examples) / (count - 1)])
     made = Solver(_against_all(moments, means, count)).classifiers(STRENGTH)
-    background = _background(training_set, kept.joined, class_id)
+    background = _without(_background(training_set, kept.joined, class_id), examples)
+    if len(background) < 2:
+        raise JobError(f"{training_set.folder}: has no other photos to learn against: join some, and train")
     scores = np.sort(background @ made.weights[:, 0] + made.biases[0])[::-1]
     allowed = min(max(1, int(BACKGROUND_SHARE * len(scores))), len(scores) - 1)
-    left_out = np.einsum("nd,dn->n", features, made.weights[:, 1:]) + made.biases[1:]
-    threshold = float(scores[allowed])
+    threshold = max(float(scores[allowed]), LEAST_THRESHOLD)
+    left_out = np.einsum("nd,dn->n", examples, made.weights[:, 1:]) + made.biases[1:]
     found = int((left_out > threshold).sum())
     one = BankContent(
         class_ids=[class_id],
@@ -89,21 +99,23 @@ def learn(
         weights=made.weights[:, :1],
         biases=made.biases[:1],
         rule=Sigmoid(*(np.array([value], np.float32) for value in (SLOPE, -SLOPE * threshold, 0.5))),
-        quality={
-            class_id: {
-                "provisional": True,
-                "positives": count,
-                "negatives": moments.photos,
-                "average_precision": None,
-                "threshold": 0.5,
-                "precision": None,
-                "recall": round(found / count, 6),
-                "calibration_error": None,
-            }
-        },
+        quality={class_id: _quality(count, moments.photos, found)},
     )
-    content = _beside(bundle, one)
-    return Learned(content, found, count, len(scores), int((scores > threshold).sum()))
+    return Learned(_beside(bundle, one), found, count, len(scores), int((scores > threshold).sum()))
+
+
+def _quality(positives: int, negatives: int, found: int) -> dict[str, Any]:
+    """What is known of the class: little."""
+    return {
+        "provisional": True,
+        "positives": positives,
+        "negatives": negatives,
+        "average_precision": None,
+        "threshold": 0.5,
+        "precision": None,
+        "recall": round(found / positives, 6),
+        "calibration_error": None,
+    }
 
 
 def _against_all(moments: Moments, means: NDArray[np.float64], count: int) -> Moments:
@@ -132,10 +144,14 @@ def _background(training_set: TrainingSet, joined: Joined, class_id: str) -> NDA
             break
         for rows in part_rows(joined, np.flatnonzero((joined.part == part) & ~positives)):
             found.append(from_fixed(read_features(training_set, rows), training_set.scale))
-    background = np.concatenate(found) if found else np.zeros((0, training_set.dim), np.float32)
-    if len(background) < 2:
-        raise JobError(f"{training_set.folder}: has no other photos to learn against")
-    return background
+    return np.concatenate(found) if found else np.zeros((0, training_set.dim), np.float32)
+
+
+def _without(background: NDArray[np.float32], examples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The background less the examples themselves, which the set may have too."""
+    lengths = (examples**2).sum(axis=1)
+    distances = (background**2).sum(axis=1)[:, None] + lengths - 2 * background @ examples.T
+    return np.asarray(background[(distances > SAME_PHOTO**2 * lengths).all(axis=1)])
 
 
 def _beside(bundle: Bundle, one: BankContent) -> BankContent:
