@@ -9,17 +9,18 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from autotag.errors import JobError
 from autotag.jobs.workers import Workers
 from autotag.training.joined import Joined, StaleStatisticsError
 from autotag.training.label_log import Ancestors
 from autotag.training.scoring import Scores, score
-from autotag.training.statistics import Update, part_rows, read_features, update
+from autotag.training.statistics import Kept, Update, part_rows, read_features, update
 from autotag.training.trainingset import TrainingSet
 from models.calibration import RELIABILITY_BINS, Calibration, Quality, calibrate, reliability, uncalibrated
 from models.fixed_point import from_fixed
-from models.training import FOLDS, STRENGTHS, Classifiers, Moments, Solver, Statistics
+from models.training import FOLDS, STRENGTHS, Classifiers, Moments, Solver
 
 logger = logging.getLogger(__name__)
 
@@ -98,9 +99,18 @@ def _train(
 ) -> Training:
     clock = _Clock()
     done = update(training_set, ancestors, workers, step("adding up", None), afresh=afresh)
-    joined, statistics = done.kept.joined, done.kept.statistics
-    _check(training_set, joined, statistics)
+    _check(training_set, done.kept)
     clock.lap("statistics")
+    # With another number of threads other last digits would come of the same statistics.
+    with threadpool_limits(1, user_api="blas"):
+        return _trained(training_set, done, wanted, workers, step, clock)
+
+
+def _trained(
+    training_set: TrainingSet, done: Update, wanted: Wanted, workers: Workers, step: Step, clock: _Clock
+) -> Training:
+    """The classifiers of statistics that are up to date, and how good they are."""
+    joined, statistics = done.kept.joined, done.kept.statistics
     step("solving", None)
     moments = statistics.moments(training_set.scale)
     solver = Solver(moments)
@@ -147,14 +157,14 @@ def _train(
     )
 
 
-def _check(training_set: TrainingSet, joined: Joined, statistics: Statistics) -> None:
+def _check(training_set: TrainingSet, kept: Kept) -> None:
     """Refuse what no classifier can be made of."""
-    where = training_set.folder
+    joined, where = kept.joined, training_set.folder
     if not len(joined):
         raise JobError(f"{where}: holds no photos: autotag join --photos ...")
     if not (joined.values == 1).any():
         raise JobError(f"{where}: none of its {len(joined)} photos shows a class: autotag join --labels ...")
-    if np.count_nonzero(statistics.counts[:, 0]) < 2:
+    if np.count_nonzero(kept.statistics.counts[:, 0]) < 2:
         raise JobError(
             f"{where}: {len(joined)} photos are too few to be judged by others than they are trained on: autotag join "
             "--photos ..."
