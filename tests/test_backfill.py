@@ -320,6 +320,21 @@ def test_a_kill_between_any_two_writes_loses_no_photo_and_does_none_twice(
     raise AssertionError("there is no end of writes")
 
 
+def test_failures_of_a_try_that_was_killed_do_not_stand(
+    tmp_path: Path, draw: Draw, settings: Settings, store: PhotoStore, one_tagger: None
+) -> None:
+    job = Backfill(
+        Folder(str(tmp_path / "job")),
+        ListedPhotos(drawn_list(draw, tmp_path, 1), store, "ann", TIME),
+        version(settings),
+    )
+    line = {"line": 1, "photo_id": "p0", "uri": "", "reason": "timeout", "detail": "", "permanent": False}
+    job.folder.write("failed/000000.jsonl", json.dumps(line).encode() + b"\n")
+    assert ran(job, settings).tagged == 1
+    assert failed(job.folder) == []
+    assert ran(job, settings, only_failed=True).tried == 0
+
+
 def test_what_failed_for_good_is_not_tried_again(
     tmp_path: Path, draw: Draw, settings: Settings, store: PhotoStore, one_tagger: None
 ) -> None:

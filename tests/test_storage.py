@@ -101,6 +101,8 @@ def test_what_others_wrote_since_is_listed(s3: ObjectStore) -> None:
 def test_a_bucket_that_is_not_there_is_not_made(s3: ObjectStore) -> None:
     with pytest.raises(InputError, match=r"s3://other/a/b: is not there"):
         Folder("s3://other/a").write("b", b"")
+    with pytest.raises(InputError, match=r"s3://other/a/b: is not there"):
+        Folder("s3://other/a").create("b", b"")
     assert not fsspec.filesystem("s3").exists("other")
 
 
