@@ -26,6 +26,12 @@ _FEW = 10
 _BELOW, _ABOVE = 8.0, 6.0
 """The bins reach from so far below the negatives' mean to so far above twice the positives'; the outer two are open."""
 _NEWTON_STEPS = 30
+_ANY, _ALIKE = 0.5, 0.125
+"""How far slopes lie from the typical one, as a share of it: before that is known, and once it is.
+
+Scores are in units of each class's own negatives, so the slopes are much alike. Of Caltech-101's classes (30 positives
+each, EfficientNet-Lite0) the log loss on photos not used was 0.0068; 0.0073 with 0.5 for both, or with Platt's targets.
+"""
 
 
 class ScoreCounts:
@@ -179,11 +185,11 @@ def _fit(
     negative_weights: NDArray[np.float64],
 ) -> Calibration:
     centres = counts.centres
-    slopes, _ = _platt(positives, negatives, centres, 1.0)
+    slopes, _ = _platt(positives, negatives, centres, 1.0, _ANY)
     many = (positives.sum(axis=1) >= _FEW) & (negatives.sum(axis=1) >= _FEW)
     # A class of few is taken to be like the others.
     typical = float(np.median(slopes[many])) if many.any() else 1.0
-    slopes, offsets = _platt(positives, negatives, centres, typical)
+    slopes, offsets = _platt(positives, negatives, centres, typical, _ALIKE)
     least = _least_scores(positives, negatives, counts.edges, wanted_precision, negative_weights)
     reached = np.isfinite(least)
     thresholds = np.where(reached, _sigmoid(slopes * np.where(reached, least, 0) + offsets).clip(*_LIKELY), 1.0)
@@ -191,22 +197,26 @@ def _fit(
 
 
 def _platt(
-    positives: NDArray[np.float64], negatives: NDArray[np.float64], scores: NDArray[np.float64], typical: float
+    positives: NDArray[np.float64],
+    negatives: NDArray[np.float64],
+    scores: NDArray[np.float64],
+    typical: float,
+    spread: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Slope and offset of each class's logistic curve, by Newton's method.
+    """Slope and offset of each class's logistic curve, the most probable ones, by Newton's method.
 
-    Targets are smoothed as in Platt, Probabilistic Outputs for Support Vector Machines (1999), section 2.2. The slope
-    has a normal prior around `typical`, half as wide, and stays above a twentieth of it.
+    The slope has a normal prior around `typical`, of the standard deviation `spread` times that, and stays above a
+    twentieth of it. The prior is in place of the smoothed targets of Platt, Probabilistic Outputs for Support Vector
+    Machines (1999): with some 30 positives those made what has a probability of 0.3 to be said with 0.15.
     """
-    some, others = positives.sum(axis=1, keepdims=True), negatives.sum(axis=1, keepdims=True)
-    true = positives * (some + 1) / (some + 2) + negatives / (others + 2)
+    some, others = positives.sum(axis=1), negatives.sum(axis=1)
     total = positives + negatives
     slopes = np.full(len(scores), typical)
-    offsets = np.log((some[:, 0] + 1) / (others[:, 0] + 1)) - typical
-    certainty = (2 / typical) ** 2
+    offsets = np.log((some + 1) / (others + 1)) - typical
+    certainty = (1 / (spread * typical)) ** 2
     for _ in range(_NEWTON_STEPS):
         p = _sigmoid(slopes[:, None] * scores + offsets[:, None])
-        error, curve = total * p - true, total * p * (1 - p)
+        error, curve = total * p - positives, total * p * (1 - p)
         by_slope = (error * scores).sum(axis=1) + certainty * (slopes - typical)
         by_offset = error.sum(axis=1)
         aa = (curve * scores * scores).sum(axis=1) + certainty

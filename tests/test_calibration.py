@@ -116,14 +116,9 @@ def test_average_precision_is_the_mean_of_the_precision_at_each_positive(positiv
 
 
 def loss(slope: float, offset: float, positives: Counts, negatives: Counts, scores: Counts, typical: float) -> float:
-    """What Platt's targets cost, and the prior."""
-    true = (positives.sum() + 1) / (positives.sum() + 2)
-    false = 1 / (negatives.sum() + 2)
+    """How improbable the curve is, by the scores and by the prior, half as wide as `typical`."""
     x = slope * scores + offset
-    for_true, for_false = np.logaddexp(0, -x), np.logaddexp(0, x)
-    cost = positives * (true * for_true + (1 - true) * for_false) + negatives * (
-        false * for_true + (1 - false) * for_false
-    )
+    cost = positives * np.logaddexp(0, -x) + negatives * np.logaddexp(0, x)
     return float(cost.sum() + ((slope - typical) * 2 / typical) ** 2 / 2)
 
 
@@ -136,7 +131,7 @@ def test_the_curve_is_the_one_that_fits_best(positives: int, negatives: int, dis
     shares = [np.exp(-((centres - mean) ** 2) / 2) for mean in (distance, 0.0)]
     true, false = (many * share / share.sum() for many, share in zip((positives, negatives), shares, strict=True))
     for typical in (0.7, 3.0):
-        (slope,), (offset,) = calibration._platt(true, false, centres, typical)
+        (slope,), (offset,) = calibration._platt(true, false, centres, typical, 0.5)
         best = loss(slope, offset, true, false, centres, typical)
         for step in (1e-2, 1e-3):
             for direction in np.linspace(0, 2 * math.pi, 16):
