@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 import requests
 
-from autotag.errors import AutotagError
+from autotag.errors import FetchError
 from autotag.model_registry import KnownModel
 from models.bundle import MANIFEST, Bundle
 from models.errors import ModelError
@@ -30,10 +30,6 @@ LEAST_BYTES_PER_S = 1 << 20
 """From a server that is slower than this a bundle is not fetched; half a minute comes on top."""
 
 _CHUNK_BYTES = 1 << 18
-
-
-class FetchError(AutotagError):
-    """The bundle cannot be had from there now; it may be later."""
 
 
 def fetch_bundle(known: KnownModel, root: Path) -> Path:

@@ -9,6 +9,9 @@
     ├── RunError          a bulk run that is not in the state for what was asked
     ├── InputError        a file, folder or URL that cannot be read or written
     ├── JobError          a training or backfill that cannot be begun, or was ended from outside
+    ├── RegistryError     the registry of models is away
+    ├── PublishingError   a model that is not known, or may not become the current one
+    ├── FetchError        a published bundle that cannot be had just now
     ├── QueueError        the queue of photo events is away or refuses
     ├── StoreError        the store of tags is away or refuses
     └── ClusterError      a server of the local cluster is not up
@@ -47,6 +50,18 @@ class InputError(AutotagError):
 
 class JobError(AutotagError):
     """A job does not fit what is there, or a part of it was ended; what is done stays, and it can be started again."""
+
+
+class RegistryError(AutotagError):
+    """The registry of models is away or holds what is not ours; asking again does no harm."""
+
+
+class PublishingError(AutotagError):
+    """No such model, or it may not become the current one; nothing was changed."""
+
+
+class FetchError(AutotagError):
+    """The bundle cannot be had from there now; it may be later."""
 
 
 class QueueError(AutotagError):

@@ -25,7 +25,7 @@ from kazoo.exceptions import BadVersionError, KazooException, NodeExistsError, N
 from kazoo.handlers.threading import KazooTimeoutError  # type: ignore[import-untyped]
 from kazoo.hosts import collect_hosts  # type: ignore[import-untyped]
 
-from autotag.errors import AutotagError
+from autotag.errors import RegistryError
 from autotag.results import ModelVersion
 from autotag.settings import Settings
 from models.published import folder_name
@@ -38,10 +38,6 @@ WORKER_SESSION_S = 10.0
 """After which ZooKeeper takes a worker that is not heard for gone."""
 RETRY_S = 2.0
 """Between two attempts to connect, at most."""
-
-
-class RegistryError(AutotagError):
-    """The registry of models is away or holds what is not ours; asking again does no harm."""
 
 
 @dataclass(frozen=True, kw_only=True)

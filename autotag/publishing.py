@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from autotag.errors import AutotagError, SettingsError
+from autotag.errors import PublishingError, SettingsError
 from autotag.events import now_us
 from autotag.model_registry import Current, KnownModel
 from autotag.results import ModelVersion
@@ -26,10 +26,6 @@ from models.probe import probe_pixels
 from models.published import current, make_current, parse_folder_name, published
 
 log = logging.getLogger(__name__)
-
-
-class PublishingError(AutotagError):
-    """No such model, or it may not become the current one; nothing was changed."""
 
 
 class AnyRegistry(Protocol):

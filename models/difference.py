@@ -17,6 +17,8 @@ from models.errors import ModelError
 QUALITY = "quality.json"
 """In a bank's folder, where it was measured: ``{class id: {"average_precision": 0.9, ...}}``."""
 MEASURE = "average_precision"
+WORSE = 0.02
+"""A class has got worse when its average precision fell by more than this."""
 SHOWN = 10
 """Classes that are named in a line of text."""
 
@@ -100,6 +102,20 @@ def compare(before: Bundle, after: Bundle) -> Difference:
         banks_removed={name: len(bank.classifiers) for name, bank in old_banks.items() if name not in new_banks},
         banks={name: bank for name, bank in banks.items() if bank != BankDifference()},
     )
+
+
+def share_worse(before: Bundle, after: Bundle) -> float:
+    """Of the classes whose quality is known of `before`, the share that `after` has no more or has worse; 0 of none.
+
+    Raises:
+        ModelError: as `compare`.
+    """
+    known = worse = 0
+    for bank in before.banks:
+        old, new = (_quality(bundle.folder / BANKS / bank.name) for bundle in (before, after))
+        known += len(old)
+        worse += sum(id_ not in new or new[id_] < quality - WORSE for id_, quality in old.items())
+    return worse / known if known else 0.0
 
 
 def _compare_banks(old_folder: Path, old: ClassifierBank, new_folder: Path, new: ClassifierBank) -> BankDifference:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from autotag.bundle_fetching import FetchError, fetch_bundle
+from autotag.bundle_fetching import fetch_bundle
+from autotag.errors import FetchError
 from autotag.model_registry import KnownModel
 from models import manifest as manifests
 from models.bundle import CLASSES, MANIFEST, NETWORK, Bundle, publish

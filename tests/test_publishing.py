@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autotag.errors import SettingsError
-from autotag.model_registry import Current, KnownModel, ModelRegistry, Refusal, RegistryError, Worker
-from autotag.publishing import FolderRegistry, Publisher, PublishingError
+from autotag.errors import PublishingError, RegistryError, SettingsError
+from autotag.model_registry import Current, KnownModel, ModelRegistry, Refusal, Worker
+from autotag.publishing import FolderRegistry, Publisher
 from autotag.results import ModelVersion
 from autotag.settings import Settings
 from autotag.stores import PhotoStore, open_store

@@ -114,9 +114,23 @@ def cli(
 
 def main() -> None:
     """The console script."""
-    from autotag.cli import backfill, bulk, cluster, dead, demo, join, model, photos, reading, store, tags, train
+    from autotag.cli import (
+        backfill,
+        bulk,
+        cluster,
+        dead,
+        demo,
+        join,
+        model,
+        photos,
+        reading,
+        retrain,
+        store,
+        tags,
+        train,
+    )
 
-    for module in (photos, reading, tags, bulk, join, train, backfill, dead, store, model, cluster, demo):
+    for module in (photos, reading, tags, bulk, join, train, retrain, backfill, dead, store, model, cluster, demo):
         module.register(cli)
     try:
         cli.main(prog_name=PROGRAM)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -15,16 +16,17 @@ from numpy.typing import NDArray
 from autotag.building import CALIBRATION_PHOTOS, RECIPES, build_bundle
 from autotag.cli import CommandLine, print_json, print_table, progress, user_name, with_json, with_settings
 from autotag.cli.reading import model_facts
+from autotag.errors import RegistryError
 from autotag.evaluation import evaluate
 from autotag.events import iso_time
-from autotag.model_registry import KnownModel, ModelRegistry, RegistryError
+from autotag.model_registry import KnownModel, ModelRegistry
 from autotag.photos import PhotoError, PhotoReader, find_photos, photo_uri
 from autotag.publishing import Change, FolderRegistry, Publisher
 from autotag.results import ModelVersion
 from autotag.settings import Settings
 from autotag.stores import open_store
 from models.bundle import Bundle
-from models.difference import compare
+from models.difference import compare, share_worse
 from models.efficientnet import ARCHITECTURES
 from models.network import FeatureNetwork
 from models.preprocessing import PRECISIONS
@@ -225,18 +227,27 @@ def _listed(settings: Settings) -> list[tuple[KnownModel, bool, bool]]:
 @model.command()
 @click.argument("before", metavar="A")
 @click.argument("after", metavar="B")
+@click.option(
+    "--max-worse",
+    type=click.FloatRange(0, 1),
+    help="Exit with 1 if more than this share of A's measured classes is worse in B, or gone.",
+)
 @with_json
 @with_settings
-def diff(line: CommandLine, before: str, after: str, as_json: bool) -> None:
+def diff(line: CommandLine, before: str, after: str, max_worse: float | None, as_json: bool) -> None:
     """What B has that A has not: classes, thresholds, banks, network, and quality where it was measured.
 
     A and B are folders, or models as `autotag model list` shows them.
     """
-    difference = compare(*(Bundle.open(_folder(line.settings, name)) for name in (before, after)))
+    bundles = [Bundle.open(_folder(line.settings, name)) for name in (before, after)]
+    difference, worse = compare(*bundles), share_worse(*bundles)
     if as_json:
-        print_json(asdict(difference))
+        print_json({**asdict(difference), "share_worse": round(worse, 4)})
     else:
         click.echo("\n".join(difference.lines()) or "no difference")
+    if max_worse is not None and worse > max_worse:
+        click.echo(f"{worse:.0%} of the measured classes are worse or gone, more than {max_worse:.0%}", err=True)
+        sys.exit(1)
 
 
 def _folder(settings: Settings, name: str) -> Path:

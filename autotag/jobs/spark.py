@@ -85,7 +85,7 @@ class SparkWorkers:
         from pyspark.java_gateway import launch_gateway
 
         # Java's own words at its start are not to be had quieter: they come before any setting is read.
-        self._java = launch_gateway(conf, {"stdout": self._log, "stderr": subprocess.STDOUT})  # type: ignore[no-untyped-call]
+        self._java = launch_gateway(conf, {"stdout": self._log, "stderr": subprocess.STDOUT})
         context = SparkContext(conf=conf, gateway=self._java)
         if (
             context._jsc.sc().isStopped()

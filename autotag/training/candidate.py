@@ -19,9 +19,8 @@ from autotag.errors import InputError, JobError
 from models.bank import ClassifierBank, Sigmoid, Softmax
 from models.bundle import BANKS, CLASSES, Bundle
 from models.classes import ClassTable
+from models.difference import QUALITY
 
-QUALITY = "quality.json"
-"""In a bank's folder: what is known of each class."""
 LEARNED = "learned"
 """The bank of provisional classes, of a handful of examples each."""
 ABANDONED_S = 86400

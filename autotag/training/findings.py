@@ -16,9 +16,7 @@ from autotag.training.fit import Training
 from autotag.training.scoring import Extremes
 from models.bank import Sigmoid
 from models.bundle import Bundle
-
-WORSE = 0.02
-"""A class got worse when its average precision fell by so much."""
+from models.difference import WORSE
 
 
 def findings(training: Training, base: Bundle, bank: str) -> dict[str, Any]:

@@ -18,10 +18,10 @@ from jinja2 import Environment, StrictUndefined
 
 from autotag.jobs.storage import Folder
 from autotag.training import plots
-from autotag.training.findings import WORSE
 from autotag.training.inputs import row_place
 from autotag.training.join import Watch
 from autotag.training.thumbnails import Thumbnail, thumbnailer, write_thumbnails
+from models.difference import WORSE
 
 __all__ = ["thumbnailer", "write_report"]
 
