@@ -241,14 +241,14 @@ def _compared_classes(joined: Joined) -> NDArray[np.int64]:
 
 def _compared_photos(joined: Joined, classes: NDArray[np.int64]) -> NDArray[np.int64]:
     by_hash = np.argsort(joined.hashes(), kind="stable")
-    chosen = [by_hash[:_COMPARED_PHOTOS]]
     rank = np.empty(len(joined), np.int64)
     rank[by_hash] = np.arange(len(joined))
-    rows = joined.rows
-    for place in classes:
-        positives = rows[(joined.classes == place) & (joined.values == 1)]
-        chosen.append(positives[np.argsort(rank[positives])][:_COMPARED_POSITIVES])
-    return np.unique(np.concatenate(chosen))
+    true = joined.values == 1
+    rows, labelled = joined.rows[true], joined.classes[true]
+    order = np.lexsort((rank[rows], labelled))
+    starts = np.searchsorted(labelled[order], np.stack([classes, classes + 1]))
+    positives = [rows[order[start:end]][:_COMPARED_POSITIVES] for start, end in starts.T.tolist()]
+    return np.unique(np.concatenate([by_hash[:_COMPARED_PHOTOS], *positives]))
 
 
 def _truth(joined: Joined, places: NDArray[np.int64], classes: NDArray[np.int64]) -> NDArray[np.int8]:
