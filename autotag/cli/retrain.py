@@ -56,6 +56,7 @@ def retrain(
     if options.joins or options.remove:
         chain.step("join", *_join_arguments(options))
     trained = chain.answer("train", *_where(options), *_train_arguments(wanted))
+    click.echo(f"{trained['kept']} classes are good enough; report {trained['report']}")
     in_use = str(line.settings.path(line.settings.model))
     chain.step("model", "diff", in_use, trained["bundle"], "--max-worse", str(max_worse))
     published = chain.answer("model", "publish", trained["bundle"], "--by", options.by)
