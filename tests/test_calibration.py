@@ -13,7 +13,8 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from models import calibration
-from models.calibration import BINS, ScoreCounts, average_precision, calibrate, reliability, uncalibrated
+from models.calibration import average_precision, calibrate, reliability, uncalibrated
+from models.score_counts import BINS, ScoreCounts
 from models.training import FOLDS
 
 Counts = NDArray[np.float64]

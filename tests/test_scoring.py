@@ -18,8 +18,8 @@ from autotag.training.joined import Joined
 from autotag.training.scoring import MISTAKES, Extremes, Scores, score
 from autotag.training.statistics import update
 from autotag.training.trainingset import TrainingSet
-from models.calibration import ScoreCounts
 from models.fixed_point import from_fixed
+from models.score_counts import ScoreCounts
 from models.training import FOLDS, Classifiers
 from tests.set_histories import labelled, some_set
 from tests.training_sets import features_of

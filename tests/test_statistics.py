@@ -21,7 +21,8 @@ from autotag.jobs.workers import LocalWorkers, Workers
 from autotag.training import statistics as statistics_module
 from autotag.training import work
 from autotag.training.joined import StaleStatisticsError
-from autotag.training.statistics import Kept, Update, latest, part_rows, read_features, split, together, update
+from autotag.training.kept import Kept, keep, latest
+from autotag.training.statistics import Update, part_rows, read_features, split, together, update
 from autotag.training.trainingset import TrainingSet
 from tests.set_histories import (
     PHOTOS,
@@ -249,7 +250,7 @@ def test_statistics_of_another_number_of_folds_are_made_again(training_set: Trai
     kept = updated(training_set).kept
     kept.statistics.counts = kept.statistics.counts[:2]
     training_set.folder.remove("statistics")
-    statistics_module._write(training_set, kept)
+    keep(training_set, kept)
     assert updated(training_set).added == len(PHOTOS) - 1
 
 

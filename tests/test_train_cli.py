@@ -19,12 +19,13 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from autotag.cli import CommandLine
-from autotag.cli.train import learn, train
+from autotag.cli.learn import learn
+from autotag.cli.train import train
 from autotag.errors import JobError
 from autotag.jobs.storage import Folder
 from autotag.settings import Settings
 from autotag.training.candidate import read_quality
-from autotag.training.statistics import latest
+from autotag.training.kept import latest
 from autotag.training.trainingset import TrainingSet
 from models.bundle import Bundle
 from tests.model_files import write_colour_bundle

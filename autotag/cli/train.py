@@ -1,4 +1,4 @@
-"""``autotag train``: classifiers from a training set. ``autotag learn``: a class from a handful of photos."""
+"""``autotag train``: classifiers from a training set."""
 
 from __future__ import annotations
 
@@ -10,15 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
-from numpy.typing import NDArray
 
 from autotag.cli import CommandLine, counted, print_json, print_table, with_json, with_settings
 from autotag.cli.join import JoinOptions, Progress, run_join, with_join_options
-from autotag.cli.photos import found_photos
 from autotag.errors import InputError, JobError
-from autotag.photos import PhotoError, photo_uri
-from autotag.tagger import Tagger
 from models.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -33,6 +28,8 @@ SHOWN = 10
 
 
 def register(group: click.Group) -> None:
+    from autotag.cli.learn import learn  # which uses what is here
+
     group.add_command(train)
     group.add_command(learn)
 
@@ -210,72 +207,3 @@ def _print(found: dict[str, Any]) -> None:
     click.echo(f"report  {found['report']}")
     if found["bundle"]:
         click.echo(f"bundle  {found['bundle']}\npublish it: autotag model publish {found['bundle']}")
-
-
-@click.command()
-@click.argument("tag")
-@click.argument("photos", nargs=-1, required=True, metavar="PATH|URL|FOLDER...")
-@click.option("--set", "folder", help="The training set whose statistics it is learned against.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help=OUT)
-@with_json
-@with_settings
-def learn(
-    line: CommandLine, tag: str, photos: tuple[str, ...], folder: str | None, out: Path | None, as_json: bool
-) -> None:
-    """Learn a new class from a handful of photos that show it, in seconds; writes a bundle to be published.
-
-    Its threshold is cautious, and the class provisional, until it is trained with labels like the others.
-    """
-    with needs_training():
-        from autotag.jobs.storage import Folder
-        from autotag.training.candidate import LEARNED, write_candidate
-        from autotag.training.labels import ClassNames
-        from autotag.training.learn import learn as learn_class
-        from autotag.training.lines import FaultError
-
-    settings = line.settings
-    bundle = Bundle.open(settings.path(settings.model))
-    set_url = settings.training if "://" in settings.training else str(settings.path(settings.training))
-    training_set = open_set(Folder(folder or set_url), bundle)
-    try:
-        class_names = ClassNames(bundle.classes, {})
-        class_id = class_names.id(tag)
-    except FaultError as error:
-        raise click.UsageError(str(error)) from error
-    features = _features(settings, found_photos(photos))
-    learned = learn_class(training_set, bundle, class_id, class_names.names[class_id], features)
-    made = {
-        "command": "autotag learn",
-        "class": class_id,
-        "examples": learned.examples,
-        "training_set": training_set.folder.url,
-    }
-    candidate = write_candidate(bundle, LEARNED, learned.content, made, out or settings.path(CANDIDATES))
-    values = {
-        "class": class_id,
-        "name": class_names.names[class_id],
-        "provisional": True,
-        **{name: getattr(learned, name) for name in ("examples", "found", "background", "above")},
-        "bundle": str(candidate.folder),
-        "version": candidate.version,
-    }
-    if as_json:
-        print_json(values)
-        return
-    click.echo(
-        f"learned {values['name']!r} from {learned.examples} photos, provisionally: finds {learned.found} of them when "
-        f"each is left out in turn, and says so of {learned.above} of {learned.background} other photos"
-    )
-    click.echo(f"bundle  {candidate.folder}\npublish it: autotag model publish {candidate.folder}")
-
-
-def _features(settings: Settings, names: list[str]) -> NDArray[np.float32]:
-    """The features of the photos that can be read; the others are told of."""
-    found = []
-    with Tagger.open(settings, any_file=True) as tagger:
-        for name, (_, features) in zip(names, tagger.features(map(photo_uri, names)), strict=True):
-            if isinstance(features, PhotoError):
-                click.echo(f"left out: {name}: {features}", err=True)
-            else:
-                found.append(features)
-    return np.stack(found) if found else np.zeros((0, 0), np.float32)

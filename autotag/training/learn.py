@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from autotag.errors import JobError
 from autotag.training.candidate import LEARNED, BankContent, learned_without
 from autotag.training.joined import Joined
-from autotag.training.statistics import latest, part_rows, read_features
+from autotag.training.kept import latest
+from autotag.training.statistics import part_rows, read_features
 from autotag.training.trainingset import TrainingSet
 from models.bank import Sigmoid
 from models.bundle import Bundle

@@ -17,8 +17,8 @@ from autotag.training.joined import Joined
 from autotag.training.statistics import PartRows, concatenated, part_rows, together
 from autotag.training.trainingset import TrainingSet
 from autotag.training.work import work_folder
-from models.calibration import ScoreCounts
 from models.fixed_point import from_fixed
+from models.score_counts import ScoreCounts
 from models.training import FOLDS, Classifiers, Labels
 
 MISTAKES = 6

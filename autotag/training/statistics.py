@@ -1,55 +1,29 @@
-"""The statistics of a training set, kept beside its features and brought up to date by what has changed alone.
-
-    statistics/<number>-<digest>/arrays.npz, joined.parquet, done.json (written last)
-
-The newest that is whole counts. Nothing is ever changed in place: a training that is killed leaves the one before, and
-of two at once the one with the higher number is read next.
-"""
+"""The statistics of a training set, brought up to date by what has changed alone."""
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
-import logging
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autotag.errors import InputError
-from autotag.jobs.storage import Folder
 from autotag.jobs.workers import Workers
 from autotag.training.joined import Joined, StaleStatisticsError, changes, join_labels
+from autotag.training.kept import Kept, keep, latest, sums_from_bytes, sums_to_bytes
 from autotag.training.label_log import Ancestors
 from autotag.training.trainingset import TrainingSet
 from autotag.training.work import work_folder
-from models.errors import ModelError
 from models.training import Labels, Statistics
-
-logger = logging.getLogger(__name__)
 
 Progress = Callable[[int], None]
 """Is told how many more photos are done."""
 
-_NAME = re.compile(r"(\d{6})-[0-9a-f]{12}")
-_ARRAYS, _JOINED, _DONE = "arrays.npz", "joined.parquet", "done.json"
 _TOGETHER = 16384
 """Photos added up at once, at least; a file of features may have few."""
 _FEW = 20_000
 """Changed photos that are added up here, whoever else could: a worker's answer is sums of all classes."""
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What a training set came to, and the sums of exactly that."""
-
-    joined: Joined
-    statistics: Statistics
 
 
 @dataclass(frozen=True)
@@ -92,15 +66,6 @@ def _ignore(photos: int) -> None:
     """Where nobody asks how far it is."""
 
 
-def latest(training_set: TrainingSet) -> Kept | None:
-    """The statistics as of the last training; None where there are none that are whole."""
-    folder = training_set.folder.folder("statistics")
-    for name in sorted(filter(_NAME.fullmatch, folder.names()), reverse=True):
-        if found := _read(folder.folder(name)):
-            return found
-    return None
-
-
 def update(
     training_set: TrainingSet,
     ancestors: Ancestors,
@@ -134,7 +99,7 @@ def update(
         _add_pieces(statistics, training_set, away, new, workers, progress)
     kept = Kept(joined, statistics)
     if afresh or away or new or joined.parts != before.joined.parts or joined.class_ids != before.joined.class_ids:
-        _write(training_set, kept)
+        keep(training_set, kept)
     return Update(kept, len(taken_away), len(added))
 
 
@@ -241,7 +206,7 @@ def _add_pieces(
         ]
         photos = {piece.result: sum(len(rows.photo_ids) for rows in piece.added) for piece in pieces}
         for result in workers.map(_sum_piece, pieces):
-            statistics.merge(Statistics.from_arrays(statistics.classes, _arrays(training_set.folder.read(result))))
+            statistics.merge(sums_from_bytes(statistics.classes, training_set.folder.read(result)))
             training_set.folder.remove(result)
             progress(photos[result])
 
@@ -251,7 +216,7 @@ def _sum_piece(piece: _Sum) -> str:
     statistics = Statistics(piece.training_set.dim, piece.class_ids)
     _add_up(statistics, piece.training_set, piece.taken_away, -1, _ignore)
     _add_up(statistics, piece.training_set, piece.added, 1, _ignore)
-    piece.training_set.folder.write(piece.result, _npz(statistics))
+    piece.training_set.folder.write(piece.result, sums_to_bytes(statistics))
     return piece.result
 
 
@@ -274,43 +239,3 @@ def _with_classes(joined: Joined, class_ids: tuple[str, ...]) -> Joined:
         raise StaleStatisticsError(f"the log of labels has lost class {missing[0]!r}: train again")
     moved = np.array([place[id_] for id_ in joined.class_ids], np.int32)
     return replace(joined, classes=moved[joined.classes] if len(moved) else joined.classes, class_ids=class_ids)
-
-
-def _npz(statistics: Statistics) -> bytes:
-    data = io.BytesIO()
-    np.savez(data, allow_pickle=False, **statistics.arrays())
-    return data.getvalue()
-
-
-def _arrays(data: bytes) -> dict[str, Any]:
-    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
-
-
-def _write(training_set: TrainingSet, kept: Kept) -> None:
-    files = {_ARRAYS: _npz(kept.statistics), _JOINED: kept.joined.write()}
-    digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    folder = training_set.folder.folder("statistics")
-    names = sorted(filter(_NAME.fullmatch, folder.names()))
-    digest = hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:12]
-    new = folder.folder(f"{int(names[-1][:6]) + 1 if names else 1:06d}-{digest}")
-    for name, data in files.items():
-        new.write(name, data)
-    new.write(_DONE, json.dumps(digests).encode())
-    for name in names[:-1]:  # another training may be reading the last
-        folder.remove(name)
-
-
-def _read(folder: Folder) -> Kept | None:
-    """What `_write` wrote; None where it is not whole, which is logged."""
-    try:
-        digests = json.loads(folder.read(_DONE))
-        files = {name: folder.read(name) for name in (_ARRAYS, _JOINED)}
-        for name, data in files.items():
-            if hashlib.sha256(data).hexdigest() != digests[name]:
-                raise ValueError(f"{name} is damaged")
-        joined = Joined.read(files[_JOINED])
-        return Kept(joined, Statistics.from_arrays(joined.class_ids, _arrays(files[_ARRAYS])))
-    except (InputError, ValueError, TypeError, KeyError, ModelError) as error:
-        logger.warning("%s: left out, these statistics are not whole: %s", folder, error)
-        return None

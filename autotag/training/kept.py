@@ -1,0 +1,91 @@
+"""Statistics kept beside the features of a training set, with what they are of.
+
+    statistics/<number>-<digest>/arrays.npz, joined.parquet, done.json (written last)
+
+The newest that is whole counts. Nothing is ever changed in place: a training that is killed leaves the one before, and
+of two at once the one with the higher number is read next.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from autotag.errors import InputError
+from autotag.jobs.storage import Folder
+from autotag.training.joined import Joined
+from autotag.training.trainingset import TrainingSet
+from models.errors import ModelError
+from models.training import Statistics
+
+logger = logging.getLogger(__name__)
+
+_NAME = re.compile(r"(\d{6})-[0-9a-f]{12}")
+_ARRAYS, _JOINED, _DONE = "arrays.npz", "joined.parquet", "done.json"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a training set came to, and the sums of exactly that."""
+
+    joined: Joined
+    statistics: Statistics
+
+
+def latest(training_set: TrainingSet) -> Kept | None:
+    """The statistics as of the last training; None where there are none that are whole."""
+    folder = training_set.folder.folder("statistics")
+    for name in sorted(filter(_NAME.fullmatch, folder.names()), reverse=True):
+        if found := _read(folder.folder(name)):
+            return found
+    return None
+
+
+def keep(training_set: TrainingSet, kept: Kept) -> None:
+    """Write statistics, and remove those before the last ones; raises InputError where that cannot be."""
+    files = {_ARRAYS: sums_to_bytes(kept.statistics), _JOINED: kept.joined.write()}
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    folder = training_set.folder.folder("statistics")
+    names = sorted(filter(_NAME.fullmatch, folder.names()))
+    digest = hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:12]
+    new = folder.folder(f"{int(names[-1][:6]) + 1 if names else 1:06d}-{digest}")
+    for name, data in files.items():
+        new.write(name, data)
+    new.write(_DONE, json.dumps(digests).encode())
+    for name in names[:-1]:  # another training may be reading the last
+        folder.remove(name)
+
+
+def _read(folder: Folder) -> Kept | None:
+    """What `keep` wrote; None where it is not whole, which is logged."""
+    try:
+        digests = json.loads(folder.read(_DONE))
+        files = {name: folder.read(name) for name in (_ARRAYS, _JOINED)}
+        for name, data in files.items():
+            if hashlib.sha256(data).hexdigest() != digests[name]:
+                raise ValueError(f"{name} is damaged")
+        joined = Joined.read(files[_JOINED])
+        return Kept(joined, sums_from_bytes(joined.class_ids, files[_ARRAYS]))
+    except (InputError, ValueError, TypeError, KeyError, ModelError) as error:
+        logger.warning("%s: left out, these statistics are not whole: %s", folder, error)
+        return None
+
+
+def sums_to_bytes(statistics: Statistics) -> bytes:
+    """The sums as a file, the same bytes for the same sums; `sums_from_bytes` takes them back."""
+    data = io.BytesIO()
+    np.savez(data, allow_pickle=False, **statistics.arrays())
+    return data.getvalue()
+
+
+def sums_from_bytes(classes: Sequence[str], data: bytes) -> Statistics:
+    """What `sums_to_bytes` gave; raises ModelError where it is nothing of the kind."""
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        return Statistics.from_arrays(classes, {name: arrays[name] for name in arrays.files})
