@@ -31,7 +31,8 @@ from bench.table import Table
 from models.bundle import Bundle
 from models.calibration import reliability, uncalibrated
 from models.fixed_point import from_fixed
-from models.training import Labels, Solver, Statistics
+from models.statistics import Labels, Statistics
+from models.training import Solver
 
 CALTECH = PROJECT.parent / "shared/data/caltech101"
 CLASSES = 5000

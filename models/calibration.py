@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.score_counts import ScoreCounts
-from models.training import FOLDS
+from models.statistics import FOLDS
 
 RELIABILITY_BINS = 10
 """Of probabilities, equally wide."""

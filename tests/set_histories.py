@@ -16,7 +16,7 @@ from autotag.training.joined import Joined
 from autotag.training.known import compact, remove
 from autotag.training.trainingset import TrainingSet
 from models.fixed_point import LARGEST
-from models.training import Statistics
+from models.statistics import Statistics
 from tests.training_sets import facts, label_table
 
 DIM = 2

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from models import calibration
 from models.calibration import average_precision, calibrate, reliability, uncalibrated
 from models.score_counts import BINS, ScoreCounts
-from models.training import FOLDS
+from models.statistics import FOLDS
 
 Counts = NDArray[np.float64]
 

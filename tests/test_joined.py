@@ -12,7 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from autotag.training import label_log
 from autotag.training.joined import Joined, StaleStatisticsError, changes, join_labels
 from autotag.training.trainingset import TrainingSet
-from models.training import FOLDS
+from models.statistics import FOLDS
 from tests.set_histories import (
     CLASSES,
     Step,

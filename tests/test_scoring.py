@@ -20,7 +20,8 @@ from autotag.training.statistics import update
 from autotag.training.trainingset import TrainingSet
 from models.fixed_point import from_fixed
 from models.score_counts import ScoreCounts
-from models.training import FOLDS, Classifiers
+from models.statistics import FOLDS
+from models.training import Classifiers
 from tests.set_histories import labelled, some_set
 from tests.training_sets import features_of
 

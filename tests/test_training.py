@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from models import training
+from models import statistics as sums
 from models.errors import ModelError
 from models.fixed_point import LARGEST
-from models.training import EXACT_ROWS, FEW_POSITIVES, FOLDS, Labels, Moments, Solver, Statistics
+from models.statistics import EXACT_ROWS, FOLDS, Labels, Moments, Statistics
+from models.training import FEW_POSITIVES, Solver
 
 DIM = 3
 NO_LABEL = 9
@@ -121,13 +122,13 @@ def test_what_is_taken_away_leaves_the_bytes_of_never_having_been(photos: Photos
 def test_blocks_are_the_same_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     photos = random_photos(500)
     whole = photos.statistics()
-    monkeypatch.setattr(training, "BLOCK_ROWS", 7)
-    monkeypatch.setattr(training, "EXACT_ROWS", 21)
+    monkeypatch.setattr(sums, "BLOCK_ROWS", 7)
+    monkeypatch.setattr(sums, "EXACT_ROWS", 21)
     assert_same(photos.statistics(), whole)
 
 
 def test_the_largest_features_of_more_photos_than_a_float_can_count_are_added_exactly() -> None:
-    count = 2 * EXACT_ROWS + training.BLOCK_ROWS + 1
+    count = 2 * EXACT_ROWS + sums.BLOCK_ROWS + 1
     features = np.full((count, 2), LARGEST, np.int16)
     features[:, 1] = -LARGEST
     statistics = Statistics(2, ["a"])

@@ -121,6 +121,7 @@ def main() -> None:
         dead,
         demo,
         join,
+        learn,
         model,
         photos,
         reading,
@@ -130,7 +131,22 @@ def main() -> None:
         train,
     )
 
-    for module in (photos, reading, tags, bulk, join, train, retrain, backfill, dead, store, model, cluster, demo):
+    for module in (
+        photos,
+        reading,
+        tags,
+        bulk,
+        join,
+        train,
+        learn,
+        retrain,
+        backfill,
+        dead,
+        store,
+        model,
+        cluster,
+        demo,
+    ):
         module.register(cli)
     try:
         cli.main(prog_name=PROGRAM)

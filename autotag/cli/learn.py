@@ -17,6 +17,10 @@ from autotag.tagger import Tagger
 from models.bundle import Bundle
 
 
+def register(group: click.Group) -> None:
+    group.add_command(learn)
+
+
 @click.command()
 @click.argument("tag")
 @click.argument("photos", nargs=-1, required=True, metavar="PATH|URL|FOLDER...")

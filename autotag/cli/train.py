@@ -28,10 +28,7 @@ SHOWN = 10
 
 
 def register(group: click.Group) -> None:
-    from autotag.cli.learn import learn  # which uses what is here
-
     group.add_command(train)
-    group.add_command(learn)
 
 
 OPTIONS = (

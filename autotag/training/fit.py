@@ -21,7 +21,8 @@ from autotag.training.scoring import Scores, score
 from autotag.training.statistics import Update, update
 from autotag.training.trainingset import TrainingSet
 from models.calibration import RELIABILITY_BINS, Calibration, Quality, calibrate, reliability, uncalibrated
-from models.training import FOLDS, Classifiers, Moments, Solver
+from models.statistics import FOLDS, Moments
+from models.training import Classifiers, Solver
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from autotag.errors import InputError, JobError
 from autotag.training.label_log import Ancestors, LabelLog, index_in, standing_labels, with_implied
 from autotag.training.trainingset import TrainingSet
-from models.training import FOLDS, Labels
+from models.statistics import FOLDS, Labels
 
 _METADATA = b"autotag"
 _SCHEMA = pa.schema(

@@ -23,7 +23,7 @@ from autotag.jobs.storage import Folder
 from autotag.training.joined import Joined
 from autotag.training.trainingset import TrainingSet
 from models.errors import ModelError
-from models.training import Statistics
+from models.statistics import Statistics
 
 logger = logging.getLogger(__name__)
 

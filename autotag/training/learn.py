@@ -22,7 +22,8 @@ from autotag.training.trainingset import TrainingSet
 from models.bank import Sigmoid
 from models.bundle import Bundle
 from models.fixed_point import from_fixed
-from models.training import Moments, Solver
+from models.statistics import Moments
+from models.training import Solver
 
 LEAST_EXAMPLES = 2
 BACKGROUND = 20_000

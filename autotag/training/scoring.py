@@ -19,7 +19,8 @@ from autotag.training.trainingset import TrainingSet
 from autotag.training.work import work_folder
 from models.fixed_point import from_fixed
 from models.score_counts import ScoreCounts
-from models.training import FOLDS, Classifiers, Labels
+from models.statistics import FOLDS, Labels
+from models.training import Classifiers
 
 MISTAKES = 6
 """Kept of each class: its highest negatives, and its lowest positives."""

@@ -15,7 +15,7 @@ from autotag.training.kept import Kept, keep, latest, sums_from_bytes, sums_to_b
 from autotag.training.label_log import Ancestors
 from autotag.training.trainingset import TrainingSet
 from autotag.training.work import work_folder
-from models.training import Labels, Statistics
+from models.statistics import Labels, Statistics
 
 Progress = Callable[[int], None]
 """Is told how many more photos are done."""
