@@ -16,7 +16,7 @@ from models.bundle import Bundle
 
 DIM = 1280
 LABELS_PER_PHOTO = 4.4
-PART_PHOTOS = 8192
+PART_PHOTOS = 256
 _POOL = 16384
 
 
