@@ -40,7 +40,8 @@ class Component:
             start_new_session=True,
             env={**os.environ, "PYTHONWARNINGS": "ignore"},  # streamparse's own: pkg_resources
         )
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
         context = {"taskid": 7, "componentid": target.rsplit(".", 1)[1], "source->stream->fields": fields}
         self._write({"conf": {"topology.name": "tagging", **conf}, "pidDir": str(folder), "context": context})
         try:
@@ -119,6 +120,7 @@ class Component:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait(10)
         finally:
+            self._reader.join(10)  # the pipe ends with the process; closed under a reader it is an error of that thread
             self.process.stdout.close()
 
 
