@@ -28,7 +28,7 @@ KNOWN_TO = {
     "thriftpy2": {"autotag/nimbus.py", "autotag/stores/thrift.py"},
     "happybase": {"autotag/hbase.py", "autotag/stores/hbase.py", "autotag/stores/thrift.py"},
     "Hbase_thrift": {"autotag/stores/hbase.py", "autotag/stores/thrift.py"},
-    "pyarrow": {"autotag/bulk_parquet.py", "autotag/training/"},
+    "pyarrow": {"autotag/bulk_parquet.py", "autotag/jobs/parquet.py", "autotag/training/"},
     "onnx": {"models/efficientnet.py", "models/quantisation.py"},
     "fsspec": {"autotag/jobs/storage.py"},
     "jinja2": {"autotag/training/report.py"},

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autotag.errors import InputError
+from autotag.jobs.lines import MAX_LINE_BYTES, BadLine, Fault, FaultError
 from autotag.training.inputs import (
     Label,
     Photo,
@@ -28,7 +29,6 @@ from autotag.training.inputs import (
     row_place,
 )
 from autotag.training.labels import FALSE, TRUE, UNKNOWN, ClassNames, LabelCollector, label_value
-from autotag.training.lines import MAX_LINE_BYTES, BadLine, Fault, FaultError
 from models.classes import ClassTable
 from tests.model_files import CLASS_ROWS
 from tests.training_sets import label_table, write_photo

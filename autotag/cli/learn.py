@@ -36,11 +36,11 @@ def learn(
     Its threshold is cautious, and the class provisional, until it is trained with labels like the others.
     """
     with needs_training():
+        from autotag.jobs.lines import FaultError
         from autotag.jobs.storage import Folder
         from autotag.training.candidate import LEARNED, write_candidate
         from autotag.training.labels import ClassNames
         from autotag.training.learn import learn as learn_class
-        from autotag.training.lines import FaultError
 
     settings = line.settings
     bundle = Bundle.open(settings.path(settings.model))

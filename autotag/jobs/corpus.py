@@ -15,11 +15,11 @@ from autotag.bulk_files import LINES
 from autotag.bulk_parquet import PARQUET
 from autotag.errors import EventError, InputError
 from autotag.events import MAX_AHEAD_US, brief, iso_time, now_us, text_field, time_us
+from autotag.jobs.lines import text_lines
 from autotag.jobs.storage import Folder, located
 from autotag.merge import merge
 from autotag.stores import PhotoStore, layout
 from autotag.stores.tables import PHOTOS
-from autotag.training.lines import text_lines
 
 FIELDS = ("photo_id", "uri", "owner", "content_time", "taken", "output_uri")
 """Of a line of JSON or a row of Parquet; the first two are required, and all others are ignored."""
@@ -193,7 +193,7 @@ def _read(url: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
 
 
 def _rows(url: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
-    from autotag.training import parquet  # pyarrow is asked for only when there are such files
+    from autotag.jobs import parquet  # pyarrow is asked for only when there are such files
 
     folder, name = located(url)
     there = parquet.column_names(folder.open(name), url)

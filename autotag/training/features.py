@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotag.files import too_large
+from autotag.jobs import parquet
 from autotag.jobs.chunk import PACKAGED
+from autotag.jobs.lines import open_url
 from autotag.jobs.storage import Folder, read_photo
 from autotag.photos import PhotoError
 from autotag.settings import PROJECT, Settings
 from autotag.tagger import Tagger
-from autotag.training import parquet
 from autotag.training.inputs import BYTES, Photo, row_place
 from autotag.training.known import Known, State
-from autotag.training.lines import open_url
 from autotag.training.trainingset import Failure, TrainingSet
 from models.fixed_point import clipped, to_fixed
 

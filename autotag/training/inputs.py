@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 from autotag.errors import EventError, InputError
 from autotag.events import text_field
+from autotag.jobs import parquet
+from autotag.jobs.lines import BadLine, Fault, FaultError, open_url, text_lines
 from autotag.jobs.storage import Folder
 from autotag.photos import EXTENSIONS, find_photos, photo_uri
-from autotag.training import parquet
 from autotag.training.labels import label_value
-from autotag.training.lines import BadLine, Fault, FaultError, open_url, text_lines
 
 PARQUET = ".parquet"
 TAB_ENDINGS, COMMA_ENDINGS = (".tsv", ".tab"), (".csv",)

@@ -14,6 +14,7 @@ from typing import Any
 
 from autotag.errors import InputError
 from autotag.events import now_us
+from autotag.jobs.lines import BadLine, Fault, FaultError
 from autotag.jobs.storage import Folder
 from autotag.jobs.workers import Workers
 from autotag.settings import Settings
@@ -24,7 +25,6 @@ from autotag.training.features import Done, Extraction
 from autotag.training.inputs import Label, Photo, folder_labels, is_photo_folder, labels_in, photos_in
 from autotag.training.known import Known, State, known_photos
 from autotag.training.labels import ClassNames, LabelCollector
-from autotag.training.lines import BadLine, Fault, FaultError
 from autotag.training.summary import JoinSummary, LabelSummary
 from autotag.training.trainingset import TrainingSet
 from models.bundle import Bundle

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotag.errors import TagError
+from autotag.jobs.lines import Fault, FaultError
 from autotag.stores.naming import own_tag
-from autotag.training.lines import Fault, FaultError
 from models.classes import ClassTable
 
 TRUE, FALSE, UNKNOWN = 1, -1, 0

@@ -16,12 +16,12 @@ from PIL import Image
 
 from autotag.errors import InputError
 from autotag.files import too_large
+from autotag.jobs import parquet
+from autotag.jobs.lines import open_url
 from autotag.jobs.storage import read_photo
 from autotag.photos import PhotoError, PhotoReader
 from autotag.settings import Settings
-from autotag.training import parquet
 from autotag.training.inputs import BYTES, row_place
-from autotag.training.lines import open_url
 from models.preprocessing import Preprocessing
 
 Thumbnail = Callable[[str], bytes | None]

@@ -1,4 +1,4 @@
-"""Parquet files of training: read row by row, or written as a whole, with our facts in their schema's metadata."""
+"""Parquet files of jobs: read row by row, or written as a whole, with our facts in their schema's metadata."""
 
 from __future__ import annotations
 
