@@ -278,6 +278,10 @@ def test_a_list_names_photos_by_uri_or_path(write: Write, tmp_path: Path, name: 
         "4 s3://bucket/x.jpg\n"
         "5\n"
         "\tnothing.jpg\n"
+        "6\tc d.jpg\ts3://out/6.json\n"
+        "7 e.jpg s3://out/7.json\n"
+        "8 with blanks in.jpg\n"
+        "9\t\n"
     )
     found = list(photos_in(write(name, text.encode())))
     assert [one for one in found if isinstance(one, Photo)] == [
@@ -285,8 +289,10 @@ def test_a_list_names_photos_by_uri_or_path(write: Write, tmp_path: Path, name: 
         Photo("a b", (tmp_path / "sub/c d.jpg").as_uri()),
         Photo("3", "file:///tmp/x.jpg"),
         Photo("4", "s3://bucket/x.jpg"),
+        Photo("6", (tmp_path / "c d.jpg").as_uri()),
+        Photo("7", (tmp_path / "e.jpg").as_uri()),
     ]
-    assert bad(found) == [(7, Fault.URI), (8, Fault.PHOTO_ID)]
+    assert bad(found) == [(7, Fault.FIELDS), (8, Fault.PHOTO_ID), (11, Fault.FIELDS), (12, Fault.URI)]
 
 
 def test_rubbish_in_a_list_is_told(write: Write) -> None:

@@ -12,10 +12,13 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 from autotag.errors import InputError
 from autotag.jobs.storage import Folder
+from autotag.photos import photo_uri
 
 MAX_LINE_BYTES = 64 * 1024
 BUFFER_BYTES = 1024 * 1024
 BOM = b"\xef\xbb\xbf"
+HEADER = ("photo_id", "uri", "output_uri")
+"""Of a list of photos, where it has one; the last is not in all lists."""
 
 
 class Fault(StrEnum):
@@ -77,6 +80,42 @@ def text_lines(url: str) -> Iterator[tuple[int, str | FaultError]]:
             yield from _lines(opened.enter_context(io.BufferedReader(cast(Any, file), BUFFER_BYTES)))
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{url}: cannot be read: {error}") from error
+
+
+class ListedPhoto(NamedTuple):
+    """What a line of a list of photos says."""
+
+    photo_id: str
+    uri: str
+    """Empty where it says nothing."""
+    output_uri: str = ""
+
+
+def photo_lines(url: str) -> Iterator[tuple[int, ListedPhoto | FaultError]]:
+    """The lines of a list of photos, each with its number from 1; a header, `HEADER`, is passed over.
+
+    A line is photo_id, URI or path, and maybe output URI, with tabs between them, or else blanks.
+
+    Raises:
+        InputError: as `text_lines` does.
+    """
+    for number, line in text_lines(url):
+        if isinstance(line, FaultError):
+            yield number, line
+            continue
+        fields = [field.strip() for field in line.split("\t")] if "\t" in line else line.split()
+        if len(fields) not in (2, 3):
+            detail = "should be: photo_id uri, and maybe output_uri; with tabs between where one of them has blanks"
+            yield number, FaultError(Fault.FIELDS, f"{detail}. Given: {line!r:.200}")
+        elif number > 1 or tuple(fields) != HEADER[: len(fields)]:
+            yield number, ListedPhoto(fields[0], listed_uri(fields[1], url), *fields[2:])
+
+
+def listed_uri(place: str, list_url: str) -> str:
+    """A URI or path in a list, as a URI: a path that is not absolute starts where the list is; nothing for nothing."""
+    if place and "://" not in place and not place.startswith(("/", "file:")):
+        place = f"{Folder(list_url).url.rpartition('/')[0]}/{place}"
+    return photo_uri(place) if place else ""
 
 
 def open_url(url: str) -> BinaryIO:

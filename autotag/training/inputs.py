@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from autotag.errors import EventError, InputError
 from autotag.events import text_field
 from autotag.jobs import parquet
-from autotag.jobs.lines import BadLine, Fault, FaultError, open_url, text_lines
+from autotag.jobs.lines import BadLine, Fault, FaultError, listed_uri, open_url, photo_lines, text_lines
 from autotag.jobs.storage import Folder
-from autotag.photos import EXTENSIONS, find_photos, photo_uri
+from autotag.photos import EXTENSIONS, find_photos
 from autotag.training.labels import label_value
 
 PARQUET = ".parquet"
@@ -53,8 +53,7 @@ def photos_in(url: str) -> Iterator[Photo | BadLine]:
     """The photos of a folder, of a list, or of Parquet, in their order.
 
     - a folder: all files below it that are called like photos; a photo's id is its path from there, with '/'
-    - a text file, also with ``.gz``: lines of photo_id and URI or path, separated by a tab or else by blanks; paths
-      that are not absolute start where the list is
+    - a text file, also with ``.gz``: see `lines.photo_lines`; output URIs are of no interest here
     - ``.parquet``, or a folder with such files: columns photo_id, and bytes (the photo's file) or uri
 
     Raises:
@@ -85,14 +84,11 @@ def _folder_photos(folder: Folder) -> Iterator[Photo | BadLine]:
 
 
 def _listed_photos(url: str) -> Iterator[Photo | BadLine]:
-    parent = _parent(url)
-    for number, line in text_lines(url):
+    for number, line in photo_lines(url):
         if isinstance(line, FaultError):
             yield BadLine(url, number, line.reason, line.detail)
-            continue
-        photo_id, _, place = line.partition("\t") if "\t" in line else line.strip().partition(" ")
-        if number > 1 or (photo_id.strip(), place.strip()) != (PHOTO_ID, URI):
-            yield _photo(url, number, photo_id.strip(), _absolute(place.strip(), parent))
+        else:
+            yield _photo(url, number, line.photo_id, line.uri)
 
 
 def _parquet_photos(url: str) -> Iterator[Photo | BadLine]:
@@ -104,19 +100,8 @@ def _parquet_photos(url: str) -> Iterator[Photo | BadLine]:
         if isinstance(values, str):
             yield BadLine(url, number, Fault.NOT_UTF8, values)
         else:
-            uri = f"{url}#row={number}" if BYTES in names else _absolute(_as_text(values[1]), _parent(url))
+            uri = f"{url}#row={number}" if BYTES in names else listed_uri(_as_text(values[1]), url)
             yield _photo(url, number, _as_text(values[0]), uri)
-
-
-def _parent(url: str) -> str:
-    return url.rpartition("/")[0]
-
-
-def _absolute(place: str, parent: str) -> str:
-    """A URI or path as a URI; nothing for nothing."""
-    if place and "://" not in place and not place.startswith(("/", "file:")):
-        place = f"{parent}/{place}"
-    return photo_uri(place) if place else ""
 
 
 def _photo(source: str, number: int, photo_id: str, uri: str) -> Photo | BadLine:
