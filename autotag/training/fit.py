@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,6 +29,10 @@ logger = logging.getLogger(__name__)
 
 Step = Callable[[str, int | None], Callable[[int], None]]
 """Is told what begins, in a few words, and of how many photos it is; gives what is told how many more are done."""
+
+
+_SURE = 1.645
+"""Standard deviations of a one-sided 95 %."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,8 +229,24 @@ def _left_out(
             found[id_] = "no photo is known to be FALSE: label some, or say that the labels are --exhaustive"
         elif not np.isfinite(calibration.least_scores[at]):
             found[id_] = f"precision {wanted.precision:g} is never reached, with {positives[at]} positives"
+        elif _at_best(quality.precision[at], quality.recall[at] * positives[at]) < wanted.precision:
+            share = f"{quality.precision[at]:.0%}"
+            found[id_] = f"is right {share} of the time, too little for precision {wanted.precision:g} to be chance"
         elif not quality.recall[at] >= wanted.least_recall:
             found[id_] = (
                 f"finds {quality.recall[at]:.0%} at precision {wanted.precision:g}, less than {wanted.least_recall:.0%}"
             )
     return found
+
+
+def _at_best(precision: float, found: float) -> float:
+    """What the precision may be where it was measured so, on so many rightly found photos: Wilson's upper bound, 95 %.
+
+    Of 30 positives nobody can measure it to a hundredth; what is only a little below may be as wanted.
+    """
+    if not precision > 0:
+        return precision
+    said = found / precision
+    spread = _SURE**2 / said
+    middle = precision + spread / 2
+    return float((middle + _SURE * math.sqrt((precision * (1 - precision) + spread / 4) / said)) / (1 + spread))
