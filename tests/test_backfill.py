@@ -357,6 +357,32 @@ def test_what_failed_for_good_is_not_tried_again(
     ]
 
 
+def test_what_may_work_later_is_tried_again_when_nothing_is_left_and_given_up_after_some_tries(
+    tmp_path: Path, draw: Draw, settings: Settings, store: PhotoStore, one_tagger: None
+) -> None:
+    settings = replace(settings, photo_roots=(str(tmp_path / "drawn"), str(tmp_path / "gone")))
+    lines = [f"{name} {draw(f'drawn/{name}.jpg').as_uri()}" for name in ("a", "b")]
+    corpus = ListedPhotos(listed(tmp_path, [*lines, f"late file://{tmp_path}/gone/a.jpg"]), store, "ann", TIME)
+
+    def opened(**given: int) -> Backfill:
+        return Backfill(Folder(str(tmp_path / "job")), corpus, version(settings), chunk_photos=2, **given)
+
+    first = opened()
+    assert ran(first, settings).transient == 1
+    first.folder.remove("tags/000000.jsonl.gz")  # as if the driver had been killed before it was done
+    assert ran(opened(), settings).tried == 2
+    second = ran(opened(), settings)
+    assert (second.tried, second.transient) == (1, 1)
+    with pytest.raises(JobError, match="1 may work at another try"), opened().tags():
+        pass
+    assert +ran(opened(), settings).failures == {Failure("storage_down", True): 1}
+    assert opened().to_do() == opened().to_do(only_failed=True) == 0
+    with opened().tags() as source:
+        assert source.total_bytes
+    draw("gone/a.jpg")
+    assert ran(opened(tries=4), settings).tagged == 3
+
+
 def test_a_job_of_another_list_or_model_is_refused(tmp_path: Path, settings: Settings, store: PhotoStore) -> None:
     folder = Folder(str(tmp_path / "job"))
     url = listed(tmp_path, ["a file:///a"])
@@ -516,11 +542,30 @@ def test_a_job_in_s3_is_loaded_as_a_run(s3: ObjectStore, draw: Draw, tmp_path: P
         assert "run r is loaded: 1 photo\n" in done.stdout
 
 
-def test_no_run_is_loaded_while_photos_may_work_later(tmp_path: Path, config: Path) -> None:
-    url = listed(tmp_path, ["a http://127.0.0.1:9/a.jpg"])
-    done = run(config, url, "--job", str(tmp_path / "job"), "--workers", "1", "--load", "r", *GIVEN)
+def test_no_run_is_loaded_while_photos_may_work_later(tmp_path: Path, draw: Draw, config: Path) -> None:
+    url = listed(tmp_path, [f"a {draw('a.jpg').as_uri()}", "b http://127.0.0.1:9/a.jpg"])
+    command = (url, "--job", str(tmp_path / "job"), "--workers", "1", "--load", "r", *GIVEN)
+    done = run(config, *command, "--tries", "2")
     assert done.returncode == 1
+    assert done.stdout.startswith("2 photos: 1 tagged, 1 failed")
     assert "1 may work at another try, so no bulk run is loaded; go on, or load what is there" in done.stderr
+    done = run(config, *command, "--tries", "2")
+    assert done.returncode == 0, done.stderr
+    assert "run r is loaded: 1 photo\n" in done.stdout
+
+
+def test_a_list_of_which_nothing_is_tagged_fails_and_takes_no_runs_name(
+    tmp_path: Path, draw: Draw, config: Path
+) -> None:
+    photo = draw("a.jpg").as_uri()
+    command = ("--workers", "1", "--load", "r")
+    done = run(config, listed(tmp_path, [f"a {photo}", "rubbish"]), "--job", str(tmp_path / "one"), *command)
+    assert done.returncode == 1
+    assert done.stdout.startswith("2 photos: 0 tagged, 2 failed: bad_line 2\n")
+    assert "none of the 2 photos has tags, so no bulk run is loaded" in done.stderr
+    assert run(config, listed(tmp_path, ["rubbish"]), "--job", str(tmp_path / "two")).returncode == 1
+    done = run(config, listed(tmp_path, [f"a {photo}"]), "--job", str(tmp_path / "three"), *command, *GIVEN)
+    assert done.returncode == 0, done.stderr
 
 
 def test_spark_tags_the_same_and_says_nothing_of_its_own(draw: Draw, tmp_path: Path, config: Path) -> None:

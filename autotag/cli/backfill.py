@@ -52,6 +52,7 @@ class Options:
     owner: str
     content_time: str
     chunk_photos: int | None
+    tries: int
 
     def check(self) -> None:
         """Raises UsageError where they contradict one another."""
@@ -95,17 +96,26 @@ class Options:
 @click.option("--owner", default="", help="Of photos for which neither list nor store has one.")
 @click.option("--content-time", default="", help="The same, such as 2026-01-31T12:00:00Z.")
 @click.option("--chunk-photos", type=click.IntRange(1, 100_000), help="Kept together.  [default: 256]")
+@click.option(
+    "--tries",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Give a photo up that failed so often; with more, it is tried again.",
+)
 @with_json
 @with_settings
 def backfill(line: CommandLine, /, as_json: bool, **given: Any) -> None:
-    """Tag all photos of a list, or of the store. Killed or failed, the same command goes on where it was.
+    """Tag all photos of a list, or of the store. Killed or failed, the same command goes on where it was: with what
+    is left, and where nothing is, with what failed and may work now.
 
     LIST is a file or a folder of files, a path or URL: lines `photo_id uri` or `photo_id uri output_uri`, or JSON lines
     or Parquet with photo_id, uri and maybe owner, content_time, taken and output_uri; .gz is unpacked. Each photo's
     tags are kept in FOLDER/tags, as `autotag bulk load` reads them, and written to its output_uri, if it has one.
 
     What a bulk run needs to know of a photo and the list does not say, the store is asked for. Failures are listed in
-    FOLDER/failed, each with its reason. Exit code 1 says that photos are left that may work at another try.
+    FOLDER/failed, each with its reason. Exit code 1 says that photos are left that may work at another try, or that
+    none has tags.
     """
     options = Options(**given)
     options.check()
@@ -115,9 +125,13 @@ def backfill(line: CommandLine, /, as_json: bool, **given: Any) -> None:
     with closing(options.open_workers()) as workers:
         now = _run(job, workers, settings, options)
         cores = workers.count
-    loaded = _load(job, store, bundle, options.run, as_json) if options.run else None
-    _print(now, cores, options.job, loaded, as_json)
-    sys.exit(1 if now.left or now.transient or (loaded and loaded.run.refused) else 0)
+    loaded = None
+    try:
+        if options.run:
+            loaded = _load(job, store, bundle, options.run, as_json)
+    finally:  # what was done is told, also where no run can be loaded of it
+        _print(now, cores, options.job, loaded, as_json)
+    sys.exit(1 if now.left or now.transient or not now.is_useful or (loaded and loaded.run.refused) else 0)
 
 
 def _model(settings: Settings, model: Path | None) -> tuple[Settings, Bundle]:
@@ -135,7 +149,7 @@ def _opened(options: Options, store: PhotoStore, settings: Settings, bundle: Bun
             f"a backfill needs packages that are not here ({error}): pip install 'autotag[train]'"
         ) from error
     corpus = options.corpus(store, settings)
-    return Backfill(Folder(options.job), corpus, str(ModelVersion.of(bundle)), options.chunk_photos)
+    return Backfill(Folder(options.job), corpus, str(ModelVersion.of(bundle)), options.chunk_photos, options.tries)
 
 
 def _run(job: Backfill, workers: Workers, settings: Settings, options: Options) -> Summary:
@@ -172,8 +186,8 @@ def _shown(photos: int) -> Iterator[Callable[[Summary], None]]:
 
 def _load(job: Backfill, store: PhotoStore, bundle: Bundle, name: str, as_json: bool) -> BulkLoad:
     """Load a finished job's tags as a bulk run."""
-    store.registry.add_model(ModelVersion.of(bundle), bundle.classes)
     with job.tags() as source:
+        store.registry.add_model(ModelVersion.of(bundle), bundle.classes)
         load = BulkLoad(store, name, source, user_name())
         with progress(source.total_bytes, "loading") as bar:
             for step in load.steps():
@@ -211,7 +225,7 @@ def _print(now: Summary, cores: int, job: str, loaded: BulkLoad | None, as_json:
     if now.left:
         click.echo(f"{now.left} are left; the same command without --only-failed goes on", err=True)
     if now.transient:
-        click.echo(f"{now.transient} failed and may work later; try them again with --only-failed", err=True)
+        click.echo(f"{now.transient} failed and may work later; the same command tries them again", err=True)
     if now.failures.total():
         click.echo(f"each failure and its reason: {job.rstrip('/')}/failed", err=True)
 

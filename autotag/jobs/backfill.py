@@ -50,6 +50,8 @@ CHUNK_PHOTOS = 256
 """Some seconds of work: what is lost at most when a worker is killed."""
 READ_AT_ONCE = 16
 """Small files of the job's folder."""
+TRIES = 3
+"""What failed so often is given up, or one address that never answers would keep a job from its end for ever."""
 
 _NAME = re.compile(r"(\d{6,})(?:-(\d+))?\.jsonl(?:\.gz)?")
 
@@ -86,6 +88,11 @@ class Summary:
         return sum(count for failure, count in self.failures.items() if not failure.permanent)
 
     @property
+    def is_useful(self) -> bool:
+        """Whether there are tags, if there were photos."""
+        return self.tagged > 0 or not self.photos
+
+    @property
     def photos_per_s(self) -> float:
         return self.tried / self.seconds if self.seconds else 0.0
 
@@ -96,15 +103,19 @@ class Backfill:
     Args:
         model: whose tags are wanted, as `ModelVersion` is written.
         chunk_photos: of a new job; None for `CHUNK_PHOTOS`.
+        tries: a photo that failed in so many counts as failed for good. With more, the same job tries it again.
 
     Raises:
         JobError: what was begun in the folder is another job; the message says what differs.
         InputError: the list or the folder cannot be read or written.
     """
 
-    def __init__(self, folder: Folder, corpus: Corpus, model: str, chunk_photos: int | None = None) -> None:
+    def __init__(
+        self, folder: Folder, corpus: Corpus, model: str, chunk_photos: int | None = None, tries: int = TRIES
+    ) -> None:
         self.folder = folder
         self.model = model
+        self._most_tries = tries
         wanted: dict[str, Any] = {"list": corpus.fingerprint, "model": model}
         if folder.exists(JOB):
             facts = self._opened({**wanted, **({"chunk_photos": chunk_photos} if chunk_photos else {})})
@@ -128,7 +139,7 @@ class Backfill:
         return sum(self._photos_of(number, attempt) for number, attempt in self._tries(only_failed))
 
     def run(self, workers: Workers, settings: Settings, *, only_failed: bool = False) -> Iterator[Summary]:
-        """Do what is left, or what failed and may work now; says after each chunk where the job stands.
+        """Do what is left, or where nothing is, what failed and may work now; says after each chunk how it stands.
 
         Args:
             settings: of the workers, whose `model` must be the job's.
@@ -138,7 +149,7 @@ class Backfill:
         """
         now = self.summary()
         now.done_before = now.done
-        tries = list(self._tries(only_failed))
+        tries = self._tries(only_failed)
         pieces = [Piece(self.folder, number, attempt, settings, self.model) for number, attempt in tries]
         start = time.monotonic()
         try:
@@ -155,13 +166,19 @@ class Backfill:
         """The tags as the input of a bulk run; of a folder that is elsewhere, as copies for so long.
 
         Raises:
-            JobError: photos are left, or failed and may work now: a run's files cannot be changed once it is begun.
+            JobError: photos are left, or failed and may work now, or none has tags: once a run is begun, its files
+                cannot be changed, and its name is taken.
         """
         now = self.summary()
         if now.left or now.transient:
             raise JobError(
                 f"{now.left} photos are left and {now.transient} may work at another try, so no bulk run is loaded; "
                 f"go on, or load what is there: autotag bulk load RUN {self.folder.folder(TAGS)}"
+            )
+        if not now.is_useful:
+            raise JobError(
+                f"none of the {now.photos} photos has tags, so no bulk run is loaded; why is in "
+                f"{self.folder.folder(FAILED)}: mend the list and give it another --job folder"
             )
         tags = self.folder.folder(TAGS)
         if tags.is_local:
@@ -218,7 +235,8 @@ class Backfill:
         with_failures = [one for one in self._attempts.items() if one in there]
         with ThreadPoolExecutor(READ_AT_ONCE) as pool:
             found = pool.map(lambda one: failures_of(read_failures(self.folder, *one)), with_failures)
-            self._failures = {number: failures for (number, _), failures in zip(with_failures, found, strict=True)}
+            for (number, attempt), failures in zip(with_failures, found, strict=True):
+                self._failures[number] = self._settled(failures, attempt)
 
     def _remove_outlived(self) -> None:
         """Remove failures that a later try has said anew."""
@@ -226,15 +244,21 @@ class Backfill:
             if attempt < self._attempts.get(number, 0):
                 self.folder.remove(f"{FAILED}/{file_name(number, attempt)}.jsonl")
 
-    def _tries(self, only_failed: bool) -> Iterator[tuple[int, int]]:
+    def _settled(self, failures: Counter[Failure], attempt: int) -> Counter[Failure]:
+        """Failures after a try: what may work later failed in each before it, too, and is given up after so many."""
+        settled: Counter[Failure] = Counter()
+        for failure, count in failures.items():
+            settled[failure._replace(permanent=failure.permanent or attempt + 1 >= self._most_tries)] += count
+        return settled
+
+    def _tries(self, only_failed: bool) -> list[tuple[int, int]]:
         """Chunk and number of each try that a run makes."""
-        chunks = -(-self.photos // self._chunk_photos)
-        for number in range(chunks):
-            attempt = self._attempts.get(number)
-            if only_failed and attempt is not None and _transient(self._failures.get(number)):
-                yield number, attempt + 1
-            elif not only_failed and attempt is None:
-                yield number, 0
+        chunks = range(-(-self.photos // self._chunk_photos))
+        untried = [(number, 0) for number in chunks if number not in self._attempts]
+        if untried and not only_failed:
+            return untried
+        done = sorted(self._attempts.items())
+        return [(number, attempt + 1) for number, attempt in done if _transient(self._failures.get(number))]
 
     def _photos_of(self, number: int, attempt: int) -> int:
         return _transient(self._failures[number]) if attempt else self._size(number)
@@ -246,10 +270,11 @@ class Backfill:
         """Count what came of a try."""
         now.tried += self._photos_of(done.number, done.attempt)
         now.done += 0 if done.attempt else self._size(done.number)
-        now.failures.update(done.failures)
+        failures = self._settled(done.failures, done.attempt)
+        now.failures.update(failures)
         now.failures.subtract(self._failures.get(done.number, Counter()))
         self._attempts[done.number] = done.attempt
-        self._failures[done.number] = done.failures
+        self._failures[done.number] = failures
 
 
 def _transient(failures: Counter[Failure] | None) -> int:
