@@ -18,7 +18,7 @@ import requests
 
 from autotag.errors import FetchError
 from autotag.model_registry import KnownModel
-from models.bundle import MANIFEST, Bundle
+from models.bundle import MANIFEST, Bundle, opened, put
 from models.errors import ModelError
 from models.manifest import parse_manifest
 from models.published import locked
@@ -33,19 +33,19 @@ _CHUNK_BYTES = 1 << 18
 
 
 def fetch_bundle(known: KnownModel, root: Path) -> Path:
-    """The folder of a published bundle below `root`, fetched if it is not there; the bolts of a host fetch it once.
+    """The folder of a published bundle below `root`, fetched if it is not there, or damaged; a host's bolts do so once.
 
     Raises:
         FetchError: its location cannot be reached, or nothing can be written here. Nothing is left behind.
         ModelError: what is there is no such bundle: a file is damaged, or it has another version.
     """
     folder = root / known.folder
-    if folder.is_dir():
+    if opened(folder, known.version):
         return folder
     try:
         root.mkdir(parents=True, exist_ok=True)
         with locked(root, ".fetching"):
-            if not folder.is_dir():  # while this process waited, another has fetched it
+            if not opened(folder, known.version):  # while this process waited, another has fetched it
                 _fetch(known, root)
     except (OSError, requests.RequestException) as error:  # which is an OSError; its name is for the reader
         raise FetchError(f"{known.location}: cannot be fetched to {root}: {error}") from error
@@ -65,7 +65,7 @@ def _fetch(known: KnownModel, root: Path) -> None:
             raise ModelError(f"{known.location}: {error}") from error
         if version != known.version:
             raise ModelError(f"{known.location}: holds version {version[:12]}, not {known.version[:12]}")
-        folder.rename(root / known.folder)
+        put(folder, root / known.folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

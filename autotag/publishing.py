@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -17,13 +18,13 @@ from autotag.results import ModelVersion
 from autotag.settings import Settings
 from autotag.stores import PhotoStore
 from models import bundle as bundles
-from models.bundle import CLASSES, MANIFEST, Bundle
+from models.bundle import CLASSES, MANIFEST, Bundle, opened, put
 from models.classes import ClassTable
 from models.errors import ModelError
 from models.manifest import read_manifest
 from models.network import FeatureNetwork
 from models.probe import probe_pixels
-from models.published import current, make_current, parse_folder_name, published
+from models.published import current, locked, make_current, parse_folder_name, published
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,12 @@ class FolderRegistry:
         self._location = settings.model_location or self.root.resolve().as_uri()
 
     def current(self) -> Current:
-        folder = current(self.root)
+        """The one in use; none where that is not here, which is logged."""
+        try:
+            folder = current(self.root)
+        except ModelError as error:
+            log.warning("%s", error)
+            return Current()
         return Current(model=folder.name if folder else None)
 
     def known(self) -> list[KnownModel]:
@@ -90,6 +96,8 @@ class Change:
     """The current one now."""
     before: str | None
     """The folder's name of the one that was current until now."""
+    restored: bool = False
+    """Whether this host's copy was damaged or gone, and is a good one now."""
 
     @property
     def changed(self) -> bool:
@@ -120,7 +128,8 @@ class Publisher:
     def publish(self, candidate: Path) -> Change:
         """Check a sealed bundle, copy it into the folder under the next sequence number, and make it current.
 
-        What is current already stays so. The store knows the bundle's classes before anyone can use it.
+        What is current already stays so; this host's copy of it is made good if it is damaged or gone. The store knows
+        the bundle's classes before anyone can use it.
 
         Raises:
             ModelError: it is damaged, or its network computes something else on this machine.
@@ -135,8 +144,9 @@ class Publisher:
             used = known.get(seen.model)
             if used and used.version == bundle.version and str(used.model) not in standing.withdrawn:
                 self._store.registry.add_model(used.model, bundle.classes)
+                restored = self._restore(candidate, used)
                 self._use_here(used.folder)
-                return Change(used.model, used.folder)
+                return Change(used.model, used.folder, restored)
             # A number that was given to this version, and counts, is its own; every other is taken.
             models = {one.model for one in known.values()} | set(standing.models)
             taken = (m.sequence for m in models if m.version != bundle.version or str(m) in standing.withdrawn)
@@ -218,8 +228,23 @@ class Publisher:
             raise PublishingError(f"no earlier model counts; there are {names}")
         return next((one for one in earlier if one.folder == seen.before), earlier[-1])
 
+    def _restore(self, candidate: Path, known: KnownModel) -> bool:
+        """Copy a bundle to where its published copy should be, if that is damaged or gone."""
+        folder = self._folder.root / known.folder
+        if opened(folder, known.version):
+            return False
+        with self._copied(candidate) as copy, locked(self._folder.root):
+            put(copy, folder)
+        return True
+
     def _place(self, candidate: Path, at_least: int) -> str:
         """Copy a bundle into the folder of published ones; returns its name there."""
+        with self._copied(candidate) as copy:
+            return bundles.publish(copy, self._folder.root, at_least).folder.name
+
+    @contextmanager
+    def _copied(self, candidate: Path) -> Iterator[Path]:
+        """A hidden copy of a bundle in the folder of published ones, to be moved to its place."""
         root = self._folder.root
         root.mkdir(parents=True, exist_ok=True)
         copy = Path(tempfile.mkdtemp(prefix=".publishing-", dir=root))
@@ -227,7 +252,7 @@ class Publisher:
             shutil.copytree(candidate, copy, copy_function=shutil.copyfile, dirs_exist_ok=True)
             copy.chmod(0o755)  # mkdtemp's is for its owner alone
             copy.touch()  # its time is when it was published
-            return bundles.publish(copy, root, at_least).folder.name
+            yield copy
         finally:
             shutil.rmtree(copy, ignore_errors=True)
 

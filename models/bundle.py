@@ -9,6 +9,7 @@ banks/<name>/     see bank.py; and quality.json where the bank's quality was mea
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,20 @@ from models.preprocessing import Preprocessing
 from models.probe import PROBE, check_probe, read_probe
 from models.published import CURRENT, current, folder_name, locked, make_current, parse_folder_name, published
 
-__all__ = ["BANKS", "BUILD_AGAIN", "CLASSES", "MANIFEST", "NETWORK", "PROBE", "Bundle", "Tag", "network_key", "publish"]
+__all__ = [
+    "BANKS",
+    "BUILD_AGAIN",
+    "CLASSES",
+    "MANIFEST",
+    "NETWORK",
+    "PROBE",
+    "Bundle",
+    "Tag",
+    "network_key",
+    "opened",
+    "publish",
+    "put",
+]
 
 SCORE_DIGITS = 4
 """Decimals of a tag's score; what a batch's size changes in numpy's sums lies below."""
@@ -182,11 +196,37 @@ def network_key(network: Path, precision: str, preprocessing: Preprocessing) -> 
     return manifest.network_key(network, precision, preprocessing.to_dict())
 
 
+def opened(folder: Path, version: str) -> Bundle | None:
+    """The bundle in a folder; None where it is not there, damaged or of another version. Reads every byte."""
+    try:
+        bundle = Bundle.open(folder)
+    except ModelError:
+        return None
+    return bundle if bundle.version == version else None
+
+
+def put(folder: Path, target: Path) -> Bundle:
+    """Move a sealed bundle to where it shall be, and open it there; what lies there makes way.
+
+    That is kept beside, as `.replaced-<its name>`: another process may have it open, or a person want to look at it.
+
+    Args:
+        folder: on the same file system as `target`.
+    """
+    if target.exists():
+        replaced = target.with_name(f".replaced-{target.name}")
+        shutil.rmtree(replaced, ignore_errors=True)
+        target.rename(replaced)
+    folder.rename(target)
+    return Bundle.open(target)
+
+
 def publish(folder: Path, root: Path, at_least: int = 0) -> Bundle:
     """Move a sealed bundle into a folder of published ones, with the next sequence number; it is not current by that.
 
     Safe for several publishers at once; a reader sees the whole bundle or none of it. Where `root`'s newest bundle has
-    the same version already, and a number above `at_least`, nothing is moved and that one is opened.
+    the same version already, and a number above `at_least`, that one is opened; nothing is moved, unless it is damaged:
+    then this one takes its place.
 
     Args:
         folder: on the same file system as `root`.
@@ -198,7 +238,7 @@ def publish(folder: Path, root: Path, at_least: int = 0) -> Bundle:
         newest = next(reversed(published(root)), None)
         number, version = (parse_folder_name(newest.name) if newest else None) or (0, "")
         if newest and number > at_least and bundle.version.startswith(version):
-            return Bundle.open(newest)
+            return opened(newest, bundle.version) or put(folder, newest)
         if newest and not (root / CURRENT).exists():
             make_current(root, newest.name)  # or what is only published here would be taken for current
         target = root / folder_name(max(number, at_least) + 1, bundle.version)

@@ -74,6 +74,20 @@ def test_a_bundle_is_fetched_whole_and_only_once(
     assert sorted(path.name for path in (tmp_path / "here").iterdir()) == [".fetching", known.folder]
 
 
+def test_a_copy_that_is_damaged_here_is_fetched_again(known: KnownModel, tmp_path: Path) -> None:
+    network = fetch_bundle(known, tmp_path / "here") / NETWORK
+    network.write_bytes(network.read_bytes()[:-1] + b"?")
+    assert Bundle.open(fetch_bundle(known, tmp_path / "here")).version == known.version
+
+
+def test_a_damaged_copy_stays_where_no_good_one_can_be_had(known: KnownModel, tmp_path: Path) -> None:
+    network = fetch_bundle(known, tmp_path / "here") / NETWORK
+    network.write_bytes(b"?")
+    with pytest.raises(FetchError):
+        fetch_bundle(replace(known, location=(tmp_path / "nowhere").as_uri()), tmp_path / "here")
+    assert network.read_bytes() == b"?"
+
+
 def test_what_a_process_that_died_has_left_is_removed(known: KnownModel, tmp_path: Path) -> None:
     left = tmp_path / "here" / ".fetching-abc" / "banks"
     left.mkdir(parents=True)

@@ -71,6 +71,14 @@ def test_the_same_content_is_one_candidate(base: Bundle, tmp_path: Path) -> None
     assert [path.name for path in (tmp_path / "out").iterdir()] == [first.folder.name]
 
 
+@pytest.mark.parametrize("damaged", ["banks/trained/weights.npy", "manifest.json"])
+def test_a_candidate_that_is_damaged_is_made_anew(base: Bundle, tmp_path: Path, damaged: str) -> None:
+    first = made(base, tmp_path / "out", ["corgi"])
+    (first.folder / damaged).write_bytes(b"?")
+    second = made(base, tmp_path / "out", ["corgi"])
+    assert (second.folder, second.version) == (first.folder, first.version)
+
+
 def test_a_bank_takes_the_place_of_one_of_its_name(base: Bundle, tmp_path: Path) -> None:
     first = made(base, tmp_path / "out", ["corgi", "pug"])
     second = made(first, tmp_path / "out", ["corgi", "boxer"], weight=2)

@@ -97,6 +97,40 @@ def test_publishing_what_is_current_changes_nothing(
     assert (registry.current(), registry.known(), names(settings)) == before
 
 
+def damage(folder: Path, how: str) -> None:
+    """Change a byte of a bundle's network or all of its manifest, or take the bundle away."""
+    if how == "gone":
+        shutil.rmtree(folder)
+    elif how == "byte":
+        (folder / NETWORK).write_bytes((folder / NETWORK).read_bytes()[:-1] + b"?")
+    else:
+        (folder / MANIFEST).write_text("{")
+
+
+@pytest.mark.parametrize("how", ["byte", "manifest", "gone"])
+@pytest.mark.parametrize("local", [False, True])
+def test_a_copy_of_the_current_bundle_that_is_damaged_or_gone_is_made_good_by_publishing_it_again(
+    settings: Settings, store: PhotoStore, registry: ModelRegistry, tmp_path: Path, local: bool, how: str
+) -> None:
+    publisher = Publisher(settings, store, FolderRegistry(settings) if local else registry, "ann")
+    candidate = write_colour_bundle(tmp_path / "candidate", weight=2)
+    before = publisher.publish(candidate.folder).model
+    folder = Bundle.open(tmp_path / "bundles").folder
+    damage(folder, how)
+    change = publisher.publish(candidate.folder)
+    assert (change.model, Bundle.open(tmp_path / "bundles").version) == (before, candidate.version)
+    assert publisher.publish(candidate.folder).restored is False
+    assert (tmp_path / "bundles" / f".replaced-{folder.name}").exists() == (how != "gone")
+
+
+def test_the_command_line_says_that_a_damaged_copy_was_made_good(config: Path, tmp_path: Path) -> None:
+    candidate = write_colour_bundle(tmp_path / "candidate", weight=2)
+    run(config, "publish", str(candidate.folder))
+    damage(Bundle.open(tmp_path / "bundles").folder, "byte")
+    again = autotag(config, "model", "publish", str(candidate.folder))
+    assert (again.returncode, "damaged or gone, and is good again" in again.stdout) == (0, True)
+
+
 def test_a_built_bundle_is_published_by_its_folder_and_keeps_its_number(
     registry: ModelRegistry, publisher: Publisher, tmp_path: Path
 ) -> None:
@@ -323,13 +357,14 @@ def test_the_command_line_publishes_lists_compares_and_goes_back(config: Path, t
     candidate = write_colour_bundle(tmp_path / "candidate", weight=2)
     (published,) = run(config, "publish", str(tmp_path / "candidate"), "--by", "ann")
     second = f"000002-{candidate.version[:12]}"
-    assert published == {"model": f"small/{second}", "before": first, "changed": True}
+    assert published == {"model": f"small/{second}", "before": first, "changed": True, "restored": False}
     again = autotag(config, "model", "publish", str(tmp_path / "candidate"))
     assert (again.returncode, again.stdout) == (0, f"small/{second} is current already; nothing was changed\n")
     (difference,) = run(config, "diff", first, f"small/{second}")
     assert difference["network"] is None
     assert difference["banks"]["colours"]["weights"] == ["n3", "n11"]
-    assert run(config, "rollback")[0] == {"model": f"small/{first}", "before": second, "changed": True}
+    gone_back = {"model": f"small/{first}", "before": second, "changed": True, "restored": False}
+    assert run(config, "rollback") == [gone_back]
     listed = run(config, "list")
     assert [(one["model"], one["state"], one["published_by"]) for one in listed] == [
         (f"small/{first}", "current", ""),

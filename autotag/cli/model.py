@@ -175,9 +175,12 @@ def _publisher(settings: Settings, by: str, local: bool) -> Iterator[Publisher]:
 
 def _print_change(change: Change, as_json: bool) -> None:
     if as_json:
-        print_json({"model": str(change.model), "before": change.before, "changed": change.changed})
+        facts = {"before": change.before, "changed": change.changed, "restored": change.restored}
+        print_json({"model": str(change.model), **facts})
     elif change.changed:
         click.echo(f"{change.model} is current now, after {change.before or 'none'}")
+    elif change.restored:
+        click.echo(f"{change.model} is current already; its copy on this host was damaged or gone, and is good again")
     else:
         click.echo(f"{change.model} is current already; nothing was changed")
 

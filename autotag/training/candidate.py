@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from autotag.errors import InputError, JobError
 from models.bank import ClassifierBank, Sigmoid, Softmax
-from models.bundle import BANKS, CLASSES, Bundle
+from models.bundle import BANKS, CLASSES, Bundle, opened, put
 from models.classes import ClassTable
 from models.difference import QUALITY
 
@@ -86,9 +86,7 @@ def write_candidate(base: Bundle, bank: str, content: BankContent, made: Mapping
         _write_bank(folder, bank, base, ids, content)
         sealed = Bundle.seal(folder, base.name, base.network_key, base.precision, base.preprocessing, made)
         target = root / f"{bank}-{sealed.version[:12]}"
-        if not target.exists():
-            folder.rename(target)
-        return Bundle.open(target)
+        return opened(target, sealed.version) or put(folder, target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
