@@ -211,7 +211,7 @@ def test_photos_that_may_work_later_are_tried_by_the_next_join(joined: Join, alb
 def test_a_photo_that_is_listed_twice_counts_once(joined: Join, album: Path, tmp_path: Path) -> None:
     one, other = album / "Dog/1.png", album / "lawn/1.png"
     summary = joined(photos=written(tmp_path / "photos.txt", f"a {one}", f"a {one}", f"a {other}", "b"))
-    assert (summary.photos, summary.new, summary.bad_photos) == (1, 1, {"twice": 1, "uri": 1})
+    assert (summary.photos, summary.new, summary.bad_photos) == (1, 1, {"twice": 1, "fields": 1})
 
 
 def test_photos_labels_and_the_set_may_all_be_in_an_object_store(
@@ -339,6 +339,15 @@ def test_a_removed_photo_comes_back_with_its_labels_when_it_is_joined_again(
     assert (again.new, again.reused) == (1, 5)
     assert [(one.file, one.is_new) for one in again.labels] == [("000003", True)]
     assert "Dog/1.png" in features_of(training_set)
+
+
+def test_a_piece_that_has_lost_photos_is_computed_again(joined: Join, album: Path, training_set: TrainingSet) -> None:
+    joined(photos=str(album))
+    before = features_of(training_set)
+    (name,) = training_set.parts()
+    training_set.write_part(name, [], np.zeros((0, training_set.dim), np.int16), 1)
+    assert joined(photos=str(album)).new == 6
+    assert features_of(training_set) == before
 
 
 # Pieces

@@ -255,6 +255,24 @@ def test_compacting_leaves_one_row_of_each_photo_that_counts(training_set: Train
     assert compact(training_set) == 0
 
 
+def test_what_a_join_writes_while_a_set_is_compacted_stays(
+    training_set: TrainingSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(training_set)
+    listed, lists = TrainingSet.parts, iter(range(1, 9))
+
+    def parts(training_set: TrainingSet) -> list[str]:
+        count = next(lists)
+        add_photos(training_set, ["new", "kept"], at_us=10 + count, value=count)
+        return listed(training_set)
+
+    monkeypatch.setattr(TrainingSet, "parts", parts)
+    compact(training_set)
+    monkeypatch.undo()
+    found = features_of(training_set)
+    assert (found["new"], found["kept"], found["moved"]) == ([3, 3, 3], [3, 3, 3], [2, 2, 2])
+
+
 class Killed(BaseException):
     """The process is gone."""
 

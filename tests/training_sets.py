@@ -46,14 +46,14 @@ def facts(kind: str = "labels", source: str = "labels.csv", exhaustive: bool = F
 
 
 def features_of(training_set: TrainingSet) -> dict[str, list[int]]:
-    """Of each photo the features of its latest row, over all parts."""
+    """Of each photo the features of its latest row, over all parts; of equal ones the last part's."""
     latest: dict[str, tuple[int, list[int]]] = {}
     for name in training_set.parts():
         table = training_set.read_part(name)
         rows = training_set.fixed_features(table).tolist()
         times = table.column("computed_us").to_pylist()
         for photo_id, at_us, row in zip(table.column("photo_id").to_pylist(), times, rows, strict=True):
-            if at_us > latest.get(photo_id, (-1, []))[0]:
+            if at_us >= latest.get(photo_id, (-1, []))[0]:
                 latest[photo_id] = (at_us, row)
     return {photo_id: row for photo_id, (_, row) in latest.items()}
 

@@ -92,9 +92,7 @@ class Extraction:
     def __call__(self, piece: Piece) -> Done:
         """Compute a piece and keep it; nothing but a look where that was done before."""
         training_set = TrainingSet.open(self.folder)
-        if training_set.has_part(piece.name):
-            return Done(piece.name, training_set.read_failures(piece.name), was_done=True)
-        return self._compute(training_set, piece)
+        return _found(training_set, piece) or self._compute(training_set, piece)
 
     def _compute(self, training_set: TrainingSet, piece: Piece) -> Done:
         tagger = _tagger(self.settings, self.any_file)
@@ -115,6 +113,17 @@ class Extraction:
         training_set.write_failures(piece.name, failures)
         training_set.write_part(piece.name, photos, fixed, self.computed_us)
         return Done(piece.name, failures, clipped(fixed))
+
+
+def _found(training_set: TrainingSet, piece: Piece) -> Done | None:
+    """What came of a piece that was done before, if all its photos are still there."""
+    if not training_set.has_part(piece.name):
+        return None
+    failures = training_set.read_failures(piece.name)
+    there = set(training_set.read_part(piece.name, ["photo_id"]).column("photo_id").to_pylist())
+    there.update(failure.photo_id for failure in failures)
+    # Names tell what was asked for; a file may have lost rows since.
+    return Done(piece.name, failures, was_done=True) if there.issuperset(photo.id for photo in piece.photos) else None
 
 
 class _PieceReader:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from autotag.training.labels import LabelCollector
 from autotag.training.trainingset import Failure, TrainingSet
+
+ROW_FACTS = ("photo_id", "uri", "computed_us")
+"""Columns of features' files."""
 
 
 class State(Enum):
@@ -111,17 +114,17 @@ def compact(training_set: TrainingSet) -> int:
     latest: dict[str, tuple[int, str]] = {}
     for name, rows in _rows(training_set):
         for photo_id, _, at_us in rows:
-            # Of rows of the same moment the first part's counts, as for whoever trains.
-            if at_us > max(removed.get(photo_id, -1), latest.get(photo_id, (-1, ""))[0]):
-                latest[photo_id] = (at_us, name)
+            # Of rows of the same moment the last part's counts, as for whoever trains.
+            latest[photo_id] = max((at_us, name), latest.get(photo_id, (-1, "")))
+
+    def counts(name: str, photo_id: str, at_us: int) -> bool:
+        # Of what was not there yet nothing is outdated.
+        return at_us > removed.get(photo_id, -1) and (at_us, name) >= latest.get(photo_id, (-1, ""))
+
     gone = 0
     for name, rows in _rows(training_set):
-        kept = [row for row, (photo_id, _, at_us) in enumerate(rows) if latest.get(photo_id) == (at_us, name)]
-        if len(kept) < len(rows):
-            fixed = training_set.fixed_features(training_set.read_part(name, ["features"]))[kept]
-            photos = [rows[row][:2] for row in kept]
-            training_set.write_part(name, photos, fixed, [rows[row][2] for row in kept])
-            gone += len(rows) - len(kept)
+        if not all(counts(name, photo_id, at_us) for photo_id, _, at_us in rows):
+            gone += _rewrite(training_set, name, counts)
     for name in training_set.failures():
         failures = training_set.read_failures(name)
         left = [one for one in failures if one.photo_id not in known or known[one.photo_id].at_us <= one.at_us]
@@ -131,8 +134,21 @@ def compact(training_set: TrainingSet) -> int:
     return gone
 
 
+def _rewrite(training_set: TrainingSet, name: str, counts: Callable[[str, str, int], bool]) -> int:
+    """Leave out what does not count of a piece; how many rows that was."""
+    table = training_set.read_part(name)
+    rows = _facts(table)
+    kept = [at for at, (photo_id, _, at_us) in enumerate(rows) if counts(name, photo_id, at_us)]
+    fixed = training_set.fixed_features(table)[kept]
+    training_set.write_part(name, [rows[at][:2] for at in kept], fixed, [rows[at][2] for at in kept])
+    return len(rows) - len(kept)
+
+
 def _rows(training_set: TrainingSet) -> Iterator[tuple[str, list[tuple[str, str, int]]]]:
     """Of each piece its name, and id, URI and time of each row."""
     for name in training_set.parts():
-        table = training_set.read_part(name, ["photo_id", "uri", "computed_us"])
-        yield name, list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+        yield name, _facts(training_set.read_part(name, ROW_FACTS))
+
+
+def _facts(table: Any) -> list[tuple[str, str, int]]:
+    return list(zip(*(table.column(name).to_pylist() for name in ROW_FACTS), strict=True))
