@@ -29,6 +29,7 @@ from autotag.jobs import backfill as backfill_module
 from autotag.jobs.backfill import Backfill, Summary
 from autotag.jobs.chunk import Failure, close_tagger
 from autotag.jobs.corpus import BadLine, Entry, ListedPhotos, Photo, StoredPhotos, entry_line, read_entry
+from autotag.jobs.lock import alone_in
 from autotag.jobs.storage import Folder
 from autotag.jobs.workers import LocalWorkers
 from autotag.photos import PhotoError
@@ -383,6 +384,21 @@ def test_what_may_work_later_is_tried_again_when_nothing_is_left_and_given_up_af
     assert ran(opened(tries=4), settings).tagged == 3
 
 
+def test_a_chunk_that_another_has_done_meanwhile_is_not_done_again(
+    tmp_path: Path, draw: Draw, settings: Settings, store: PhotoStore, one_tagger: None
+) -> None:
+    url = listed(tmp_path, [f"a {draw('drawn/a.jpg').as_uri()}", "rubbish"])
+    jobs = [
+        Backfill(Folder(str(tmp_path / "job")), ListedPhotos(url, store, "ann", TIME), version(settings))
+        for _ in range(2)
+    ]
+    first = ran(jobs[0], settings)
+    kept = jobs[0].folder.read("tags/000000.jsonl.gz")
+    second = ran(jobs[1], settings)
+    assert (second.tagged, second.failures) == (first.tagged, first.failures) == (1, {Failure("bad_line", True): 1})
+    assert jobs[0].folder.read("tags/000000.jsonl.gz") == kept  # which has the time in it
+
+
 def test_a_job_of_another_list_or_model_is_refused(tmp_path: Path, settings: Settings, store: PhotoStore) -> None:
     folder = Folder(str(tmp_path / "job"))
     url = listed(tmp_path, ["a file:///a"])
@@ -566,6 +582,15 @@ def test_a_list_of_which_nothing_is_tagged_fails_and_takes_no_runs_name(
     assert run(config, listed(tmp_path, ["rubbish"]), "--job", str(tmp_path / "two")).returncode == 1
     done = run(config, listed(tmp_path, [f"a {photo}"]), "--job", str(tmp_path / "three"), *command, *GIVEN)
     assert done.returncode == 0, done.stderr
+
+
+def test_two_drivers_of_one_job_are_kept_apart(tmp_path: Path, draw: Draw, config: Path) -> None:
+    command = (listed(tmp_path, [f"a {draw('a.jpg').as_uri()}"]), "--job", str(tmp_path / "job"), *GIVEN)
+    with alone_in(Folder(str(tmp_path / "job"))):
+        done = run(config, *command)
+    assert done.returncode == 1
+    assert f"{tmp_path}/job: another process is at work there" in done.stderr
+    assert run(config, *command, "--workers", "1").returncode == 0
 
 
 def test_spark_tags_the_same_and_says_nothing_of_its_own(draw: Draw, tmp_path: Path, config: Path) -> None:

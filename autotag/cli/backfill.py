@@ -121,16 +121,16 @@ def backfill(line: CommandLine, /, as_json: bool, **given: Any) -> None:
     options.check()
     settings, bundle = _model(line.settings, options.model)
     store = open_store(settings)
-    job = _opened(options, store, settings, bundle)
-    with closing(options.open_workers()) as workers:
-        now = _run(job, workers, settings, options)
-        cores = workers.count
     loaded = None
-    try:
-        if options.run:
-            loaded = _load(job, store, bundle, options.run, as_json)
-    finally:  # what was done is told, also where no run can be loaded of it
-        _print(now, cores, options.job, loaded, as_json)
+    with _opened(options, store, settings, bundle) as job:
+        with closing(options.open_workers()) as workers:
+            now = _run(job, workers, settings, options)
+            cores = workers.count
+        try:
+            if options.run:
+                loaded = _load(job, store, bundle, options.run, as_json)
+        finally:  # what was done is told, also where no run can be loaded of it
+            _print(now, cores, options.job, loaded, as_json)
     sys.exit(1 if now.left or now.transient or not now.is_useful or (loaded and loaded.run.refused) else 0)
 
 
@@ -140,16 +140,20 @@ def _model(settings: Settings, model: Path | None) -> tuple[Settings, Bundle]:
     return replace(settings, model=str(bundle.folder.absolute())), bundle
 
 
-def _opened(options: Options, store: PhotoStore, settings: Settings, bundle: Bundle) -> Backfill:
+@contextmanager
+def _opened(options: Options, store: PhotoStore, settings: Settings, bundle: Bundle) -> Iterator[Backfill]:
+    """The job, which no other process drives for so long."""
     try:
         from autotag.jobs.backfill import Backfill
+        from autotag.jobs.lock import alone_in
         from autotag.jobs.storage import Folder
     except ImportError as error:
         raise JobError(
             f"a backfill needs packages that are not here ({error}): pip install 'autotag[train]'"
         ) from error
-    corpus = options.corpus(store, settings)
-    return Backfill(Folder(options.job), corpus, str(ModelVersion.of(bundle)), options.chunk_photos, options.tries)
+    corpus, folder = options.corpus(store, settings), Folder(options.job)
+    with alone_in(folder):
+        yield Backfill(folder, corpus, str(ModelVersion.of(bundle)), options.chunk_photos, options.tries)
 
 
 def _run(job: Backfill, workers: Workers, settings: Settings, options: Options) -> Summary:

@@ -7,7 +7,7 @@ The job's folder, anywhere that fsspec reaches:
     tags/000012.jsonl.gz         a chunk's tags, as `autotag bulk load` reads them; the chunk is done
     failed/000012.jsonl          its photos that have none, and why; see chunk.py
 
-One process at a time may drive a job.
+One process at a time may drive a job: see lock.py.
 """
 
 from __future__ import annotations

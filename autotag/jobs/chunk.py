@@ -59,8 +59,6 @@ class Done(NamedTuple):
 
     number: int
     attempt: int
-    tried: int
-    """Photos."""
     failures: Counter[Failure]
     """All that is left of the chunk."""
 
@@ -73,11 +71,18 @@ def file_name(number: int, attempt: int) -> str:
 def tag_chunk(piece: Piece) -> Done:
     """Tag the photos of a chunk, or those that failed and may work now, and keep what came of them.
 
+    Nothing but a look where that was done before, by a task that Spark took for lost, or another driver.
+
     Raises:
         JobError: this process has another model than the job's.
         ModelError: it has none that can be loaded.
         InputError: the job's folder cannot be read or written.
     """
+    name = file_name(piece.number, piece.attempt)
+    if piece.job.exists(f"{TAGS}/{name}.jsonl.gz"):
+        there = piece.job.exists(f"{FAILED}/{name}.jsonl")
+        kept = read_failures(piece.job, piece.number, piece.attempt) if there else []
+        return Done(piece.number, piece.attempt, failures_of(kept))
     tagger = _tagger(piece.settings, piece.model)
     entries, failed = _left(piece)
     photos = [one for one in entries if isinstance(one, Photo)]
@@ -91,7 +96,7 @@ def tag_chunk(piece: Piece) -> Done:
     refused = _write_outputs(records, piece.settings.fetch_threads)
     failed += [_failed(photo, OUTPUT_FAILED, detail, permanent=False) for photo, detail in refused.items()]
     _keep(piece, [record for photo, record in records if photo not in refused], failed)
-    return Done(piece.number, piece.attempt, len(photos), failures_of(failed))
+    return Done(piece.number, piece.attempt, failures_of(failed))
 
 
 def read_failures(job: Folder, number: int, attempt: int) -> list[dict[str, Any]]:
