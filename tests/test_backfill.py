@@ -102,11 +102,29 @@ def entries(url: str, store: PhotoStore, owner: str = "ann", content_time: str =
 
 
 def test_lines_of_text_are_photos(tmp_path: Path, store: PhotoStore) -> None:
-    url = listed(tmp_path, ["a file:///a.jpg", "", "b\thttp://host/b.jpg  s3://out/b.json"])
+    url = listed(tmp_path, ["a file:///a.jpg", "", "b http://host/b.jpg  s3://out/b.json"])
     assert entries(url, store) == [
         Photo(line=1, photo_id="a", uri="file:///a.jpg", owner="ann", content_time=TIME),
         Photo(line=2, photo_id="b", uri="http://host/b.jpg", output_uri="s3://out/b.json"),
     ]
+
+
+def test_ids_and_places_may_have_blanks_where_tabs_part_them_and_paths_start_where_the_list_is(
+    tmp_path: Path, store: PhotoStore
+) -> None:
+    listed(tmp_path, ["photo_id\turi", "my photo\tfile:///a.jpg", "b\tin here/b.jpg\ts3://out/b.json"])
+    listed(tmp_path, ["a /x/a.jpg", "b b.jpg"], "paths.txt")
+    listed(tmp_path, [json.dumps({"photo_id": "a", "uri": "a.jpg"})], "paths.jsonl")
+    pq.write_table(pa.table({"photo_id": ["a"], "uri": ["a.jpg"]}), tmp_path / "paths.parquet")
+
+    def found(name: str) -> list[tuple[str, str, str]]:
+        photos = [one for one in entries(str(tmp_path / name), store) if isinstance(one, Photo)]
+        return [(one.photo_id, one.uri, one.output_uri) for one in photos]
+
+    here = tmp_path.as_uri()
+    assert found("list.txt") == [("my photo", "file:///a.jpg", ""), ("b", f"{here}/in%20here/b.jpg", "s3://out/b.json")]
+    assert found("paths.txt") == [("a", "file:///x/a.jpg", ""), ("b", f"{here}/b.jpg", "")]
+    assert found("paths.jsonl") == found("paths.parquet") == [("a", f"{here}/a.jpg", "")]
 
 
 def test_json_lines_and_parquet_say_more(tmp_path: Path, store: PhotoStore) -> None:

@@ -15,7 +15,7 @@ from autotag.bulk_files import LINES
 from autotag.bulk_parquet import PARQUET
 from autotag.errors import EventError, InputError
 from autotag.events import MAX_AHEAD_US, brief, iso_time, now_us, text_field, time_us
-from autotag.jobs.lines import text_lines
+from autotag.jobs.lines import Fault, FaultError, ListedPhoto, listed_uri, photo_lines, text_lines
 from autotag.jobs.storage import Folder, located
 from autotag.merge import merge
 from autotag.stores import PhotoStore, layout
@@ -71,10 +71,10 @@ class Corpus(Protocol):
 class ListedPhotos:
     """A list in a file, or in the files of a folder, anywhere that fsspec reaches.
 
-    ``.jsonl`` and the like hold an object a line, ``.parquet`` a row a photo, and all others ``photo_id uri`` or
-    ``photo_id uri output_uri``, separated by blanks or tabs. Owner and content time, which a bulk run needs, are looked
-    up in the store where the list does not say them; `owner` and `content_time` are for photos that it does not know.
-    A photo with an `output_uri` needs neither.
+    ``.jsonl`` and the like hold an object a line, ``.parquet`` a row a photo, and all others what `photo_lines` reads.
+    Instead of a URI there may be a path; one that is not absolute starts where the list is. Owner and content time,
+    which a bulk run needs, are looked up in the store where the list does not say them; `owner` and `content_time` are
+    for photos that it does not know. A photo with an `output_uri` needs neither.
 
     Raises:
         InputError: there is no such list.
@@ -183,13 +183,13 @@ def _read(url: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
     if url.endswith(PARQUET):
         yield from _rows(url)
         return
-    is_json = url.removesuffix(".gz").endswith(LINES)
-    for number, text in text_lines(url):
-        if not isinstance(text, str):
-            yield number, _where(url, number, text.detail)
-            continue
-        fields = _object(text) if is_json else _words(text)
-        yield number, fields if not isinstance(fields, str) else _where(url, number, fields)
+    for number, line in _objects(url) if url.removesuffix(".gz").endswith(LINES) else photo_lines(url):
+        if isinstance(line, FaultError):
+            yield number, _where(url, number, line.detail)
+        elif isinstance(line, ListedPhoto):
+            yield number, {name: value for name, value in line._asdict().items() if value}
+        else:
+            yield number, _with_uri(line, url)
 
 
 def _rows(url: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
@@ -204,7 +204,8 @@ def _rows(url: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
         if isinstance(values, str):
             yield number, _where(url, number, values)
         else:
-            yield number, {name: _plain(value) for name, value in zip(columns, values, strict=True)}
+            fields = {name: _plain(value) for name, value in zip(columns, values, strict=True)}
+            yield number, _with_uri(fields, url)
 
 
 def _plain(value: Any) -> Any:
@@ -218,19 +219,25 @@ def _where(url: str, number: int, detail: str) -> str:
     return f"{url.rpartition('/')[2]}, line {number}: {detail}"
 
 
-def _object(text: str) -> Mapping[str, Any] | str:
+def _with_uri(fields: dict[str, Any], url: str) -> dict[str, Any]:
+    """Fields whose uri may be a path, with it as a URI."""
+    uri = fields.get("uri")
+    return {**fields, "uri": listed_uri(uri, url)} if isinstance(uri, str) else fields
+
+
+def _objects(url: str) -> Iterator[tuple[int, dict[str, Any] | FaultError]]:
+    for number, text in text_lines(url):
+        yield number, text if isinstance(text, FaultError) else _object(text)
+
+
+def _object(text: str) -> dict[str, Any] | FaultError:
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError) as error:
-        return f"not JSON: {error}"
-    return fields if isinstance(fields, dict) else f"not a JSON object. Given: {brief(fields)}"
-
-
-def _words(text: str) -> Mapping[str, Any] | str:
-    words = text.split()
-    if len(words) not in (2, 3):
-        return f"should be: photo_id uri, and maybe output_uri. Given: {brief(text)}"
-    return dict(zip(("photo_id", "uri", "output_uri"), words, strict=False))
+        return FaultError(Fault.FIELDS, f"not JSON: {error}")
+    if isinstance(fields, dict):
+        return fields
+    return FaultError(Fault.FIELDS, f"not a JSON object. Given: {brief(fields)}")
 
 
 def _entry(line: int, fields: Mapping[str, Any] | str) -> Entry:
