@@ -124,7 +124,7 @@ def fit_seconds(
     start = time.perf_counter()
     statistics = Statistics(training_set.dim, joined.class_ids)
     statistics.add(fixed, folds, exhaustive, labels)
-    Solver(statistics.moments(training_set.scale)).classifiers(done.strength)
+    Solver(statistics.moments(training_set.scale, joined.closed)).classifiers(done.strength)
     return time.perf_counter() - start
 
 
@@ -244,7 +244,7 @@ def one_vs_rest(table: Table, training_set: TrainingSet) -> None:
     statistics = Statistics(training_set.dim, joined.class_ids)
     labels = joined.labels_of(places)
     statistics.add(fixed, joined.folds(places), joined.exhaustive[places], labels)
-    made = Solver(statistics.moments(training_set.scale, without=0)).classifiers(0.1)
+    made = Solver(statistics.moments(training_set.scale, joined.closed, without=0)).classifiers(0.1)
     mean, deviation = features.mean(axis=0), features.std(axis=0) + 1e-6
     standard = (features - mean) / deviation
     told = []

@@ -9,7 +9,7 @@ for bit.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,12 +35,18 @@ class Labels:
     """[m]: the class's place in `Statistics.classes`."""
     values: NDArray[np.int8]
     """[m]: 1 TRUE, -1 FALSE, 0 unknown."""
+    closed: NDArray[np.bool_]
+    """[m]: whether the photo would be FALSE for the class if nothing were said."""
+
+    def some(self, which: NDArray[np.bool_] | NDArray[np.int64] | slice) -> Labels:
+        """Some of them."""
+        return Labels(self.rows[which], self.classes[which], self.values[which], self.closed[which])
 
 
 class Statistics:
     """Exact sums over labelled photos, fold by fold; the size depends on classes and features, never on photos.
 
-    A photo that is `exhaustive` is FALSE for every class that it has no label of; any other is unknown for those.
+    A photo that is `exhaustive` is FALSE for every closed class that it has no label of; all else is unknown.
     """
 
     def __init__(self, dim: int, classes: Sequence[str]) -> None:
@@ -59,7 +65,7 @@ class Statistics:
         """[fold, class, d]: of the photos that are TRUE."""
         self.known_counts = np.zeros((FOLDS, count), np.int64)
         self.known_sums: NDArray[np.int64] | None = None
-        """[fold, class, d]: of photos whose label is known, less the exhaustive ones; None while those are the same."""
+        """[fold, class, d]: of photos whose label is known, less the closed ones; None while those are the same."""
 
     def add(
         self,
@@ -86,13 +92,14 @@ class Statistics:
         order = np.argsort(folds, kind="stable")
         place = np.empty(len(order), np.int64)
         place[order] = np.arange(len(order))
-        by_place = np.argsort(place[labels.rows], kind="stable")
-        rows, classes, values = place[labels.rows][by_place], labels.classes[by_place], labels.values[by_place]
+        labels = replace(labels, rows=place[labels.rows])
+        labels = labels.some(np.argsort(labels.rows, kind="stable"))
         second = np.zeros((FOLDS, self.dim, self.dim))
         for start in range(0, len(order), BLOCK_ROWS):
             some = order[start : start + BLOCK_ROWS]
-            first, last = np.searchsorted(rows, [start, start + len(some)])
-            block = Labels(rows[first:last] - start, classes[first:last], values[first:last])
+            first, last = np.searchsorted(labels.rows, [start, start + len(some)])
+            block = labels.some(slice(first, last))
+            block = replace(block, rows=block.rows - start)
             self._add_block(features[some], folds[some], exhaustive[some], block, sign, second)
             if (start + BLOCK_ROWS) % EXACT_ROWS == 0:
                 self.second += sign * second.astype(np.int64)
@@ -117,15 +124,15 @@ class Statistics:
                 self.counts[fold] += sign * np.array([len(rows), whole.sum()])
                 self.sums[fold] += sign * np.stack([rows.sum(axis=0), rows[whole].sum(axis=0)]).astype(np.int64)
                 second[fold] += rows.T @ rows
-        known = exhaustive[labels.rows]
+        known = labels.closed
         positive = labels.values == 1
-        self._add_classes(block, folds, _subset(labels, positive), sign, self.positive_counts, self.positive_sums)
-        # Known beyond what is exhaustive, and unknown though the photo is.
+        self._add_classes(block, folds, labels.some(positive), sign, self.positive_counts, self.positive_sums)
+        # Known though nothing else would be, and unknown though all else is.
         for one, its_sign in ((~known & (labels.values != 0), sign), (known & (labels.values == 0), -sign)):
             if one.any():
                 if self.known_sums is None:
                     self.known_sums = np.zeros_like(self.positive_sums)
-                self._add_classes(block, folds, _subset(labels, one), its_sign, self.known_counts, self.known_sums)
+                self._add_classes(block, folds, labels.some(one), its_sign, self.known_counts, self.known_sums)
 
     def _add_classes(
         self,
@@ -215,11 +222,12 @@ class Statistics:
             raise ModelError(f"these are no statistics: {error!r}") from error
         return new
 
-    def moments(self, scale: int, without: int | None = None) -> Moments:
+    def moments(self, scale: int, closed: NDArray[np.bool_], without: int | None = None) -> Moments:
         """Means and covariance of the photos of all folds, or of all but one.
 
         Args:
             scale: what the features were multiplied by.
+            closed: [classes]: whether exhaustive photos without a label are FALSE.
         """
         folds = [fold for fold in range(FOLDS) if fold != without]
         photos, whole = self.counts[folds].sum(axis=0).tolist()
@@ -229,9 +237,9 @@ class Statistics:
         mean = sums / photos
         second = self.second[folds].sum(axis=0) / (photos * float(scale) ** 2)
         positives = self.positive_counts[folds].sum(axis=0)
-        known = whole + self.known_counts[folds].sum(axis=0)
+        known = np.where(closed, whole, 0) + self.known_counts[folds].sum(axis=0)
         positive_sums = self.positive_sums[folds].sum(axis=0) / scale
-        known_sums = np.broadcast_to(whole_sums, positive_sums.shape)
+        known_sums = np.where(closed[:, None], whole_sums, 0.0)
         if self.known_sums is not None:
             known_sums = known_sums + self.known_sums[folds].sum(axis=0) / scale
         negatives = known - positives
@@ -244,10 +252,6 @@ class Statistics:
             positive_means=positive_sums / np.maximum(positives, 1)[:, None],
             negative_means=(known_sums - positive_sums) / np.maximum(negatives, 1)[:, None],
         )
-
-
-def _subset(labels: Labels, which: NDArray[np.bool_]) -> Labels:
-    return Labels(labels.rows[which], labels.classes[which], labels.values[which])
 
 
 @dataclass(frozen=True)

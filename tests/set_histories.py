@@ -106,3 +106,4 @@ def assert_same_joined(one: Joined, other: Joined) -> None:
     for name in ("computed_us", "exhaustive", "offsets", "classes", "values"):
         assert getattr(one, name).tolist() == getattr(other, name).tolist(), name
     assert (one.class_ids, one.names) == (other.class_ids, other.names)
+    assert one.closed.tolist() == other.closed.tolist()

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 
+from autotag.jobs.workers import LocalWorkers
 from autotag.training import label_log
 from autotag.training.joined import Joined, StaleStatisticsError, changes, join_labels
+from autotag.training.statistics import update
 from autotag.training.trainingset import TrainingSet
 from models.statistics import FOLDS
 from tests.set_histories import (
@@ -18,6 +20,7 @@ from tests.set_histories import (
     Step,
     ancestors,
     assert_same_joined,
+    assert_same_statistics,
     histories,
     joined_photos,
     labelled,
@@ -235,6 +238,27 @@ def test_labels_of_some_photos_are_those_that_all_have(tmp_path: Path) -> None:
     labels = joined.labels_of(np.array([2, 1, 0]))
     found = [
         (int(row), joined.class_ids[class_], int(value))
-        for row, class_, value in zip(*vars(labels).values(), strict=True)
+        for row, class_, value, _ in zip(*vars(labels).values(), strict=True)
     ]
     assert found == [(0, "dog", -1), (0, "teapot", 1), (2, "dog", 1)]
+
+
+def test_silence_about_an_exhaustive_photo_means_false_only_of_classes_that_exhaustive_labels_name(
+    tmp_path: Path,
+) -> None:
+    training_set = some_set(tmp_path)
+    photos, whole = [f"p{number}" for number in range(6)], [("p0", "dog", 1), ("p1", "dog", -1), ("p2", "dog", 1)]
+    corrected = [("p0", "sky", 1), ("p1", "sky", -1), ("p5", "sky", 1)]
+    history = joined_photos(photos, 0), labelled(whole, "labels", True), labelled(corrected, "corrections", False)
+    for step in history:
+        step(training_set)
+    before = update(training_set, ancestors, LocalWorkers(1)).kept
+    moments = before.statistics.moments(training_set.scale, before.joined.closed)
+    assert dict(zip(before.joined.class_ids, moments.positives.tolist(), strict=True)) == {"dog": 2, "sky": 2}
+    assert dict(zip(before.joined.class_ids, moments.negatives.tolist(), strict=True)) == {"dog": 1, "sky": 1}
+    labelled([("p3", "sky", -1)], "labels", True)(training_set)  # from now on they are about the sky, too
+    after = update(training_set, ancestors, LocalWorkers(1)).kept
+    moments = after.statistics.moments(training_set.scale, after.joined.closed)
+    assert dict(zip(after.joined.class_ids, moments.negatives.tolist(), strict=True)) == {"dog": 2, "sky": 3}
+    afresh = update(training_set, ancestors, LocalWorkers(1), afresh=True).kept
+    assert_same_statistics(after.statistics, afresh.statistics)

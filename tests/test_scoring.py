@@ -30,7 +30,7 @@ HERE = LocalWorkers(1)
 
 
 def drawn_set(path: Path, photos: int = 300) -> TrainingSet:
-    """Some photos exhaustively labelled, some with single labels, some with none, in files of several sizes."""
+    """Some photos exhaustively labelled but for one class, some with single labels, some with none, in some files."""
     draw = np.random.default_rng(0)
     training_set = some_set(path, DIM)
     ids = [f"photo {number}" for number in range(photos)]
@@ -38,11 +38,11 @@ def drawn_set(path: Path, photos: int = 300) -> TrainingSet:
         features = draw.normal(0, 100, (len(some), DIM)).astype(np.int16)
         training_set.write_part(f"{number:032x}", [(id_, "file:///x") for id_ in some.tolist()], features, 1)
     half = photos // 2
-    for some, exhaustive in ((ids[:half], True), (ids[half : 2 * half - 20], False)):
+    for some, classes, exhaustive in ((ids[:half], 3, True), (ids[half // 2 : 2 * half - 20], CLASSES, False)):
         rows = [
             (id_, f"class {class_}", int(draw.choice([-1, 0, 1, 1])))
             for id_ in some
-            for class_ in draw.choice(4, 2, False)
+            for class_ in draw.choice(classes, 2, False)
         ]
         labelled(rows, "labels", exhaustive)(training_set)
     return training_set
@@ -97,15 +97,16 @@ def plain(
         here = slice(joined.offsets[place], joined.offsets[place + 1])
         labels = dict(zip(joined.classes[here].tolist(), joined.values[here].tolist(), strict=True))
         for class_ in range(CLASSES):
-            value = labels.get(class_, -1 if joined.exhaustive[place] else 0)
+            closed = joined.exhaustive[place] and class_ < 3
+            value = labels.get(class_, -1 if closed else 0)
             where = class_, counts.bins(values[class_ : class_ + 1], np.array([class_]))[0]
             if value == 1:
                 counts.positives[fold][where] += 1
                 missed[class_].append((float(-values[class_]), place))
-            elif value == -1 and place in chosen:
+            elif value == -1 and closed and place in chosen:
                 counts.negatives[fold][where] += 1
                 false[class_].append((float(values[class_]), place))
-            elif value == -1 and not joined.exhaustive[place]:
+            elif value == -1 and not closed:
                 counts.labelled_negatives[fold][where] += 1
                 false[class_].append((float(values[class_]), place))
     return counts, *([sorted(one, reverse=True)[:MISTAKES] for one in some] for some in (false, missed))

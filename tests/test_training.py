@@ -29,21 +29,30 @@ class Photos:
     folds: NDArray[np.int8]
     exhaustive: NDArray[np.bool_]
     table: NDArray[np.int8]
+    open: NDArray[np.bool_] | None = None
+    """Of each class, whether silence about an exhaustive photo says nothing; by default it says FALSE."""
+
+    @property
+    def closed(self) -> NDArray[np.bool_]:
+        return np.ones(self.table.shape[1], np.bool_) if self.open is None else ~self.open
 
     def __getitem__(self, which: object) -> Photos:
-        return Photos(self.features[which], self.folds[which], self.exhaustive[which], self.table[which])
+        return Photos(self.features[which], self.folds[which], self.exhaustive[which], self.table[which], self.open)
 
     def __len__(self) -> int:
         return len(self.features)
 
     def add_to(self, statistics: Statistics, sign: int = 1) -> Statistics:
         rows, classes = np.nonzero(self.table != NO_LABEL)
-        labels = Labels(rows, classes, self.table[rows, classes])
+        labels = Labels(rows, classes, self.table[rows, classes], self.exhaustive[rows] & self.closed[classes])
         statistics.add(self.features, self.folds, self.exhaustive, labels, sign)
         return statistics
 
     def statistics(self) -> Statistics:
         return self.add_to(empty(self.table.shape[1]))
+
+    def moments(self, scale: int = 1, without: int | None = None) -> Moments:
+        return self.statistics().moments(scale, self.closed, without)
 
 
 def empty(classes: int) -> Statistics:
@@ -58,6 +67,7 @@ def drawn(draw: st.DrawFn, most: int = 12) -> Photos:
         draw(arrays.arrays(np.int8, count, elements=st.integers(0, FOLDS - 1))),
         draw(arrays.arrays(np.bool_, count)),
         draw(arrays.arrays(np.int8, (count, classes), elements=st.sampled_from([-1, 0, 1, NO_LABEL]))),
+        draw(arrays.arrays(np.bool_, classes)),
     )
 
 
@@ -92,13 +102,14 @@ def test_statistics_are_what_plain_loops_add_up(photos: Photos) -> None:
         wanted.sums[fold] += np.stack([row, row * whole])
         wanted.second[fold] += row[:, None] * row
         for class_, value in enumerate(values):
-            known = value in (-1, 1) or (whole and value == NO_LABEL)
+            closed = bool(whole and photos.closed[class_])
+            known = value in (-1, 1) or (closed and value == NO_LABEL)
             if value == 1:
                 wanted.positive_counts[fold, class_] += 1
                 wanted.positive_sums[fold, class_] += row
-            if known != whole:
-                wanted.known_counts[fold, class_] += int(known) - int(whole)
-                wanted.known_sums[fold, class_] += row * (int(known) - int(whole))
+            if known != closed:
+                wanted.known_counts[fold, class_] += int(known) - int(closed)
+                wanted.known_sums[fold, class_] += row * (int(known) - int(closed))
     assert_same(photos.statistics(), wanted)
 
 
@@ -133,7 +144,7 @@ def test_the_largest_features_of_more_photos_than_a_float_can_count_are_added_ex
     features[:, 1] = -LARGEST
     statistics = Statistics(2, ["a"])
     everywhere = np.arange(count)
-    labels = Labels(everywhere, np.zeros(count, np.int64), np.ones(count, np.int8))
+    labels = Labels(everywhere, np.zeros(count, np.int64), np.ones(count, np.int8), np.zeros(count, np.bool_))
     statistics.add(features, np.zeros(count, np.int8), np.zeros(count, np.bool_), labels)
     square = count * LARGEST**2
     assert square > 2**53
@@ -152,6 +163,7 @@ def test_classes_that_come_later_change_nothing_of_the_others(photos: Photos) ->
         photos.folds,
         photos.exhaustive,
         np.hstack([np.full((len(photos), 1), NO_LABEL, np.int8), photos.table[:, ::-1]]),
+        np.append(False, ~photos.closed[::-1]),
     )
     assert_same(statistics, wanted.statistics())
     assert_same(statistics.arranged(ids), photos.statistics())
@@ -180,7 +192,7 @@ def test_statistics_of_other_classes_or_features_are_not_added() -> None:
 
 @pytest.mark.parametrize("features", [np.zeros((2, DIM)), np.zeros((2, DIM + 1), np.int16), np.zeros(DIM, np.int16)])
 def test_features_of_another_type_or_shape_are_refused(features: NDArray[np.int16]) -> None:
-    none = Labels(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int8))
+    none = Labels(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int8), np.zeros(0, np.bool_))
     with pytest.raises(ModelError, match=r"int16 \[n, 3\]"):
         empty(1).add(features, np.zeros(2, np.int8), np.zeros(2, np.bool_), none)
 
@@ -194,14 +206,14 @@ def test_moments_are_the_means_and_the_covariance_of_the_photos(photos: Photos, 
     here = photos[photos.folds != (-1 if without is None else without)]
     if not len(here):
         with pytest.raises(ModelError, match="no labelled photos"):
-            photos.statistics().moments(scale, without)
+            photos.moments(scale, without)
         return
-    moments = photos.statistics().moments(scale, without)
+    moments = photos.moments(scale, without)
     features = here.features / scale
     assert moments.photos == len(here)
     np.testing.assert_allclose(moments.mean, features.mean(axis=0), atol=1e-9)
     np.testing.assert_allclose(moments.covariance, np.cov(features.T, bias=True), atol=1e-7)
-    negative = (here.table == -1) | ((here.table == NO_LABEL) & here.exhaustive[:, None])
+    negative = (here.table == -1) | ((here.table == NO_LABEL) & here.exhaustive[:, None] & here.closed)
     for which, counts, means in (
         (here.table == 1, moments.positives, moments.positive_means),
         (negative, moments.negatives, moments.negative_means),
@@ -218,7 +230,7 @@ def test_moments_are_the_means_and_the_covariance_of_the_photos(photos: Photos, 
 def test_a_classifier_is_the_ridge_regression_of_its_label_on_the_standardised_features() -> None:
     photos = random_photos(400)
     photos = Photos(photos.features, photos.folds, np.ones(400, np.bool_), np.where(photos.table == 1, 1, NO_LABEL))
-    moments = photos.statistics().moments(scale=1)
+    moments = photos.moments(1)
     made = Solver(moments).classifiers(strength=0.3)
     features = photos.features.astype(np.float64)
     standard = (features - features.mean(axis=0)) / features.std(axis=0)
@@ -234,7 +246,7 @@ def test_a_classifier_is_the_ridge_regression_of_its_label_on_the_standardised_f
 
 
 def test_some_classes_alone_are_solved_as_all_are() -> None:
-    solver = Solver(random_photos(200).statistics().moments(scale=1))
+    solver = Solver(random_photos(200).moments(1))
     every, some = solver.classifiers(0.1), solver.classifiers(0.1, np.array([2, 0]))
     np.testing.assert_allclose(some.weights, every.weights[:, [2, 0]], rtol=1e-5)
     np.testing.assert_allclose(some.biases, every.biases[[2, 0]], rtol=1e-5)
@@ -246,7 +258,7 @@ def test_a_feature_in_other_units_changes_no_score() -> None:
     scores = []
     for factor in (1, 10):
         scaled = (features * [1, factor, 1]).astype(np.int16)
-        made = Solver(Photos(scaled, *vars_but_features(photos)).statistics().moments(scale=1)).classifiers(0.1)
+        made = Solver(Photos(scaled, *vars_but_features(photos)).moments(1)).classifiers(0.1)
         scores.append(scaled @ made.weights + made.biases)
     np.testing.assert_allclose(scores[0], scores[1], atol=1e-3)
 
@@ -270,9 +282,7 @@ def test_a_class_without_positives_or_without_negatives_is_all_zeros_and_finite(
     table = photos.table.copy()
     table[:, 0], table[:, 1] = -1, 1
     table[:, 2] = 0
-    made = Solver(Photos(photos.features, photos.folds, photos.exhaustive, table).statistics().moments(1)).classifiers(
-        0.1
-    )
+    made = Solver(Photos(photos.features, photos.folds, photos.exhaustive, table).moments(1)).classifiers(0.1)
     assert not made.weights.any()
     assert not made.biases.any()
     assert not made.positive_scores.any()
@@ -282,7 +292,7 @@ def test_a_class_without_positives_or_without_negatives_is_all_zeros_and_finite(
 def test_constant_features_give_finite_classifiers_that_separate_nothing(value: int) -> None:
     photos = random_photos(97)
     constant = Photos(np.full((97, DIM), value, np.int16), *vars_but_features(photos))
-    made = Solver(constant.statistics().moments(scale=2048)).classifiers(0.1)
+    made = Solver(constant.moments(2048)).classifiers(0.1)
     assert np.isfinite(made.weights).all()
     scores = constant.features / np.float32(2048) @ made.weights + made.biases
     np.testing.assert_allclose(scores, 0, atol=1e-3)
@@ -292,7 +302,7 @@ def test_one_constant_feature_among_others_gets_no_say() -> None:
     photos = random_photos(300)
     features = photos.features.copy()
     features[:, 1] = LARGEST
-    made = Solver(Photos(features, *vars_but_features(photos)).statistics().moments(scale=1)).classifiers(0.1)
+    made = Solver(Photos(features, *vars_but_features(photos)).moments(1)).classifiers(0.1)
     assert np.isfinite(made.weights).all()
     assert np.abs(made.weights[1] * LARGEST).max() < 1e-3
 
@@ -300,13 +310,13 @@ def test_one_constant_feature_among_others_gets_no_say() -> None:
 @given(drawn(most=3))
 def test_a_handful_of_photos_gives_finite_classifiers(photos: Photos) -> None:
     if len(photos):
-        made = Solver(photos.statistics().moments(scale=2048)).classifiers(0.01)
+        made = Solver(photos.moments(2048)).classifiers(0.01)
         for array in (made.weights, made.biases, made.positive_scores):
             assert np.isfinite(array).all()
 
 
 def test_no_classes_make_no_classifiers() -> None:
     photos = random_photos(20, classes=0)
-    made = Solver(photos.statistics().moments(scale=1)).classifiers(0.1)
+    made = Solver(photos.moments(1)).classifiers(0.1)
     assert made.weights.shape == (DIM, 0)
     assert made.biases.shape == made.positive_scores.shape == (0,)

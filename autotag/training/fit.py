@@ -116,11 +116,11 @@ def _trained(
     """The classifiers of statistics that are up to date, and how good they are."""
     joined, statistics = done.kept.joined, done.kept.statistics
     step("solving", None)
-    moments = statistics.moments(training_set.scale)
+    moments = statistics.moments(training_set.scale, joined.closed)
     solver = Solver(moments)
     clock.lap("solve")
     step("choosing the regulariser", None)
-    by_fold = [Solver(statistics.moments(training_set.scale, without=fold)) for fold in range(FOLDS)]
+    by_fold = [Solver(statistics.moments(training_set.scale, joined.closed, without=fold)) for fold in range(FOLDS)]
     strengths = compare(training_set, joined, by_fold)
     # The stronger of two that do as well.
     strength = max(strengths, key=lambda one: (round(strengths[one], 4), one))

@@ -49,7 +49,7 @@ class Joined:
     """[n]: the place in `parts`."""
     computed_us: NDArray[np.int64]
     exhaustive: NDArray[np.bool_]
-    """[n]: FALSE for every class that there is no label of; else unknown."""
+    """[n]: FALSE for every closed class that there is no label of; else what is not said is unknown."""
     offsets: NDArray[np.int64]
     """[n + 1]: a photo's labels are `classes[offsets[i]:offsets[i + 1]]`, ascending, and `values`."""
     classes: NDArray[np.int32]
@@ -58,6 +58,8 @@ class Joined:
     """[m]: 1 TRUE, -1 FALSE, 0 unknown."""
     class_ids: tuple[str, ...]
     """Ascending."""
+    closed: NDArray[np.bool_]
+    """[classes]: whether it is a class that some exhaustive labels are about."""
     names: Mapping[str, str] = field(default_factory=dict)
     """What each class is called."""
 
@@ -75,7 +77,8 @@ class Joined:
         rows = np.repeat(np.arange(len(photos)), counts)
         ends = np.cumsum(counts)
         at = np.arange(len(rows)) - np.repeat(ends - counts, counts) + np.repeat(self.offsets[photos], counts)
-        return Labels(rows, self.classes[at].astype(np.int64), self.values[at])
+        classes = self.classes[at].astype(np.int64)
+        return Labels(rows, classes, self.values[at], self.exhaustive[photos][rows] & self.closed[classes])
 
     def hashes(self, photos: NDArray[np.int64] | None = None) -> NDArray[np.uint64]:
         """[n]: of each photo's id, the same for ever; `folds` and samples go by it. Of some by their places, or all."""
@@ -101,6 +104,7 @@ class Joined:
             pa.ListArray.from_arrays(offsets, pa.array(self.values)),
         ]
         facts = {"parts": self.parts, "class_ids": self.class_ids, "names": dict(self.names)}
+        facts["closed"] = self.closed.tolist()
         schema = _SCHEMA.with_metadata({_METADATA: json.dumps(facts).encode()})
         sink = io.BytesIO()
         pq.write_table(pa.Table.from_arrays(columns, schema=schema), sink)
@@ -122,6 +126,7 @@ class Joined:
             classes=np.array(lists[0].values),
             values=np.array(lists[1].values),
             class_ids=tuple(facts["class_ids"]),
+            closed=np.array(facts["closed"], np.bool_),
             names=facts["names"],
         )
 
@@ -139,6 +144,7 @@ class Joined:
             classes=empty,
             values=np.zeros(0, np.int8),
             class_ids=(),
+            closed=np.zeros(0, np.bool_),
         )
 
 
@@ -173,6 +179,7 @@ def join_labels(training_set: TrainingSet, known: Joined, ancestors: Ancestors) 
         classes=found.classes.astype(np.int32),
         values=found.values,
         class_ids=class_ids,
+        closed=np.array([id_ in log.closed for id_ in class_ids], np.bool_),
         names=log.names,
     )
 
@@ -195,7 +202,9 @@ def changes(old: Joined, new: Joined) -> tuple[NDArray[np.int64], NDArray[np.int
 
 def _signatures(joined: Joined) -> NDArray[np.uint64]:
     """Of each photo's labels a number that is the same for the same labels, whatever else there is."""
-    texts = [f"{id_}\0{value}" for id_ in joined.class_ids for value in (-1, 0, 1)]
+    # What a label adds to the sums depends on whether its class is closed.
+    classes = zip(joined.class_ids, joined.closed.tolist(), strict=True)
+    texts = [f"{id_}\0{closed}\0{value}" for id_, closed in classes for value in (-1, 0, 1)]
     digests = b"".join(hashlib.sha256(text.encode()).digest()[:8] for text in texts)
     hashes = np.frombuffer(digests, "<u8")[joined.classes.astype(np.int64) * 3 + joined.values + 1]
     sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(hashes, dtype=np.uint64)])

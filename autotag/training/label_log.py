@@ -34,8 +34,12 @@ class LabelLog:
                 self.removed |= dict.fromkeys(table["photo_id"].to_pylist(), (number, facts["at_us"]))
         self.names: dict[str, str] = {}
         """Of every class that was ever labelled, whether or not such a label counts still."""
+        self.closed: set[str] = set()
+        """The classes that exhaustive files name: what those say nothing of, is FALSE of these alone."""
         for facts in self._facts:
             self.names |= facts["names"]
+            if facts["exhaustive"]:
+                self.closed |= facts["names"].keys()
 
     def in_order(self) -> Iterator[tuple[int, bool, pa.Table]]:
         """The files whose labels count, the strongest last: number, whether they are exhaustive, and the labels."""

@@ -82,7 +82,7 @@ def learn(
             f"{training_set.folder}: has no statistics to learn against; `autotag join --photos FOLDER` some thousand "
             "photos such as will be tagged, and `autotag train`"
         )
-    moments = kept.statistics.arranged(()).moments(training_set.scale)
+    moments = kept.statistics.arranged(()).moments(training_set.scale, np.zeros(0, np.bool_))
     # All examples, and then all but one of them, each in turn.
     total, count = examples.astype(np.float64).sum(axis=0), len(examples)
     means = np.vstack([total / count, (total - examples) / (count - 1)])

@@ -62,7 +62,7 @@ def _truth(joined: Joined, places: NDArray[np.int64], classes: NDArray[np.int64]
     """1 TRUE, -1 FALSE, 0 unknown: int8 [photos, classes]."""
     column = np.full(len(joined.class_ids), -1, np.int64)
     column[classes] = np.arange(len(classes))
-    truth = np.where(joined.exhaustive[places], -1, 0).astype(np.int8)[:, None].repeat(len(classes), axis=1)
+    truth = np.where(joined.exhaustive[places][:, None] & joined.closed[classes], -1, 0).astype(np.int8)
     labels = joined.labels_of(places)
     columns = column[labels.classes]
     wanted = columns >= 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import zip_longest
 from typing import Any
 
@@ -19,7 +20,7 @@ from autotag.training.trainingset import TrainingSet
 from autotag.training.work import work_folder
 from models.fixed_point import from_fixed
 from models.score_counts import ScoreCounts
-from models.statistics import FOLDS, Labels
+from models.statistics import FOLDS
 from models.training import Classifiers
 
 MISTAKES = 6
@@ -154,7 +155,7 @@ def score(
             for index, (whole, labelled) in enumerate(lists)
         ]
         photos = {piece.result: sum(len(one.photo_ids) for one in (*piece.whole, *piece.labelled)) for piece in pieces}
-        for result in workers.map(_Scorer(positive_scores), pieces):
+        for result in workers.map(_Scorer(positive_scores, joined.closed), pieces):
             total.merge(Scores.read(positive_scores, training_set.folder.read(result)))
             training_set.folder.remove(result)
             progress(photos[result])
@@ -186,6 +187,8 @@ class _Scorer:
     """What a worker does to a piece."""
 
     positive_scores: NDArray[np.float32]
+    closed: NDArray[np.bool_]
+    """[classes]: whether silence about an exhaustive photo means FALSE."""
 
     def __call__(self, piece: _Piece) -> str:
         folder = piece.training_set.folder
@@ -198,7 +201,7 @@ class _Scorer:
         return piece.result
 
     def _score(self, piece: _Piece, classifiers: NDArray[np.float32], scores: Scores) -> None:
-        for rows, work in ((piece.whole, _score_whole), (piece.labelled, _score_labelled)):
+        for rows, work in ((piece.whole, partial(_score_whole, self.closed)), (piece.labelled, _score_labelled)):
             for some in together(rows, _TOGETHER):
                 fixed, photos = concatenated(piece.training_set, some)
                 features = from_fixed(fixed, piece.training_set.scale)
@@ -213,18 +216,23 @@ def _of(photos: PartRows, here: NDArray[np.int64]) -> PartRows:
     place = np.full(len(photos.places), -1, np.int64)
     place[here] = np.arange(len(here))
     rows = place[photos.labels.rows]
-    kept = rows >= 0
-    labels = Labels(rows[kept], photos.labels.classes[kept], photos.labels.values[kept])
+    labels = replace(photos.labels, rows=rows).some(rows >= 0)
     return PartRows("", (), photos.places[here], photos.folds[here], photos.exhaustive[here], labels)
 
 
 def _score_whole(
-    scores: Scores, fold: int, features: NDArray[np.float32], photos: PartRows, classifiers: NDArray[np.float32]
+    closed: NDArray[np.bool_],
+    scores: Scores,
+    fold: int,
+    features: NDArray[np.float32],
+    photos: PartRows,
+    classifiers: NDArray[np.float32],
 ) -> None:
     values = features @ classifiers[:-1]
     values += classifiers[-1]
     labels = photos.labels
-    _take_positives(scores, photos, values[labels.rows, labels.classes])
+    _take_labelled(scores, photos, values[labels.rows, labels.classes])
+    values[:, ~closed] = -np.inf
     not_negative = labels.values != -1
     values[labels.rows[not_negative], labels.classes[not_negative]] = -np.inf
     scores.counts.add_negatives(fold, values)
@@ -244,16 +252,16 @@ def _score_labelled(
     else:
         columns = classifiers[:-1].T
         values = np.einsum("md,md->m", features[labels.rows], columns[labels.classes]) + classifiers[-1][labels.classes]
-    _take_positives(scores, photos, values)
-    # Of an exhaustive photo that is not in the sample, a label that says FALSE says nothing more than others' silence.
-    false = (labels.values == -1) & ~photos.exhaustive[labels.rows]
-    scores.counts.add(photos.folds[labels.rows[false]], values[false], labels.classes[false], positive=False)
-    scores.false.add(labels.classes[false], values[false], photos.places[labels.rows[false]])
+    _take_labelled(scores, photos, values)
 
 
-def _take_positives(scores: Scores, photos: PartRows, values: NDArray[np.float32]) -> None:
+def _take_labelled(scores: Scores, photos: PartRows, values: NDArray[np.float32]) -> None:
+    """The scores of labels: of what is TRUE, and of what is FALSE and would not be so if nothing were said."""
     labels = photos.labels
-    true = labels.values == 1
-    rows, classes = labels.rows[true], labels.classes[true]
-    scores.counts.add(photos.folds[rows], values[true], classes, positive=True)
-    scores.missed.add(classes, -values[true], photos.places[rows])
+    for which, extremes, sign in (
+        (labels.values == 1, scores.missed, -1),
+        ((labels.values == -1) & ~labels.closed, scores.false, 1),
+    ):
+        some, score = labels.some(which), values[which]
+        scores.counts.add(photos.folds[some.rows], score, some.classes, positive=sign < 0)
+        extremes.add(some.classes, sign * score, photos.places[some.rows])

@@ -176,6 +176,7 @@ def concatenated(training_set: TrainingSet, rows: Sequence[PartRows]) -> tuple[N
         np.concatenate([one.labels.rows + start for one, start in zip(rows, starts, strict=False)]),
         np.concatenate([one.labels.classes for one in rows]),
         np.concatenate([one.labels.values for one in rows]),
+        np.concatenate([one.labels.closed for one in rows]),
     )
     return features, PartRows(
         part="",
@@ -238,4 +239,7 @@ def _with_classes(joined: Joined, class_ids: tuple[str, ...]) -> Joined:
     if missing:
         raise StaleStatisticsError(f"the log of labels has lost class {missing[0]!r}: train again")
     moved = np.array([place[id_] for id_ in joined.class_ids], np.int32)
-    return replace(joined, classes=moved[joined.classes] if len(moved) else joined.classes, class_ids=class_ids)
+    closed = np.zeros(len(class_ids), np.bool_)
+    closed[moved] = joined.closed
+    classes = moved[joined.classes] if len(moved) else joined.classes
+    return replace(joined, classes=classes, class_ids=class_ids, closed=closed)
