@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from autotag.bundle_fetching import fetch_bundle
 from autotag.errors import PublishingError, SettingsError
 from autotag.events import now_us
-from autotag.model_registry import Current, KnownModel
+from autotag.model_registry import Current, KnownModel, ModelRegistry
 from autotag.results import ModelVersion
 from autotag.settings import Settings
 from autotag.stores import PhotoStore
@@ -88,6 +89,19 @@ class FolderRegistry:
         return True
 
 
+def use_current(settings: Settings, registry: ModelRegistry) -> None:
+    """Let this host have and use what is current for all hosts; nothing where nobody has published yet.
+
+    Raises:
+        RegistryError: no answer.
+        FetchError, ModelError: as `fetch_bundle` does.
+    """
+    name, root = registry.current().model, settings.path(settings.model)
+    if name is not None:
+        fetch_bundle(registry.known_model(name), root)
+        make_current(root, name)
+
+
 @dataclass(frozen=True)
 class Change:
     """What publishing or rolling back has done."""
@@ -125,13 +139,17 @@ class Publisher:
                 f"autotag.model must be a folder of published bundles. Given: {self._folder.root}, which is one bundle"
             )
 
-    def publish(self, candidate: Path) -> Change:
+    def publish(self, candidate: Path, *, force: bool = False) -> Change:
         """Check a sealed bundle, copy it into the folder under the next sequence number, and make it current.
 
         What is current already stays so; this host's copy of it is made good if it is damaged or gone. The store knows
         the bundle's classes before anyone can use it.
 
+        Args:
+            force: publish it though it was not made from what is current, whose changes since are lost then.
+
         Raises:
+            PublishingError: it was made from another bundle than the current one.
             ModelError: it is damaged, or its network computes something else on this machine.
             RegistryError, StoreError, OSError: it is not current; the same call again goes on where this one ended.
         """
@@ -147,6 +165,8 @@ class Publisher:
                 restored = self._restore(candidate, used)
                 self._use_here(used.folder)
                 return Change(used.model, used.folder, restored)
+            if not force and not (used and used.version == bundle.version):
+                _check_base(bundle, seen)
             # A number that was given to this version, and counts, is its own; every other is taken.
             models = {one.model for one in known.values()} | set(standing.models)
             taken = (m.sequence for m in models if m.version != bundle.version or str(m) in standing.withdrawn)
@@ -265,3 +285,15 @@ class Publisher:
     def _use_here(self, name: str) -> None:
         if (self._folder.root / name).is_dir():
             make_current(self._folder.root, name)
+
+
+def _check_base(bundle: Bundle, seen: Current) -> None:
+    """Refuse a bundle that was made from another than the current one: it has not what was published since."""
+    base = str(bundle.made.get("base", "")).rpartition("/")[2]
+    # By version: one that was published again, under another number, is the same.
+    made_from, current_one = parse_folder_name(base), parse_folder_name(seen.model or "")
+    if made_from and current_one and made_from[1] != current_one[1]:
+        raise PublishingError(
+            f"{bundle.folder}: was made from {base}, and {seen.model} is current, whose classes would be lost: train "
+            "or learn again from that, or say --force"
+        )

@@ -71,6 +71,14 @@ def test_the_same_content_is_one_candidate(base: Bundle, tmp_path: Path) -> None
     assert [path.name for path in (tmp_path / "out").iterdir()] == [first.folder.name]
 
 
+def test_the_same_content_from_another_base_says_so(base: Bundle, tmp_path: Path) -> None:
+    first, second = (
+        write_candidate(base, "trained", content(["corgi"]), {"base": name}, tmp_path / "out") for name in ("a", "b")
+    )
+    assert first.folder == second.folder
+    assert Bundle.open(first.folder).made == {"base": "b"}
+
+
 @pytest.mark.parametrize("damaged", ["banks/trained/weights.npy", "manifest.json"])
 def test_a_candidate_that_is_damaged_is_made_anew(base: Bundle, tmp_path: Path, damaged: str) -> None:
     first = made(base, tmp_path / "out", ["corgi"])

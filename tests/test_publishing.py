@@ -15,7 +15,7 @@ import pytest
 
 from autotag.errors import PublishingError, RegistryError, SettingsError
 from autotag.model_registry import Current, KnownModel, ModelRegistry, Refusal, Worker
-from autotag.publishing import FolderRegistry, Publisher
+from autotag.publishing import FolderRegistry, Publisher, use_current
 from autotag.results import ModelVersion
 from autotag.settings import Settings
 from autotag.stores import PhotoStore, open_store
@@ -121,6 +121,46 @@ def test_a_copy_of_the_current_bundle_that_is_damaged_or_gone_is_made_good_by_pu
     assert (change.model, Bundle.open(tmp_path / "bundles").version) == (before, candidate.version)
     assert publisher.publish(candidate.folder).restored is False
     assert (tmp_path / "bundles" / f".replaced-{folder.name}").exists() == (how != "gone")
+
+
+def made_from(base: str, folder: Path, weight: float) -> Path:
+    """A bundle that says which one it was made from."""
+    bundle = write_colour_bundle(folder, weight)
+    facts = (bundle.network_key, bundle.precision, bundle.preprocessing, {"base": base})
+    return Bundle.seal(folder, "small", *facts).folder
+
+
+def test_a_bundle_that_was_made_from_another_than_the_current_one_is_published_by_force_only(
+    registry: ModelRegistry, publisher: Publisher, tmp_path: Path
+) -> None:
+    first = Bundle.open(tmp_path / "bundles").folder.name
+    learned, trained = (made_from(f"small/{first}", tmp_path / f"made{weight}", weight) for weight in (2, 3))
+    second = publisher.publish(trained).model
+    assert publisher.publish(trained).changed is False  # not from itself, and yet nothing is lost
+    message = rf"{learned}: was made from {first}, and {second.sequence:06d}-.* is current, .* or say --force"
+    with pytest.raises(PublishingError, match=message):
+        publisher.publish(learned)
+    assert len(registry.known()) == 2
+    assert publisher.publish(learned, force=True).model.sequence == 3
+
+
+def test_a_bundle_may_be_made_from_what_was_current_under_another_number(publisher: Publisher, tmp_path: Path) -> None:
+    first = Bundle.open(tmp_path / "bundles")
+    base = f"small/000000-{first.version[:12]}"
+    assert publisher.publish(made_from(base, tmp_path / "made", 2)).model.sequence == 2
+
+
+def test_a_host_uses_what_is_current_for_all_hosts(
+    settings: Settings, registry: ModelRegistry, publisher: Publisher, tmp_path: Path
+) -> None:
+    other = replace(settings, model="other")
+    use_current(other, registry)
+    assert not (tmp_path / "other").exists()  # nobody has published
+    shutil.copytree(tmp_path / "bundles", tmp_path / "other")
+    candidate = write_colour_bundle(tmp_path / "candidate", weight=2)
+    publisher.publish(candidate.folder)
+    use_current(other, registry)
+    assert Bundle.open(tmp_path / "other").version == candidate.version
 
 
 def test_the_command_line_says_that_a_damaged_copy_was_made_good(config: Path, tmp_path: Path) -> None:

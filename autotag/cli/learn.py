@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from autotag.cli import CommandLine, print_json, with_json, with_settings
 from autotag.cli.photos import found_photos
-from autotag.cli.train import CANDIDATES, OUT, needs_training, open_set
+from autotag.cli.train import CANDIDATES, OUT, needs_training, open_current, open_set
 from autotag.photos import PhotoError, photo_uri
+from autotag.results import ModelVersion
 from autotag.settings import Settings
 from autotag.tagger import Tagger
-from models.bundle import Bundle
 
 
 def register(group: click.Group) -> None:
@@ -43,7 +43,7 @@ def learn(
         from autotag.training.learn import learn as learn_class
 
     settings = line.settings
-    bundle = Bundle.open(settings.path(settings.model))
+    bundle = open_current(settings)
     set_url = settings.training if "://" in settings.training else str(settings.path(settings.training))
     training_set = open_set(Folder(folder or set_url), bundle)
     try:
@@ -55,6 +55,7 @@ def learn(
     learned = learn_class(training_set, bundle, class_id, class_names.names[class_id], features)
     made = {
         "command": "autotag learn",
+        "base": str(ModelVersion.of(bundle)),
         "class": class_id,
         "examples": learned.examples,
         "training_set": training_set.folder.url,

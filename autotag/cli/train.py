@@ -13,12 +13,14 @@ import click
 
 from autotag.cli import CommandLine, counted, print_json, print_table, with_json, with_settings
 from autotag.cli.join import JoinOptions, Progress, run_join, with_join_options
-from autotag.errors import InputError, JobError
-from models.bundle import Bundle
+from autotag.errors import InputError, JobError, RegistryError
+from autotag.model_registry import ModelRegistry
+from autotag.publishing import use_current
+from autotag.settings import Settings
+from models.bundle import MANIFEST, Bundle
 
 if TYPE_CHECKING:
     from autotag.jobs.storage import Folder
-    from autotag.settings import Settings
     from autotag.training.trainingset import TrainingSet
 
 CANDIDATES = "build/candidates"
@@ -75,7 +77,7 @@ def train(line: CommandLine, options: JoinOptions, wanted: dict[str, Any], as_js
     are not read again. Of each class the report says how good it is on photos that it was not trained on; one that
     does not reach the wanted precision is left out. Exit code 1: no class is good enough.
     """
-    bundle = Bundle.open(line.settings.path(line.settings.model))
+    bundle = open_current(line.settings)
     _check(bundle, wanted["bank"])
     if options.joins or options.remove:
         training_set, _, _ = run_join(line.settings, bundle, options)
@@ -87,6 +89,18 @@ def train(line: CommandLine, options: JoinOptions, wanted: dict[str, Any], as_js
     else:
         _print(made)
     sys.exit(0 if made["kept"] else 1)
+
+
+def open_current(settings: Settings) -> Bundle:
+    """The bundle that is current for all hosts, which this one uses from now on; else its own, and that is told."""
+    root = settings.path(settings.model)
+    if not (root / MANIFEST).exists():
+        try:
+            with ModelRegistry(settings).connect() as registry:
+                use_current(settings, registry)
+        except RegistryError as error:
+            click.echo(f"from this host's bundle, whatever is current for others: {error}", err=True)
+    return Bundle.open(root)
 
 
 def _check(bundle: Bundle, bank: str) -> None:

@@ -86,7 +86,9 @@ def write_candidate(base: Bundle, bank: str, content: BankContent, made: Mapping
         _write_bank(folder, bank, base, ids, content)
         sealed = Bundle.seal(folder, base.name, base.network_key, base.precision, base.preprocessing, made)
         target = root / f"{bank}-{sealed.version[:12]}"
-        return opened(target, sealed.version) or put(folder, target)
+        there = opened(target, sealed.version)
+        # Of the same content, but from what was current then: it could not be published now.
+        return there if there and there.made.get("base") == made.get("base") else put(folder, target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
