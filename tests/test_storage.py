@@ -150,6 +150,14 @@ def test_an_address_that_cannot_be_read_is_named(url: str, said: str, s3: Object
         Folder(url).read("file")
 
 
+@pytest.mark.parametrize("url", ["s3://", "s3:///", "s3:", "file:///", "memory://"])
+def test_a_url_without_a_path_is_refused(url: str) -> None:
+    with pytest.raises(InputError, match=f"'{url}': names no folder"):
+        Folder(url)
+    with pytest.raises(InputError, match="names no folder"):
+        located(f"{url.rstrip('/')}//file")
+
+
 def test_relative_paths_are_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert Folder("a/b").url == str(tmp_path / "a/b")

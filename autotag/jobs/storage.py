@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,8 @@ Value = TypeVar("Value")
 
 PHOTO_SCHEMES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "hdfs", "webhdfs", "sftp", "ssh", "ftp")
 """Beside file, http and https. Not all of fsspec's: some (local, generic, filecache) lead around `photo_roots`."""
+_ONLY_A_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/*")
+"""Without its slashes it would be a path: a folder of that name here."""
 _WHOLE = frozenset(("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "http", "https"))
 """Here a file is there when all of it is, and folders are only parts of names."""
 _MAY_NOT = ("AccessDenied", "AllAccessDisabled", "InvalidObjectState", "403")
@@ -34,6 +37,8 @@ class Folder:
     """
 
     def __init__(self, url: str) -> None:
+        if _ONLY_A_SCHEME.fullmatch(url):
+            raise InputError(f"{url!r}: names no folder; a URL has a path behind its scheme, as in s3://bucket/folder")
         self.url = url.rstrip("/") or "/"
         """As it was named; relative paths are made absolute, because executors run elsewhere."""
         if "://" not in self.url:
