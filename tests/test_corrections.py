@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 
@@ -19,6 +21,7 @@ from autotag.settings import Settings
 from autotag.stores import PhotoStore, open_store
 from autotag.training import corrections as corrections_module
 from autotag.training.corrections import corrected, corrections
+from autotag.training.inputs import row_uri
 from autotag.training.join import Inputs, join
 from autotag.training.labels import FALSE, TRUE
 from autotag.training.summary import JoinSummary
@@ -202,6 +205,21 @@ def test_an_address_in_the_store_leads_only_where_photos_may_be(
     embedded.write([replace(tagged("p", tags=(DOG,)), uri=path.as_uri())])
     embedded.decide("p", "dog", Action.ADD, "bob")
     assert joined(embedded).failed == {"forbidden": 1}
+
+
+def test_an_address_that_looks_like_a_row_of_parquet_leads_nowhere_and_ends_no_join(
+    joined: Joined, embedded: PhotoStore, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("elsewhere")
+    rows = folder / "rows.parquet"
+    pq.write_table(pa.table({"photo_id": ["a"], "bytes": [write_photo(folder / "p.png").read_bytes()]}), rows)
+    uris = {"p": f"file://{rows}#row=1", "q": "http://127.0.0.1:9/p.parquet#row=2", "r": row_uri(str(rows), 1)}
+    for id_, uri in uris.items():
+        embedded.write([replace(tagged(id_, tags=(DOG,)), uri=uri)])
+        embedded.decide(id_, "dog", Action.ADD, "bob")
+    summary = joined(embedded)
+    assert (summary.new, summary.failed.total()) == (0, 2)
+    assert summary.labels[0].unknown_first == ["r"]
 
 
 def test_of_a_photo_that_nobody_knows_the_address_of_the_set_needs_the_features(

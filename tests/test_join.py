@@ -156,6 +156,25 @@ def test_photos_in_parquet_give_the_features_of_their_bytes(
     assert joined(photos=str(tmp_path / "photos.parquet")).new == 6  # they are elsewhere once more
 
 
+def test_rows_that_cannot_be_read_any_more_are_failed_photos_and_end_no_join(
+    settings: Settings, bundle: Bundle, training_set: TrainingSet, album: Path, tmp_path: Path
+) -> None:
+    data = [path.read_bytes() for path in album.rglob("*.png")]
+    for name in ("a", "b"):
+        table = pa.table({"photo_id": [f"{name}{at}" for at in range(6)], "bytes": data})
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+
+    class Later(LocalWorkers):
+        def map(self, *work: Any) -> Iterator[Any]:
+            pq.write_table(table.slice(0, 4), tmp_path / "b.parquet")
+            return super().map(*work)
+
+    inputs = Inputs(photos=str(tmp_path))
+    summary = join(settings, bundle, training_set, inputs, Later(1))
+    assert (summary.new, summary.failed) == (10, {"interrupted": 2})
+    assert join(settings, bundle, training_set, inputs, LocalWorkers(1)).reused == 10
+
+
 def test_a_photo_that_is_too_large_in_parquet_is_told(
     settings: Settings, bundle: Bundle, training_set: TrainingSet, tmp_path: Path
 ) -> None:

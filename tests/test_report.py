@@ -176,7 +176,7 @@ class TestPage:
         assert not [attributes for _, attributes in page.tags if "onerror" in attributes]
 
     def test_a_photo_is_a_link_only_where_a_browser_may_go(self, written: Callable[..., Page]) -> None:
-        uris = ["javascript:alert(1)", "s3://bucket/a.jpg", "file:///rows.parquet#row=3", "https://host/a.jpg"]
+        uris = ["javascript:alert(1)", "s3://bucket/a.jpg", "parquet-row:/rows.parquet#row=3", "https://host/a.jpg"]
         photos = [{"photo_id": uri, "uri": uri, "probability": 0.5} for uri in uris]
         found = {id_: link for id_, _, link in written([one_class("a", false=photos, missed=[])]).details["photos"]}
         assert found == {**dict.fromkeys(uris, ""), "https://host/a.jpg": "https://host/a.jpg"}
@@ -361,7 +361,7 @@ class TestThumbnailer:
         rows = [b"no photo", write_photo(tmp_path / "red.png", RED).read_bytes()]
         pq.write_table(pa.table({"photo_id": ["a", "b"], "bytes": rows}), tmp_path / "rows.parquet")
         with thumbnailer(settings, self.PREPROCESSING) as thumbnail:
-            made = [thumbnail(green.as_uri()), thumbnail(f"{tmp_path}/rows.parquet#row=2")]
+            made = [thumbnail(green.as_uri()), thumbnail(f"parquet-row:{tmp_path}/rows.parquet#row=2")]
         for data, colour in zip(made, (GREEN, RED), strict=True):
             assert data is not None
             with Image.open(io.BytesIO(data)) as picture:
@@ -373,7 +373,7 @@ class TestThumbnailer:
         (tmp_path / "text.jpg").write_text("no photo")
         rows = tmp_path / "rows.parquet"
         uris = ["", "file:///nowhere.jpg", (tmp_path / "text.jpg").as_uri(), "gopher://host/a", "s3n://host/a.jpg"]
-        uris += [f"{rows}#row=1", f"{rows}#row=2", f"{tmp_path}/none.parquet#row=1"]
+        uris += [f"parquet-row:{rows}#row={row}" for row in (1, 2)] + [f"parquet-row:{tmp_path}/none.parquet#row=1"]
         with thumbnailer(settings, self.PREPROCESSING) as thumbnail:
             assert [thumbnail(uri) for uri in uris] == [None] * len(uris)
 

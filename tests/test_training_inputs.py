@@ -27,6 +27,7 @@ from autotag.training.inputs import (
     labels_in,
     photos_in,
     row_place,
+    row_uri,
 )
 from autotag.training.labels import FALSE, TRUE, UNKNOWN, ClassNames, LabelCollector, label_value
 from models.classes import ClassTable
@@ -303,10 +304,27 @@ def test_rubbish_in_a_list_is_told(write: Write) -> None:
 def test_photos_in_parquet_are_known_by_their_row(tmp_path: Path) -> None:
     url = parquet(tmp_path / "photos.parquet", photo_id=["a", None, "c"], bytes=[b"1", b"2", b"3"])
     found = list(photos_in(url))
-    assert [one for one in found if isinstance(one, Photo)] == [Photo("a", f"{url}#row=1"), Photo("c", f"{url}#row=3")]
+    assert [one for one in found if isinstance(one, Photo)] == [
+        Photo("a", row_uri(url, 1)),
+        Photo("c", row_uri(url, 3)),
+    ]
     assert bad(found) == [(2, Fault.PHOTO_ID)]
-    assert row_place(f"{url}#row=3") == (url, 3)
-    assert row_place("file:///a.jpg") == ("", 0)
+    assert row_place(row_uri(url, 3)) == (url, 3)
+
+
+@pytest.mark.parametrize("uri", ["file:///a.jpg", "http://host/a#row=2", "s3://b/a.parquet#row=1"])
+def test_what_others_write_is_no_row(uri: str) -> None:
+    assert row_place(uri) == ("", 0)
+
+
+@pytest.mark.parametrize("place", ["parquet-row://tmp/a.parquet#row=1", "parquet-row:/tmp/a.parquet#row=1"])
+def test_a_list_cannot_name_a_row(write: Write, tmp_path: Path, place: str) -> None:
+    for url in (
+        write("list.txt", f"a {place}\n".encode()),
+        parquet(tmp_path / "p.parquet", photo_id=["a"], uri=[place]),
+    ):
+        (found,) = photos_in(url)
+        assert isinstance(found, BadLine) or not row_place(found.uri)[0]
 
 
 def test_a_folder_of_parquet_lists_photos_by_uri(tmp_path: Path) -> None:

@@ -99,6 +99,8 @@ def cells(file: BinaryIO, where: str, column: str, numbers: Sequence[int]) -> It
     wanted = iter(numbers)
     number = next(wanted, None)
     with file, _reported(where), pq.ParquetFile(file) as opened:
+        if column not in opened.schema_arrow.names:
+            raise InputError(f"{where}: has no column {column}: it was changed while it was read")
         before = 0
         for group in range(opened.num_row_groups):
             count = opened.metadata.row_group(group).num_rows

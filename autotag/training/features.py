@@ -12,12 +12,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from autotag.errors import InputError
 from autotag.files import too_large
 from autotag.jobs import parquet
 from autotag.jobs.chunk import PACKAGED
 from autotag.jobs.lines import open_url
 from autotag.jobs.storage import Folder, read_photo
 from autotag.photos import PhotoError
+from autotag.reasons import Reason
 from autotag.settings import PROJECT, Settings
 from autotag.tagger import Tagger
 from autotag.training.inputs import BYTES, Photo, row_place
@@ -132,8 +134,8 @@ class _PieceReader:
     def __init__(self, tagger: Tagger, settings: Settings) -> None:
         self._tagger = tagger
         self._settings = settings
-        self._bytes: dict[str, bytes] = {}
-        """Of rows that were read and whose turn has not come."""
+        self._bytes: dict[str, bytes | PhotoError] = {}
+        """Of rows whose turn has not come, or why they could not be read."""
 
     def uris(self, photos: Iterable[Photo]) -> Iterator[str]:
         """The photos' URIs, for `read`; rows are read as they are asked for."""
@@ -142,19 +144,30 @@ class _PieceReader:
                 yield from (photo.uri for photo in group)
                 continue
             uris = [photo.uri for photo in group]
-            rows = parquet.cells(open_url(file), file, BYTES, [row_place(uri)[1] for uri in uris])
-            for uri, data in zip(uris, rows, strict=True):
-                self._bytes[uri] = data if isinstance(data, bytes) else b""
+            for uri, self._bytes[uri] in zip(uris, _rows(file, [row_place(uri)[1] for uri in uris]), strict=True):
                 yield uri
 
     def read(self, uri: str) -> NDArray[np.uint8]:
         """As `Tagger.read`."""
         if uri in self._bytes:
             data = self._bytes.pop(uri)
+            if isinstance(data, PhotoError):
+                raise data
             if len(data) > self._settings.photo_max_bytes:
                 raise too_large(len(data), self._settings.photo_max_bytes)
             return self._tagger.extractor.reader.decode(data)
         return self._tagger.read(uri)
+
+
+def _rows(file: str, numbers: Sequence[int]) -> Iterator[bytes | PhotoError]:
+    """The photos in these rows; where the file cannot be read on, the error for each that is left."""
+    done = 0
+    try:
+        for data in parquet.cells(open_url(file), file, BYTES, numbers):
+            yield data if isinstance(data, bytes) else b""
+            done += 1
+    except InputError as error:
+        yield from [PhotoError(Reason.INTERRUPTED, str(error))] * (len(numbers) - done)
 
 
 _taggers: dict[tuple[Settings, bool], Tagger] = {}

@@ -20,7 +20,8 @@ TAB_ENDINGS, COMMA_ENDINGS = (".tsv", ".tab"), (".csv",)
 COLUMNS = ("class", "photo_id", "label")
 """Of labels, in this order where no header says otherwise."""
 PHOTO_ID, URI, BYTES = "photo_id", "uri", "bytes"
-_ROW = re.compile(r"(.+)#row=(\d+)", re.DOTALL)
+_ROW = re.compile(r"parquet-row:(.+)#row=([1-9]\d*)", re.DOTALL)
+"""A scheme of our own: whatever others write into a list or an event is refused, or read as what it says."""
 
 
 class Photo(NamedTuple):
@@ -38,6 +39,11 @@ class Label(NamedTuple):
     photo_id: str
     value: int
     """`labels.TRUE`, `FALSE` or `UNKNOWN`."""
+
+
+def row_uri(file: str, row: int) -> str:
+    """What stands for a row, from 1, of a Parquet file that has the photos' bytes; `row_place` reads it."""
+    return f"parquet-row:{file}#row={row}"
 
 
 def row_place(uri: str) -> tuple[str, int]:
@@ -100,16 +106,24 @@ def _parquet_photos(url: str) -> Iterator[Photo | BadLine]:
         if isinstance(values, str):
             yield BadLine(url, number, Fault.NOT_UTF8, values)
         else:
-            uri = f"{url}#row={number}" if BYTES in names else listed_uri(_as_text(values[1]), url)
-            yield _photo(url, number, _as_text(values[0]), uri)
+            uri = "" if BYTES in names else listed_uri(_as_text(values[1]), url)
+            yield _photo(url, number, _as_text(values[0]), uri, row_uri(url, number) if BYTES in names else "")
 
 
-def _photo(source: str, number: int, photo_id: str, uri: str) -> Photo | BadLine:
+def _photo(source: str, number: int, photo_id: str, uri: str, row: str = "") -> Photo | BadLine:
+    """The photo at a URI that others wrote, or in a row of Parquet."""
     try:
         text_field({PHOTO_ID: photo_id}, PHOTO_ID)
     except EventError as error:
         return BadLine(source, number, Fault.PHOTO_ID, str(error))
-    return Photo(photo_id, uri) if uri else BadLine(source, number, Fault.URI, f"photo {photo_id!r:.100} has no URI")
+    if row_place(uri)[0]:
+        return BadLine(
+            source, number, Fault.URI, f"photo {photo_id!r:.100} cannot be in a row: hand in the Parquet file"
+        )
+    place = row or uri
+    return (
+        Photo(photo_id, place) if place else BadLine(source, number, Fault.URI, f"photo {photo_id!r:.100} has no URI")
+    )
 
 
 # Labels

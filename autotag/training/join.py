@@ -22,7 +22,7 @@ from autotag.stores import PhotoStore
 from autotag.training import features
 from autotag.training.corrections import corrections
 from autotag.training.features import Done, Extraction
-from autotag.training.inputs import Label, Photo, folder_labels, is_photo_folder, labels_in, photos_in
+from autotag.training.inputs import Label, Photo, folder_labels, is_photo_folder, labels_in, photos_in, row_place
 from autotag.training.known import Known, State, known_photos
 from autotag.training.labels import ClassNames, LabelCollector
 from autotag.training.summary import JoinSummary, LabelSummary
@@ -200,7 +200,7 @@ class _Join:
         for one in corrections(store, lambda part: self._watch("reading corrections", round(100 * part), 100)):
             told.lines += len(one.values)
             if one.photo_id not in self._photos:
-                if one.uri:
+                if one.uri and not row_place(one.uri)[0]:  # it came with an event, from anybody
                     photos.append(Photo(one.photo_id, one.uri))
                 elif not self._is_known(one.photo_id):
                     for _ in one.values:

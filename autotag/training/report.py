@@ -18,7 +18,6 @@ from jinja2 import Environment, StrictUndefined
 
 from autotag.jobs.storage import Folder
 from autotag.training import plots
-from autotag.training.inputs import row_place
 from autotag.training.join import Watch
 from autotag.training.thumbnails import Thumbnail, thumbnailer, write_thumbnails
 from models.difference import WORSE
@@ -214,7 +213,7 @@ def _details(classes: Sequence[Class], photos: Mapping[str, str], names: Mapping
 
 def _link(uri: str) -> str:
     """Where a browser finds the photo itself; empty where it does not."""
-    return uri if uri.lower().startswith(("file:", "http:", "https:")) and not row_place(uri)[0] else ""
+    return uri if uri.lower().startswith(("file:", "http:", "https:")) else ""
 
 
 def _rounded(value: float | None) -> float | None:
