@@ -15,6 +15,7 @@ import pytest
 
 from autotag.errors import InputError
 from autotag.fetching import PhotoFetcher
+from autotag.jobs import storage
 from autotag.jobs.storage import Folder, located, read_photo, read_url
 from autotag.reasons import PhotoError, Reason
 from autotag.settings import Settings
@@ -127,6 +128,28 @@ def test_a_writer_that_is_killed_leaves_the_old_file_or_the_new(tmp_path: Path) 
     seen.add(folder.read("file"))
     assert seen <= {old, new}
     assert folder.names() == ["file"]
+
+
+@pytest.mark.parametrize("moves_over", [True, False])
+def test_where_files_are_moved_into_place_no_moment_is_without_the_old_bytes_or_the_new(
+    moves_over: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Folder(f"memory://{tmp_path}/folder")
+    system = fsspec.filesystem("memory")
+    folder.write("file", b"old")
+    if not moves_over:
+        monkeypatch.setattr(storage, "_MOVES_OVER", frozenset())
+    move, seen = system.mv, []
+
+    def look_and_move(*paths: str) -> None:
+        seen.append({system.cat_file(path) for path in system.find(folder._root)})
+        move(*paths)
+
+    monkeypatch.setattr(system, "mv", look_and_move)
+    folder.write("file", b"new")
+    assert seen == [{b"old", b"new"}] * (1 if moves_over else 2)
+    assert folder.read("file") == b"new"
+    assert system.find(folder._root) == [f"{folder._root}/file"]
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ _ONLY_A_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/*")
 """Without its slashes it would be a path: a folder of that name here."""
 _WHOLE = frozenset(("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "http", "https"))
 """Here a file is there when all of it is, and folders are only parts of names."""
+_MOVES_OVER = frozenset(("sftp", "ssh", "memory"))
+"""Here a file moves over another in one step."""
 _MAY_NOT = ("AccessDenied", "AllAccessDisabled", "InvalidObjectState", "403")
 """S3's codes for one object that may not be read; its other refusals are about whoever asks."""
 
@@ -123,7 +125,11 @@ class Folder:
         _reached(self._shown(name), lambda: self._system.get_file(self._path(name), str(path)))
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a whole file, over one that is there: a reader sees all of it or none, and it stays after a crash."""
+        """Write a whole file, over one that is there: a reader sees all of it or none, and it stays after a crash.
+
+        Where a move takes no name that is taken (HDFS), the old file is beside it under a hidden name for a moment,
+        and stays there if the writer is killed in that moment.
+        """
 
         def written() -> None:
             path = self._path(name)
@@ -136,9 +142,17 @@ class Folder:
                 return
             part = _part(path)
             self._system.pipe_file(part, data)
-            if self._system.exists(path):  # there, a move takes no name that is taken
-                self._system.rm_file(path)
-            self._system.mv(part, path)
+            if self._protocols & _MOVES_OVER or not self._system.exists(path):
+                self._system.mv(part, path)
+                return
+            old = _part(path)
+            self._system.mv(path, old)
+            try:
+                self._system.mv(part, path)
+            except BaseException:
+                self._system.mv(old, path)
+                raise
+            self._system.rm_file(old)
 
         _reached(self._shown(name), written)
 
