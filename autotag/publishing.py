@@ -139,17 +139,18 @@ class Publisher:
                 f"autotag.model must be a folder of published bundles. Given: {self._folder.root}, which is one bundle"
             )
 
-    def publish(self, candidate: Path, *, force: bool = False) -> Change:
+    def publish(self, candidate: Path, *, again: bool = False, force: bool = False) -> Change:
         """Check a sealed bundle, copy it into the folder under the next sequence number, and make it current.
 
         What is current already stays so; this host's copy of it is made good if it is damaged or gone. The store knows
         the bundle's classes before anyone can use it.
 
         Args:
+            again: publish it though it was withdrawn.
             force: publish it though it was not made from what is current, whose changes since are lost then.
 
         Raises:
-            PublishingError: it was made from another bundle than the current one.
+            PublishingError: it was withdrawn, or made from another bundle than the current one.
             ModelError: it is damaged, or its network computes something else on this machine.
             RegistryError, StoreError, OSError: it is not current; the same call again goes on where this one ended.
         """
@@ -165,10 +166,12 @@ class Publisher:
                 restored = self._restore(candidate, used)
                 self._use_here(used.folder)
                 return Change(used.model, used.folder, restored)
+            models = {one.model for one in known.values()} | set(standing.models)
+            if not again:
+                _check_not_withdrawn(bundle, models, standing.withdrawn)
             if not force and not (used and used.version == bundle.version):
                 _check_base(bundle, seen)
             # A number that was given to this version, and counts, is its own; every other is taken.
-            models = {one.model for one in known.values()} | set(standing.models)
             taken = (m.sequence for m in models if m.version != bundle.version or str(m) in standing.withdrawn)
             name = self._place(candidate, max(taken, default=0))
             new = replace(self._folder.describe(name), published_by=self._by, published_us=now_us())
@@ -239,7 +242,7 @@ class Publisher:
             if str(target.model) in withdrawn:
                 raise PublishingError(
                     f"{target.model} is withdrawn: nobody would see its tags. Publish its bundle again instead: "
-                    f"autotag model publish {self._folder.root / target.folder}"
+                    f"autotag model publish --again {self._folder.root / target.folder}"
                 )
             return target
         sequence = known[seen.model].sequence
@@ -285,6 +288,13 @@ class Publisher:
     def _use_here(self, name: str) -> None:
         if (self._folder.root / name).is_dir():
             make_current(self._folder.root, name)
+
+
+def _check_not_withdrawn(bundle: Bundle, models: Iterable[ModelVersion], withdrawn: frozenset[str]) -> None:
+    """Refuse a bundle that was withdrawn when it was published last: a person has decided so."""
+    before = max((one for one in models if one.version == bundle.version), key=lambda one: one.sequence, default=None)
+    if str(before) in withdrawn:
+        raise PublishingError(f"{bundle.folder}: is {before}, which was withdrawn: say --again if it shall count now")
 
 
 def _check_base(bundle: Bundle, seen: Current) -> None:

@@ -214,7 +214,7 @@ def test_going_back_makes_the_one_before_current_and_what_was_current_count_no_m
     third = str(registry.known()[2].model)
     assert store.registry.read().withdrawn == {third}
     with pytest.raises(
-        PublishingError, match=rf"{third} is withdrawn.*autotag model publish {tmp_path}/bundles/000003"
+        PublishingError, match=rf"{third} is withdrawn.*autotag model publish --again {tmp_path}/bundles/000003"
     ):
         publisher.roll_back(third)
     with pytest.raises(
@@ -226,7 +226,9 @@ def test_going_back_makes_the_one_before_current_and_what_was_current_count_no_m
     assert publisher.roll_back().model.sequence == 1
     with pytest.raises(PublishingError, match="no earlier model counts"):
         publisher.roll_back()
-    change = publisher.publish(tmp_path / "candidate3")
+    with pytest.raises(PublishingError, match=rf"candidate3: is {third}, which was withdrawn: say --again"):
+        publisher.publish(tmp_path / "candidate3")
+    change = publisher.publish(tmp_path / "candidate3", again=True)
     assert (change.model.sequence, registry.known()[3].version) == (4, registry.known()[2].version)
     assert publisher.roll_back().model.sequence == 1
 
@@ -331,7 +333,7 @@ def test_without_a_registry_a_host_has_its_own(settings: Settings, store: PhotoS
     assert publisher.roll_back().model.sequence == 1
     assert Bundle.open(tmp_path / "bundles").sequence == 1
     assert len(store.registry.read().withdrawn) == 1
-    assert publisher.publish(candidate.folder).model.sequence == 3
+    assert publisher.publish(candidate.folder, again=True).model.sequence == 3
 
 
 def test_numbers_are_above_those_that_the_store_knows(
@@ -412,6 +414,9 @@ def test_the_command_line_publishes_lists_compares_and_goes_back(config: Path, t
     ]
     refused = autotag(config, "model", "rollback", second)
     assert (refused.returncode, "is withdrawn" in refused.stderr) == (1, True)
+    refused = autotag(config, "model", "publish", str(tmp_path / "candidate"))
+    assert (refused.returncode, "--again" in refused.stderr) == (1, True)
+    assert run(config, "publish", str(tmp_path / "candidate"), "--again")[0]["model"].startswith("small/000003")
 
 
 def test_without_zookeeper_the_command_line_says_how_to_start_it_and_what_this_host_has(

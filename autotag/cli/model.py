@@ -139,13 +139,14 @@ with_local = click.option(
 @with_folder
 @with_by
 @with_local
+@click.option("--again", is_flag=True, help="Though it was withdrawn; it gets a new number.")
 @click.option("--force", is_flag=True, help="Though it was made from another bundle than the current one.")
 @with_json
 @with_settings
-def publish(line: CommandLine, folder: Path, by: str, local: bool, force: bool, as_json: bool) -> None:
+def publish(line: CommandLine, folder: Path, by: str, local: bool, again: bool, force: bool, as_json: bool) -> None:
     """Check a bundle, and let it be the current one: running topologies change over to it, and no photo waits."""
     with _publisher(line.settings, by, local) as publisher:
-        _print_change(publisher.publish(folder, force=force), as_json)
+        _print_change(publisher.publish(folder, again=again, force=force), as_json)
 
 
 @model.command()
