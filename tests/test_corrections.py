@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +24,7 @@ from autotag.training import corrections as corrections_module
 from autotag.training.corrections import corrected, corrections
 from autotag.training.inputs import row_uri
 from autotag.training.join import Inputs, join
+from autotag.training.known import remove
 from autotag.training.labels import FALSE, TRUE
 from autotag.training.summary import JoinSummary
 from autotag.training.trainingset import TrainingSet
@@ -121,7 +123,7 @@ def joined(settings: Settings, bundle: Bundle, training_set: TrainingSet) -> Cal
     """Joins a store's corrections in this process."""
     settings = replace(settings, model=str(bundle.folder))
 
-    def joined(store: PhotoStore, **inputs: str) -> JoinSummary:
+    def joined(store: PhotoStore, **inputs: Any) -> JoinSummary:
         return join(settings, bundle, training_set, Inputs(**inputs), LocalWorkers(1), store)
 
     return joined
@@ -205,6 +207,16 @@ def test_an_address_in_the_store_leads_only_where_photos_may_be(
     embedded.write([replace(tagged("p", tags=(DOG,)), uri=path.as_uri())])
     embedded.decide("p", "dog", Action.ADD, "bob")
     assert joined(embedded).failed == {"forbidden": 1}
+
+
+def test_a_removed_photo_that_people_decided_about_stays_out(
+    joined: Joined, embedded: PhotoStore, training_set: TrainingSet, tmp_path: Path
+) -> None:
+    embedded.write([replace(tagged("p", tags=(DOG,)), uri=write_photo(tmp_path / "p.png").as_uri())])
+    embedded.decide("p", "dog", Action.ADD, "bob")
+    joined(embedded)
+    remove(training_set, ["p"], "ann")
+    assert (joined(embedded).photos, joined(embedded, restore=True).new) == (0, 1)
 
 
 def test_an_address_that_looks_like_a_row_of_parquet_leads_nowhere_and_ends_no_join(

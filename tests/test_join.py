@@ -31,7 +31,7 @@ from autotag.training import features
 from autotag.training.features import PIECE_PHOTOS, pieces
 from autotag.training.inputs import Photo
 from autotag.training.join import Inputs, join
-from autotag.training.known import Known, State, compact, remove
+from autotag.training.known import Known, State, compact, known_photos, remove
 from autotag.training.summary import JoinSummary
 from autotag.training.trainingset import TrainingSet
 from models.bundle import Bundle
@@ -346,7 +346,19 @@ def test_another_networks_bundle_is_refused(
     assert training_set.parts() == []
 
 
-def test_a_removed_photo_comes_back_with_its_labels_when_it_is_joined_again(
+def test_a_removed_photo_stays_out_though_it_is_listed(
+    joined: Join, album: Path, tmp_path: Path, training_set: TrainingSet
+) -> None:
+    inputs = {"photos": str(album), "labels": (written(tmp_path / "labels.csv", "dog,Dog/1.png,1"),)}
+    joined(**inputs)
+    remove(training_set, ["Dog/1.png"], "ann")
+    again = joined(**inputs, by_folder=True)
+    assert (again.photos, again.new, again.reused, again.left_out) == (5, 0, 5, 1)
+    assert [(one.kept, one.unknown_first) for one in again.labels] == [(5, []), (0, ["Dog/1.png"])]
+    assert known_photos(training_set)["Dog/1.png"].state is State.REMOVED
+
+
+def test_a_removed_photo_comes_back_with_its_labels_when_it_is_restored(
     joined: Join, album: Path, tmp_path: Path, training_set: TrainingSet
 ) -> None:
     inputs = {"photos": str(album), "labels": (written(tmp_path / "labels.csv", "dog,Dog/1.png,1"),)}
@@ -354,7 +366,7 @@ def test_a_removed_photo_comes_back_with_its_labels_when_it_is_joined_again(
     remove(training_set, ["Dog/1.png"], "ann")
     compact(training_set)
     assert "Dog/1.png" not in features_of(training_set)
-    again = joined(**inputs)
+    again = joined(**inputs, restore=True)
     assert (again.new, again.reused) == (1, 5)
     assert [(one.file, one.is_new) for one in again.labels] == [("000003", True)]
     assert "Dog/1.png" in features_of(training_set)
@@ -460,7 +472,8 @@ def test_the_command_prints_json_and_what_it_did(start: Run, album: Path, tmp_pa
     assert out.splitlines() == [
         "removed 1 photo, 1 of which nothing was known ('no')",
         f'{labels}: 1 label of 3 lines; 1 bad (1 fields); 1 of photos that are nowhere, not kept ("nobody"...)',
-        "6 photos: 1 computed, 5 there before, 0 not usable",
+        "5 photos: 0 computed, 5 there before, 0 not usable",
+        "1 photo stayed out: removed before; --restore takes them in again",
         f"{tmp_path / 'set'}: 1 class named; see joins/000002",
     ]
 

@@ -44,6 +44,7 @@ class JoinOptions:
     with_corrections: bool
     remove: tuple[str, ...]
     retry_failed: bool
+    restore: bool
     workers: int | None
     spark: str | None
     spark_options: tuple[tuple[str, str], ...]
@@ -58,7 +59,7 @@ class JoinOptions:
     def inputs(self) -> Inputs:
         from autotag.training.join import Inputs
 
-        names = ("photos", "labels", "by_folder", "exhaustive", "retry_failed", "by")
+        names = ("photos", "labels", "by_folder", "exhaustive", "retry_failed", "restore", "by")
         return Inputs(**{name: getattr(self, name) for name in names})
 
     def folder(self, settings: Settings) -> Folder:
@@ -95,6 +96,7 @@ OPTIONS = (
     click.option("--with-corrections", is_flag=True, help="Tags that people added or removed are labels, too."),
     click.option("--remove", multiple=True, metavar="ID|@FILE", help="Take out photos: an id, or a file of ids."),
     click.option("--retry-failed", is_flag=True, help="Try photos again that were found to be bad."),
+    click.option("--restore", is_flag=True, help="Take in removed photos again; else they stay out."),
     click.option("--workers", type=click.IntRange(min=1), help="Processes on this machine.  [default: one a core]"),
     click.option("--spark", metavar="MASTER", help="Work on Spark instead: spark://HOST:PORT, yarn, local[2]."),
     click.option("--spark-option", "spark_options", multiple=True, type=Overrides(), help="Spark's own; repeatable."),
@@ -221,6 +223,8 @@ def _print(training_set: TrainingSet, summary: JoinSummary | None, removed: Remo
         f"{counted(summary.photos, 'photo')}: {summary.new} computed, {summary.reused} there before, "
         f"{bad.total()} not usable{reasons}"
     )
+    if summary.left_out:
+        click.echo(f"{counted(summary.left_out, 'photo')} stayed out: removed before; --restore takes them in again")
     if summary.clipped:
         click.echo(f"{counted(summary.clipped, 'feature')} did not fit into the set's scale", err=True)
     click.echo(f"{training_set.folder}: {counted(summary.classes, 'class', 'classes')} named; see {summary.report}")

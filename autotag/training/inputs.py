@@ -116,14 +116,12 @@ def _photo(source: str, number: int, photo_id: str, uri: str, row: str = "") -> 
         text_field({PHOTO_ID: photo_id}, PHOTO_ID)
     except EventError as error:
         return BadLine(source, number, Fault.PHOTO_ID, str(error))
-    if row_place(uri)[0]:
-        return BadLine(
-            source, number, Fault.URI, f"photo {photo_id!r:.100} cannot be in a row: hand in the Parquet file"
-        )
-    place = row or uri
-    return (
-        Photo(photo_id, place) if place else BadLine(source, number, Fault.URI, f"photo {photo_id!r:.100} has no URI")
-    )
+    if row:
+        return Photo(photo_id, row)
+    if uri and not row_place(uri)[0]:
+        return Photo(photo_id, uri)
+    detail = "cannot be a row of Parquet: hand in that file" if uri else "has no URI"
+    return BadLine(source, number, Fault.URI, f"photo {photo_id!r:.100} {detail}")
 
 
 # Labels

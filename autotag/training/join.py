@@ -46,6 +46,7 @@ class Inputs:
         by_folder: each photo's class is its folder's name; such labels are exhaustive.
         exhaustive: a photo in `labels` is FALSE for every class that it is not labelled with there.
         retry_failed: try photos again that were found to be bad for good.
+        restore: take in photos again that were removed; else they stay out, though they are listed.
         by: who says so.
     """
 
@@ -54,6 +55,7 @@ class Inputs:
     by_folder: bool = False
     exhaustive: bool = False
     retry_failed: bool = False
+    restore: bool = False
     by: str = ""
 
 
@@ -132,6 +134,9 @@ class _Join:
             if count % 1000 == 0:
                 self._watch("listing photos", count, None)
             if isinstance(photo, Photo):
+                if self._stays_out(photo.id):
+                    self.summary.left_out += 1
+                    continue
                 before = self._photos.setdefault(photo.id, photo)
                 if before.uri == photo.uri:
                     continue
@@ -139,6 +144,10 @@ class _Join:
             self.summary.bad_photos[photo.reason] += 1
             if self.summary.bad_photos.total() <= LISTED:
                 self._bad_photos.append(photo._asdict())
+
+    def _stays_out(self, photo_id: str) -> bool:
+        known = self._known.get(photo_id)
+        return known is not None and known.state is State.REMOVED and not self._inputs.restore
 
     # Labels
 
@@ -200,7 +209,8 @@ class _Join:
         for one in corrections(store, lambda part: self._watch("reading corrections", round(100 * part), 100)):
             told.lines += len(one.values)
             if one.photo_id not in self._photos:
-                if one.uri and not row_place(one.uri)[0]:  # it came with an event, from anybody
+                # The URI came with an event, from anybody.
+                if one.uri and not row_place(one.uri)[0] and not self._stays_out(one.photo_id):
                     photos.append(Photo(one.photo_id, one.uri))
                 elif not self._is_known(one.photo_id):
                     for _ in one.values:
