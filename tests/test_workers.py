@@ -121,6 +121,23 @@ def test_pieces_not_begun_are_left_after_a_failure(workers: Workers, tmp_path: P
     assert list(workers.map(square, [3])) == [9]
 
 
+def test_a_cluster_is_used_whole_though_its_executors_come_one_after_another(tmp_path: Path) -> None:
+    import pyspark
+
+    for path in Path(pyspark.__file__).parent.iterdir():  # Spark's workers write to their home
+        (tmp_path / path.name).symlink_to(path)
+    script = """
+from autotag.jobs.spark import SparkWorkers
+workers = SparkWorkers("local-cluster[3,1,1024]")
+print(workers.count)
+workers.close()
+"""
+    environment = {**os.environ, "SPARK_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, cwd="/", env=environment, timeout=100)
+    assert done.stdout == "3\n", done.stderr
+
+
 def test_a_process_that_ends_is_told(spark: SparkWorkers) -> None:
     with contextlib.closing(LocalWorkers(2)) as local, pytest.raises(JobError, match="ended from outside"):
         list(local.map(end, [1, 2]))

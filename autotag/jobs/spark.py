@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any, TypeVar
 
@@ -30,6 +31,10 @@ ALWAYS = {
 MASTERS = re.compile(r"local(\[.+\])?|local-cluster\[.+\]|spark://.+|k8s://.+|yarn")
 UNPACKED = "environment"
 """The folder, below an executor's own, in which the archive of `autotag package` is unpacked."""
+LOCAL_THREADS = re.compile(r"local(\[.+\])?")
+"""Masters that are threads of the driver: there is no executor to wait for."""
+EXECUTORS_TIMEOUT_S, SETTLED_S = 30.0, 4.0
+"""For executors to come; those that come after so long a pause are not waited for."""
 POLL_S = 0.1
 """Between looks at what has been done."""
 END_TIMEOUT_S = 30
@@ -38,6 +43,8 @@ END_TIMEOUT_S = 30
 
 class SparkWorkers:
     """A Spark application of our own, for as long as this object is open; some 8 s to start. One at a time.
+
+    On a cluster it also waits until its executors are there, half a minute at most: work is cut by `count`.
 
     What Spark logs on this machine is kept until the end, and shown where it cannot start.
 
@@ -74,11 +81,25 @@ class SparkWorkers:
             said = _cause(error) if self._java is not None else _last_words(self._log)
             self._end_java()
             raise JobError(f"no Spark application could be started on {master!r}: {said}") from error
+        if not LOCAL_THREADS.fullmatch(master):
+            self._wait_for_executors()
 
     @property
     def count(self) -> int:
-        """The cores of the executors that are here by now."""
+        """The cores of the executors that are here by now, at least 2."""
         return int(self._context.defaultParallelism)
+
+    def _wait_for_executors(self) -> None:
+        """Until no more come: a cluster that is large but slow would get all the work as two pieces."""
+        start = settled = time.monotonic()
+        before = 0
+        while time.monotonic() < start + EXECUTORS_TIMEOUT_S:
+            executors = self._context._jsc.sc().getExecutorMemoryStatus().size() - 1  # the driver is among them
+            if executors != before or not executors:
+                before, settled = executors, time.monotonic()
+            elif time.monotonic() >= settled + SETTLED_S:
+                return
+            time.sleep(POLL_S)
 
     def _start(self, conf: Any) -> Any:
         from pyspark import SparkContext
