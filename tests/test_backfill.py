@@ -538,6 +538,7 @@ def test_all_that_the_store_knows_is_tagged_again(draw: Draw, tmp_path: Path, co
         (("--from-store", "--owner", "ann"), "are for lists"),
         (("--from-store", "--archive", "x"), "go with --spark"),
         (("--from-store", "--spark", "local", "--workers", "2"), "one of the two"),
+        (("--from-store", "--spark", "nonsense"), "--spark is local[N], spark://HOST:PORT"),
         (("/etc/hostname", "--content-time", "soon"), "must be a time"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from autotag.bulk import BulkLoad
-from autotag.cli import CommandLine, Overrides, counted, print_json, progress, user_name, with_json, with_settings
+from autotag.cli import CommandLine, counted, print_json, progress, user_name, with_json, with_settings
 from autotag.cli.bulk import run_as_dict
+from autotag.cli.workers import WorkersOptions, with_workers_options
 from autotag.errors import EventError, InputError, JobError
-from autotag.jobs.workers import Workers, open_workers
+from autotag.jobs.workers import Workers
 from autotag.results import ModelVersion
 from autotag.settings import Settings
 from autotag.stores import PhotoStore, open_store
@@ -36,16 +37,12 @@ def register(group: click.Group) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(WorkersOptions):
     """What the options of `autotag backfill` say."""
 
     photos: str | None
     from_store: bool
     job: str
-    workers: int | None
-    spark: str | None
-    spark_options: tuple[tuple[str, str], ...]
-    archive: str | None
     only_failed: bool
     run: str | None
     model: Path | None
@@ -60,14 +57,7 @@ class Options:
             raise click.UsageError("give a list of photos, or --from-store, one of the two")
         if self.from_store and (self.owner or self.content_time):
             raise click.UsageError("--owner and --content-time are for lists: the store knows both")
-        if self.spark is None and (self.spark_options or self.archive):
-            raise click.UsageError("--spark-option and --archive go with --spark MASTER")
-        if self.spark is not None and self.workers is not None:
-            raise click.UsageError("give --workers or --spark, one of the two")
-
-    def open_workers(self) -> Workers:
-        """Who does the work."""
-        return open_workers(self.workers, self.spark, dict(self.spark_options), self.archive)
+        super().check()
 
     def corpus(self, store: PhotoStore, settings: Settings) -> Corpus:
         """The photos; those of a list that is not there are wrong use."""
@@ -86,10 +76,7 @@ class Options:
 @click.argument("photos", required=False, metavar="[LIST]")
 @click.option("--from-store", is_flag=True, help="Instead of a list: all photos that the store knows.")
 @click.option("--job", required=True, metavar="FOLDER", help="Keeps what is done; a path or URL.")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes on this machine.  [default: one a core]")
-@click.option("--spark", metavar="MASTER", help="Work on Spark instead: spark://HOST:PORT, yarn, local[2].")
-@click.option("--spark-option", "spark_options", multiple=True, type=Overrides(), help="Spark's own; repeatable.")
-@click.option("--archive", metavar="FILE", help="Of `autotag package`, for machines that have no autotag.")
+@with_workers_options
 @click.option("--only-failed", is_flag=True, help="Try again what failed and may work now, and nothing else.")
 @click.option("--load", "run", metavar="RUN", help="When all is done, load the tags as a bulk run, unpublished.")
 @click.option("--model", type=click.Path(exists=True, file_okay=False, path_type=Path), help="A bundle's folder.")
@@ -123,7 +110,7 @@ def backfill(line: CommandLine, /, as_json: bool, **given: Any) -> None:
     store = open_store(settings)
     loaded = None
     with _opened(options, store, settings, bundle) as job:
-        with closing(options.open_workers()) as workers:
+        with options.opened_workers() as workers:
             now = _run(job, workers, settings, options)
             cores = workers.count
         try:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from autotag.cli import CommandLine, Overrides, counted, print_json, progress, user_name, with_json, with_settings
+from autotag.cli import CommandLine, counted, print_json, progress, user_name, with_json, with_settings
+from autotag.cli.workers import WorkersOptions, with_workers_options
 from autotag.errors import InputError, JobError
-from autotag.jobs.workers import Workers, open_workers
 from autotag.settings import Settings
 from autotag.stores import open_store
 from models.bundle import Bundle
@@ -33,7 +32,7 @@ def register(group: click.Group) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JoinOptions:
+class JoinOptions(WorkersOptions):
     """What the shared options say."""
 
     set: str | None
@@ -45,10 +44,6 @@ class JoinOptions:
     remove: tuple[str, ...]
     retry_failed: bool
     restore: bool
-    workers: int | None
-    spark: str | None
-    spark_options: tuple[tuple[str, str], ...]
-    archive: str | None
     by: str
 
     @property
@@ -70,21 +65,9 @@ class JoinOptions:
             return Folder(self.set)
         return Folder(settings.training if "://" in settings.training else str(settings.path(settings.training)))
 
-    @contextmanager
-    def opened_workers(self) -> Iterator[Workers]:
-        """Who does the work, for as long as it lasts."""
-        workers = open_workers(self.workers, self.spark, dict(self.spark_options), self.archive)
-        try:
-            yield workers
-        finally:
-            workers.close()
-
     def check(self) -> None:
         """Raises UsageError where they contradict one another."""
-        if self.spark and self.workers:
-            raise click.UsageError("--workers and --spark: give one of the two")
-        if not self.spark and (self.spark_options or self.archive):
-            raise click.UsageError("--spark-option and --archive go with --spark MASTER")
+        super().check()
 
 
 OPTIONS = (
@@ -97,10 +80,7 @@ OPTIONS = (
     click.option("--remove", multiple=True, metavar="ID|@FILE", help="Take out photos: an id, or a file of ids."),
     click.option("--retry-failed", is_flag=True, help="Try photos again that were found to be bad."),
     click.option("--restore", is_flag=True, help="Take in removed photos again; else they stay out."),
-    click.option("--workers", type=click.IntRange(min=1), help="Processes on this machine.  [default: one a core]"),
-    click.option("--spark", metavar="MASTER", help="Work on Spark instead: spark://HOST:PORT, yarn, local[2]."),
-    click.option("--spark-option", "spark_options", multiple=True, type=Overrides(), help="Spark's own; repeatable."),
-    click.option("--archive", metavar="FILE", help="Of `autotag package`, for machines that have no autotag."),
+    with_workers_options,
     click.option("--by", default=user_name, show_default="you", help="Who says so."),
 )
 
