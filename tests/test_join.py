@@ -307,6 +307,23 @@ def test_labels_of_photos_that_are_nowhere_are_counted_and_not_kept(
     assert labels_of(training_set, told.file) == {("Dog/1.png", "n11", 1)}
 
 
+def test_of_two_files_that_contradict_each_other_the_one_that_was_joined_last_wins(
+    joined: Join, album: Path, tmp_path: Path, training_set: TrainingSet
+) -> None:
+    one, two = (written(tmp_path / f"{at}.csv", f"dog,Dog/1.png,{at}") for at in (0, 1))
+    joined(photos=str(album))
+    said = [joined(labels=labels).labels for labels in ((one,), (two,), (one,), (one, two), (one, two), (two, one))]
+    assert [[of.is_new for of in labels] for labels in said] == [
+        [True],
+        [True],
+        [True],
+        [False, True],
+        [False, False],
+        [False, True],
+    ]
+    assert labels_of(training_set, training_set.label_files()[-1]) == {("Dog/1.png", "n11", -1)}
+
+
 def test_labels_count_once_their_photos_are_there(joined: Join, album: Path, tmp_path: Path) -> None:
     labels = (written(tmp_path / "labels.csv", "dog,Dog/1.png,1", "dog,lawn/1.png,0"),)
     photos = written(tmp_path / "photos.txt", f"Dog/1.png {album}/Dog/1.png")

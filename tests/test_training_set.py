@@ -135,11 +135,30 @@ def test_labels_that_were_changed_and_changed_back_are_said_again(training_set: 
 
 
 def test_two_files_that_are_joined_by_turns_are_each_said_once(training_set: TrainingSet) -> None:
-    one, two = label_table(("a", "dog", 1)), label_table(("a", "dog", -1))
+    one = label_table(("a", "dog", 1), ("b", "cat", -1))
+    two = label_table(("a", "dog", 1), ("b", "dog", -1), ("c", "cat", 1))
     for _ in range(3):
         training_set.add_labels(one, facts(source="one.csv"))
         training_set.add_labels(two, facts(source="two.csv"))
     assert training_set.label_files() == ["000001", "000002"]
+
+
+@pytest.mark.parametrize("value", [-1, 0])
+def test_a_file_wins_over_another_that_contradicts_it_whenever_it_is_joined_again(
+    training_set: TrainingSet, value: int
+) -> None:
+    one, two = label_table(("a", "cat", 1), ("a", "dog", 1)), label_table(("a", "dog", value), ("b", "cat", -1))
+    said = [(one, "one.csv"), (two, "two.csv"), (one, "one.csv"), (one, "one.csv"), (two, "two.csv")]
+    names = [training_set.add_labels(labels, facts(source=source)) for labels, source in said]
+    assert names == [
+        (f"{at:06d}", at_is_new) for at, at_is_new in ((1, True), (2, True), (3, True), (3, False), (4, True))
+    ]
+
+
+def test_of_corrections_the_last_file_alone_counts(training_set: TrainingSet) -> None:
+    one, two = label_table(("a", "dog", 1)), label_table(("b", "dog", 1))
+    said = [training_set.add_labels(labels, facts(kind="corrections"))[1] for labels in (one, one, two, one)]
+    assert said == [True, False, True, True]
 
 
 def test_labels_that_mean_something_else_are_said(training_set: TrainingSet) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from autotag.errors import InputError
 from autotag.events import now_us
 from autotag.jobs.lines import BadLine, Fault, FaultError
+from autotag.jobs.kept_tagger import close_tagger
 from autotag.jobs.storage import Folder
 from autotag.jobs.workers import Workers
 from autotag.settings import Settings
@@ -109,16 +110,20 @@ class _Join:
         self._bad_lines: list[dict[str, Any]] = []
         self._bad_photos: list[dict[str, Any]] = []
         self._named: set[str] = set()
+        self._coming: list[str] = []
+        """Inputs of labels that are still to be read."""
         self.summary = JoinSummary()
 
     def run(self, store: PhotoStore | None) -> JoinSummary:
         if self._inputs.photos:
             self._list_photos()
+        source = self._inputs.photos
+        named = [source, *self._inputs.labels] if self._inputs.by_folder else self._inputs.labels
+        self._coming = [Folder(one).url for one in named]  # the same input, from wherever it is named
         if self._inputs.by_folder:
-            source = self._inputs.photos
-            self._join_labels(folder_labels(list(self._photos.values()), source), source, exhaustive=True)
+            self._join_labels(folder_labels(list(self._photos.values()), source), exhaustive=True)
         for source in self._inputs.labels:
-            self._join_labels(labels_in(source), source, exhaustive=self._inputs.exhaustive)
+            self._join_labels(labels_in(source), exhaustive=self._inputs.exhaustive)
         listed = list(self._photos.values())
         corrected = self._join_corrections(store) if store else []
         self._extract(listed, any_file=True)
@@ -151,8 +156,8 @@ class _Join:
 
     # Labels
 
-    def _join_labels(self, lines: Iterator[Label | BadLine], source: str, *, exhaustive: bool) -> None:
-        told = LabelSummary(Folder(source).url, "labels")  # the same input, from wherever it is named
+    def _join_labels(self, lines: Iterator[Label | BadLine], *, exhaustive: bool) -> None:
+        told = LabelSummary(self._coming.pop(0), "labels")
         collector = LabelCollector()
         for line in lines:
             told.lines += 1
@@ -198,6 +203,7 @@ class _Join:
                     "source": told.source,
                     "by": self._inputs.by,
                 },
+                self._coming,
             )
         self.summary.labels.append(told)
 
@@ -236,7 +242,7 @@ class _Join:
                 done += len(named[one.name])
                 self._watch("computing features", done, total)
         finally:
-            features.release()
+            close_tagger()
         self._count(photos)
 
     def _learn(self, photos: Sequence[Photo], done: Done) -> None:

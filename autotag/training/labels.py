@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from autotag.errors import TagError
@@ -113,6 +115,20 @@ class LabelTable:
         for numbers in (self.photos, self.classes, self.values):
             digest.update(numbers.tobytes())
         return digest.hexdigest()[:32]
+
+    def differ_from(self, table: pa.Table) -> bool:
+        """Whether a file's labels (photo_id, class_id, value) have another value for one of these."""
+        if not len(self.values):
+            return False
+        photos, classes = (
+            np.array(pc.fill_null(pc.index_in(table[name], value_set=pa.array(ids, pa.string())), -1), np.int64)
+            for name, ids in (("photo_id", self.photo_ids), ("class_id", self.class_ids))
+        )
+        both = (photos >= 0) & (classes >= 0)
+        keys, values = (photos * len(self.class_ids) + classes)[both], np.array(table["value"], np.int8)[both]
+        own = self.photos.astype(np.int64) * len(self.class_ids) + self.classes
+        places = np.minimum(np.searchsorted(own, keys), len(own) - 1)
+        return bool(np.any((own[places] == keys) & (self.values[places] != values)))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -219,25 +219,47 @@ class TrainingSet:
         """The facts about each file of the log, the first first, with its `name`."""
         return [{**self.read_label_facts(name), "name": name} for name in self.label_files()]
 
-    def add_labels(self, labels: LabelTable, facts: Mapping[str, Any]) -> tuple[str, bool]:
-        """Append labels to the log, unless they are what was said last from there.
+    def add_labels(
+        self, labels: LabelTable, facts: Mapping[str, Any], coming: Collection[str] = ()
+    ) -> tuple[str, bool]:
+        """Append labels to the log, unless that would only repeat what it says.
 
         Args:
             facts: `kind` (labels, corrections or removal), `exhaustive`, `names`, `source` and `by`; `at_us` and
                 `digest` are added.
+            coming: sources that whoever adds these adds next, again: that those win over these is nothing new.
 
         Returns:
             The file that says so, and whether it is new.
         """
         while True:
             log = self.log()
-            if said := _said_before(log, labels, facts):
+            if said := self._said_before(log, labels, facts, coming):
                 return said, False
             at_us = max([now_us(), facts.get("at_us", 0), *(one["at_us"] + 1 for one in log)])
             data = _written(labels, {**facts, "digest": labels.digest, "at_us": at_us})
             name = f"{int(log[-1]['name']) + 1 if log else 1:06d}"
             if self.folder.create(_log(name), data):
                 return name, True
+
+    def _said_before(
+        self, log: Sequence[Mapping[str, Any]], labels: LabelTable, facts: Mapping[str, Any], coming: Collection[str]
+    ) -> str | None:
+        """The file of the log that adding these labels would only repeat."""
+        later: list[Mapping[str, Any]] = []
+        for one in reversed(log):
+            if one["kind"] == "removal":  # what was said before it may be gone
+                return None
+            if one["kind"] != facts["kind"]:
+                continue
+            if (one["digest"], one["exhaustive"]) == (labels.digest, facts["exhaustive"]):
+                is_hidden = any(labels.differ_from(self.read_labels(newer["name"])[0]) for newer in later)
+                return None if is_hidden else str(one["name"])
+            if one["kind"] == "corrections":  # of which the last file alone counts
+                return None
+            if one["source"] not in coming:
+                later.append(one)
+        return None
 
     def add_report(self, files: Mapping[str, bytes]) -> str:
         """Keep what a join has to say, ``summary.json`` among it, under a number of its own; the folder's name."""
@@ -248,21 +270,6 @@ class TrainingSet:
         for file, data in files.items():
             self.folder.write(f"{name}/{file}", data)
         return name
-
-
-def _said_before(log: Sequence[Mapping[str, Any]], labels: LabelTable, facts: Mapping[str, Any]) -> str | None:
-    """The file of the log that adding these labels would only repeat."""
-    if facts["kind"] == "removal":
-        return None
-    # What was said before a removal may be gone.
-    last = max((at for at, one in enumerate(log) if one["kind"] == "removal"), default=-1)
-    alike = [one for one in log[last + 1 :] if all(one[key] == facts[key] for key in ("kind", "exhaustive"))]
-    # A file that was changed and changed back says something new; another file with the same content does not.
-    of_source = [one for one in alike if one["source"] == facts["source"]]
-    for one in of_source[-1:] or alike:
-        if one["digest"] == labels.digest:
-            return str(one["name"])
-    return None
 
 
 def _written(labels: LabelTable, facts: Mapping[str, Any]) -> bytes:
