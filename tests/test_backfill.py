@@ -27,8 +27,9 @@ from autotag.errors import InputError, JobError
 from autotag.events import iso_time
 from autotag.jobs import backfill as backfill_module
 from autotag.jobs.backfill import Backfill, Summary
-from autotag.jobs.chunk import Failure, close_tagger
+from autotag.jobs.chunk import Failure
 from autotag.jobs.corpus import BadLine, Entry, ListedPhotos, Photo, StoredPhotos, entry_line, read_entry
+from autotag.jobs.kept_tagger import close_tagger
 from autotag.jobs.lock import alone_in
 from autotag.jobs.storage import Folder
 from autotag.jobs.workers import LocalWorkers

@@ -33,13 +33,13 @@ from autotag.jobs.chunk import (
     Done,
     Failure,
     Piece,
-    close_tagger,
     failures_of,
     file_name,
     read_failures,
     tag_chunk,
 )
 from autotag.jobs.corpus import Corpus, Entry, entry_line, packed
+from autotag.jobs.kept_tagger import close_tagger
 from autotag.jobs.storage import Folder
 from autotag.jobs.workers import Workers
 from autotag.settings import Settings

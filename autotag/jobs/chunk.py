@@ -13,15 +13,16 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from autotag.errors import InputError, JobError
 from autotag.events import SCHEMES, iso_time, now_us
 from autotag.jobs.corpus import BadLine, Entry, Photo, packed, read_entry
-from autotag.jobs.storage import Folder, located, read_photo
+from autotag.jobs.kept_tagger import PACKAGED, kept_tagger
+from autotag.jobs.storage import Folder, located
 from autotag.reasons import PhotoError
-from autotag.settings import PROJECT, Settings
+from autotag.settings import Settings
 from autotag.tagger import Tagger
 from models.bundle import Tag
 
@@ -30,8 +31,6 @@ BAD_LINE = "bad_line"
 """The reason for a line of the list that names no photo."""
 OUTPUT_FAILED = "output_failed"
 """The reason for a photo that has tags, but whose document could not be written."""
-PACKAGED = PROJECT / "packaged.json"
-"""There in an archive of `autotag package`, whose bundle lies where the settings look for one by default."""
 
 
 @dataclass(frozen=True)
@@ -110,34 +109,12 @@ def failures_of(failed: Iterable[dict[str, Any]]) -> Counter[Failure]:
     return Counter(Failure(one["reason"], one["permanent"]) for one in failed)
 
 
-_taggers: dict[tuple[Settings, str], Tagger] = {}
-"""Of this process, one at most: kept from chunk to chunk."""
-
-
 def _tagger(settings: Settings, model: str) -> Tagger:
-    if (tagger := _taggers.get((settings, model))) is None:
-        close_tagger()
-        tagger = _taggers[settings, model] = _opened(settings)
+    tagger = kept_tagger(settings)
     if str(tagger.model) != model:
         where = f"the archive has {tagger.model}" if PACKAGED.exists() else f"{settings.model} is {tagger.model} here"
         raise JobError(f"the job's tags are by model {model}, and {where}; give every worker the same bundle")
     return tagger
-
-
-def _opened(settings: Settings) -> Tagger:
-    if PACKAGED.exists():
-        settings = replace(settings, home=str(PROJECT), model=Settings.model)
-
-    def read(uri: str) -> bytes:
-        return read_photo(uri, settings.photo_max_bytes, settings.photo_deadline_s)
-
-    return Tagger.open(settings, other_schemes=read)
-
-
-def close_tagger() -> None:
-    """End what this process keeps from chunk to chunk, its decoding processes among it."""
-    while _taggers:
-        _taggers.popitem()[1].close()
 
 
 def _left(piece: Piece) -> tuple[list[Entry], list[dict[str, Any]]]:

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from autotag.errors import InputError
 from autotag.files import too_large
 from autotag.jobs import parquet
-from autotag.jobs.chunk import PACKAGED
+from autotag.jobs.kept_tagger import kept_tagger
 from autotag.jobs.lines import open_url
-from autotag.jobs.storage import Folder, read_photo
+from autotag.jobs.storage import Folder
 from autotag.photos import PhotoError
 from autotag.reasons import Reason
-from autotag.settings import PROJECT, Settings
+from autotag.settings import Settings
 from autotag.tagger import Tagger
 from autotag.training.inputs import BYTES, Photo, row_place
 from autotag.training.known import Known, State
@@ -97,7 +97,7 @@ class Extraction:
         return _found(training_set, piece) or self._compute(training_set, piece)
 
     def _compute(self, training_set: TrainingSet, piece: Piece) -> Done:
-        tagger = _tagger(self.settings, self.any_file)
+        tagger = kept_tagger(self.settings, any_file=self.any_file)
         training_set.check(tagger.bundle)
         photos: list[tuple[str, str]] = []
         features: list[NDArray[np.float32]] = []
@@ -168,29 +168,3 @@ def _rows(file: str, numbers: Sequence[int]) -> Iterator[bytes | PhotoError]:
             done += 1
     except InputError as error:
         yield from [PhotoError(Reason.INTERRUPTED, str(error))] * (len(numbers) - done)
-
-
-_taggers: dict[tuple[Settings, bool], Tagger] = {}
-"""Of this process."""
-
-
-def _tagger(settings: Settings, any_file: bool) -> Tagger:
-    if (settings, any_file) not in _taggers:
-        _taggers[settings, any_file] = _opened(settings, any_file)
-    return _taggers[settings, any_file]
-
-
-def _opened(settings: Settings, any_file: bool) -> Tagger:
-    if PACKAGED.exists():  # an executor that has nothing but the archive
-        settings = replace(settings, home=str(PROJECT), model=Settings.model)
-
-    def fetch(uri: str) -> bytes:
-        return read_photo(uri, settings.photo_max_bytes, settings.photo_deadline_s)
-
-    return Tagger.open(settings, any_file=any_file, other_schemes=fetch)
-
-
-def release() -> None:
-    """Let go of the networks that this process loaded, and end its decoders."""
-    while _taggers:
-        _taggers.popitem()[1].close()
