@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 
 from autotag.errors import InputError
 from autotag.jobs.lines import MAX_LINE_BYTES, BadLine, Fault, FaultError
+from autotag.jobs.parquet import cells as cells_of
 from autotag.training.inputs import (
+    GROUP_ROWS,
     Label,
     Photo,
     folder_labels,
@@ -335,6 +337,28 @@ def test_a_folder_of_parquet_lists_photos_by_uri(tmp_path: Path) -> None:
     assert found[2] == Photo("3", (tmp_path / "out/sub/3.jpg").as_uri())
     assert bad(found) == [(2, Fault.URI)]
     assert not is_photo_folder(str(tmp_path / "out"))
+
+
+def test_row_groups_with_more_photos_than_can_be_read_are_refused(tmp_path: Path) -> None:
+    ids = [str(number) for number in range(GROUP_ROWS + 1)]
+    path = tmp_path / "p.parquet"
+    pq.write_table(pa.table({"photo_id": ids, "bytes": [b""] * len(ids)}), path)
+    with pytest.raises(InputError, match=f"p.parquet: has a row group of {len(ids)} .*row_group_size of {GROUP_ROWS}"):
+        list(photos_in(str(path)))
+    pq.write_table(pa.table({"photo_id": ids, "bytes": [b""] * len(ids)}), path, row_group_size=GROUP_ROWS)
+    assert len(list(photos_in(str(path)))) == len(ids)
+
+
+def test_a_row_is_read_without_what_comes_after_it(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    rows = [bytes([number]) * 1000 for number in range(200)]
+    options = {"compression": "none", "use_dictionary": False, "write_page_checksum": True}
+    pq.write_table(pa.table({"bytes": rows}), path, data_page_size=1000, write_batch_size=10, **options)
+    path.write_bytes(path.read_bytes().replace(rows[190], rows[189]))
+    cells = list(cells_of(path.open("rb"), str(path), "bytes", [1, 3]))
+    assert cells == [rows[0], rows[2]]
+    with pytest.raises(InputError, match=r"p\.parquet: cannot be read"):
+        list(cells_of(path.open("rb"), str(path), "bytes", [1, 191]))
 
 
 def test_parquet_that_names_no_photos_is_refused(tmp_path: Path) -> None:

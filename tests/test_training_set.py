@@ -116,6 +116,18 @@ def test_a_damaged_part_is_named_with_what_to_do(training_set: TrainingSet, bund
         known_photos(training_set)
 
 
+def test_a_wrong_byte_in_kept_features_is_told_with_the_file(training_set: TrainingSet) -> None:
+    name = add_photos(training_set, ["a", "b"], value=7)
+    fixed = np.arange(2 * training_set.dim, dtype=np.int16).reshape(2, -1) + 1000
+    training_set.write_part(name, [("a", ""), ("b", "")], fixed, 1)
+    path = Path(training_set.folder.url) / f"features/{name}.parquet"
+    data = path.read_bytes()
+    at = data.index(fixed.tobytes())
+    path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    with pytest.raises(InputError, match=f"{name}.parquet: cannot be read.*remove the file"):
+        training_set.read_part(name)
+
+
 # The log
 
 

@@ -20,9 +20,11 @@ ROWS = 1000
 
 
 @contextmanager
-def _reported(where: str) -> Iterator[None]:
+def _opened(file: BinaryIO, where: str) -> Iterator[pq.ParquetFile]:
+    """An opened file, of which wrong bytes are told wherever its writer has kept checksums."""
     try:
-        yield
+        with file, pq.ParquetFile(file, page_checksum_verification=True) as opened:
+            yield opened
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{where}: cannot be read: {' '.join(str(error).split()):.300}") from error
 
@@ -33,13 +35,13 @@ def read_table(file: BinaryIO, where: str, columns: Sequence[str] | None = None)
     Raises:
         InputError: it cannot be read, or holds no facts of ours.
     """
-    with file, _reported(where), pq.ParquetFile(file) as opened:
+    with _opened(file, where) as opened:
         return opened.read(columns=columns), _facts(opened.schema_arrow, where)
 
 
 def read_facts(file: BinaryIO, where: str) -> dict[str, Any]:
     """Our facts about a file, of which nothing else is read; raises InputError as `read_table`."""
-    with file, _reported(where), pq.ParquetFile(file) as opened:
+    with _opened(file, where) as opened:
         return _facts(opened.schema_arrow, where)
 
 
@@ -55,15 +57,22 @@ def write_table(batches: Iterator[pa.RecordBatch], schema: pa.Schema, facts: Map
     text = [field.name for field in schema if pa.types.is_string(field.type)]
     described = schema.with_metadata({FACTS: json.dumps(facts).encode()})
     data = io.BytesIO()
-    with pq.ParquetWriter(data, described, compression="zstd", use_dictionary=text) as writer:
+    options = {"compression": "zstd", "use_dictionary": text, "write_page_checksum": True}
+    with pq.ParquetWriter(data, described, **options) as writer:
         for batch in batches:
             writer.write_batch(batch)
     return data.getvalue()
 
 
+def largest_group(file: BinaryIO, where: str) -> int:
+    """The rows of a file's largest row group; raises InputError where it cannot be read."""
+    with _opened(file, where) as opened:
+        return max((opened.metadata.row_group(at).num_rows for at in range(opened.num_row_groups)), default=0)
+
+
 def column_names(file: BinaryIO, where: str) -> list[str]:
     """The names of a file's columns; raises InputError where it cannot be read."""
-    with file, _reported(where), pq.ParquetFile(file) as opened:
+    with _opened(file, where) as opened:
         return list(opened.schema_arrow.names)
 
 
@@ -74,7 +83,7 @@ def rows(file: BinaryIO, where: str, columns: Sequence[str]) -> Iterator[tuple[i
         InputError: the file cannot be read, or not to its end.
     """
     number = 0
-    with file, _reported(where), pq.ParquetFile(file) as opened:
+    with _opened(file, where) as opened:
         for batch in opened.iter_batches(ROWS, columns=list(columns)):
             for values in _values(batch, columns):
                 number += 1
@@ -98,7 +107,7 @@ def cells(file: BinaryIO, where: str, column: str, numbers: Sequence[int]) -> It
     """
     wanted = iter(numbers)
     number = next(wanted, None)
-    with file, _reported(where), pq.ParquetFile(file) as opened:
+    with _opened(file, where) as opened:
         if column not in opened.schema_arrow.names:
             raise InputError(f"{where}: has no column {column}: it was changed while it was read")
         before = 0
@@ -110,6 +119,8 @@ def cells(file: BinaryIO, where: str, column: str, numbers: Sequence[int]) -> It
                     while number is not None and number <= at + batch.num_rows:
                         yield batch.column(0)[number - at - 1].as_py()
                         number = next(wanted, None)
+                    if number is None:
+                        return
                     at += batch.num_rows
             before += count
     if number is not None:

@@ -19,6 +19,8 @@ PARQUET = ".parquet"
 TAB_ENDINGS, COMMA_ENDINGS = (".tsv", ".tab"), (".csv",)
 COLUMNS = ("class", "photo_id", "label")
 """Of labels, in this order where no header says otherwise."""
+GROUP_ROWS = 10_000
+"""Photos that a row group of Parquet may hold the bytes of."""
 PHOTO_ID, URI, BYTES = "photo_id", "uri", "bytes"
 _ROW = re.compile(r"parquet-row:(.+)#row=([1-9]\d*)", re.DOTALL)
 """A scheme of our own: whatever others write into a list or an event is refused, or read as what it says."""
@@ -101,6 +103,11 @@ def _parquet_photos(url: str) -> Iterator[Photo | BadLine]:
     names = parquet.column_names(open_url(url), url)
     if PHOTO_ID not in names or not {BYTES, URI} & set(names):
         raise InputError(f"{url}: photos need the columns {PHOTO_ID}, and {BYTES} or {URI}. It has {', '.join(names)}")
+    if BYTES in names and (rows := parquet.largest_group(open_url(url), url)) > GROUP_ROWS:
+        raise InputError(
+            f"{url}: has a row group of {rows} photos, and each is read from the group's beginning on: write it again "
+            f"with a row_group_size of {GROUP_ROWS} or less"
+        )
     columns = [PHOTO_ID] if BYTES in names else [PHOTO_ID, URI]
     for number, values in parquet.rows(open_url(url), url, columns):
         if isinstance(values, str):
