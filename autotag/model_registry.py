@@ -142,11 +142,14 @@ class ModelRegistry:
                 if not last:
                     raise
 
-    def keep_connected(self, changed: Callable[[], None]) -> None:
-        """Connect in the background, for a worker, again and again; `changed` is called whenever that has succeeded."""
-        self._client.add_listener(lambda state: changed() if state == KazooState.CONNECTED else None)
+    def keep_connected(self, changed: Callable[[object], None]) -> None:
+        """Connect in the background, for a worker, again and again; `changed` is called whenever that has succeeded.
+
+        It is given what ZooKeeper's client tells of it.
+        """
+        self._client.add_listener(lambda state: changed(state) if state == KazooState.CONNECTED else None)
         if self._client.start_async().is_set():
-            changed()
+            changed(KazooState.CONNECTED)
 
     @property
     def connected(self) -> bool:
@@ -158,14 +161,16 @@ class ModelRegistry:
         self._client.stop()
         self._client.close()
 
-    def current(self, changed: Callable[[], None] | None = None) -> Current:
-        """Which model is current. `changed` is called once: when that changes, or the connection is lost."""
-        watch = (lambda _: changed()) if changed else None
+    def current(self, changed: Callable[[object], None] | None = None) -> Current:
+        """Which model is current. `changed` is called once: when that changes, or the connection is lost.
+
+        It is given what has happened. Equal ones that wait are called as one: who asks often gives the same each time.
+        """
         with self._answering("current"):
-            if watch:
+            if changed:
                 self._prepare()  # only what is there can be watched
             try:
-                data, stat = self._client.get_async(f"{self._root}/current", watch).get(timeout=ANSWER_S)
+                data, stat = self._client.get_async(f"{self._root}/current", changed).get(timeout=ANSWER_S)
             except NoNodeError:
                 return Current()
             return Current(**_object(data), revision=stat.version) if data else Current(revision=stat.version)

@@ -25,9 +25,11 @@ from models.errors import ModelError
 from models.manifest import read_manifest
 from models.network import FeatureNetwork
 from models.probe import probe_pixels
-from models.published import current, locked, make_current, parse_folder_name, published
+from models.published import current, locked, make_current, parse_folder_name, published, remove_abandoned
 
 log = logging.getLogger(__name__)
+
+_COPYING = ".publishing-"
 
 
 class AnyRegistry(Protocol):
@@ -270,7 +272,8 @@ class Publisher:
         """A hidden copy of a bundle in the folder of published ones, to be moved to its place."""
         root = self._folder.root
         root.mkdir(parents=True, exist_ok=True)
-        copy = Path(tempfile.mkdtemp(prefix=".publishing-", dir=root))
+        remove_abandoned(root, _COPYING)
+        copy = Path(tempfile.mkdtemp(prefix=_COPYING, dir=root))
         try:
             shutil.copytree(candidate, copy, copy_function=shutil.copyfile, dirs_exist_ok=True)
             copy.chmod(0o755)  # mkdtemp's is for its owner alone

@@ -94,17 +94,20 @@ class TaggerSwap:
         """Change over whenever the registry says so; never returns, but for a folder that is one bundle."""
         if (self._root / MANIFEST).exists():
             return
-        self._registry.keep_connected(self._woken.set)
+        self._registry.keep_connected(self._wake)
         pause_s = None
         while True:
             self._woken.wait(pause_s)
             self._woken.clear()
             try:
-                pause_s = None if self._change_to(self._registry.current(self._woken.set)) else AGAIN_S
+                pause_s = None if self._change_to(self._registry.current(self._wake)) else AGAIN_S
                 self._registry.announce(self._worker)
             except RegistryError as error:
                 log.warning("%s; model %s goes on", error, self._tagger.model)
                 pause_s = AGAIN_S if self._registry.connected else None
+
+    def _wake(self, _: object) -> None:
+        self._woken.set()
 
     def _change_to(self, wanted: Current) -> bool:
         """Use what is current, or refuse it for good; False if it cannot be had now and should be tried again."""

@@ -19,11 +19,12 @@ from autotag.publishing import FolderRegistry, Publisher, use_current
 from autotag.results import ModelVersion
 from autotag.settings import Settings
 from autotag.stores import PhotoStore, open_store
+from models import published
 from models.bundle import MANIFEST, NETWORK, PROBE, Bundle, publish
 from models.errors import ModelError
 from models.published import CURRENT, make_current
 from tests.model_files import write_colour_bundle
-from tests.stream import autotag
+from tests.stream import autotag, wait
 from tests.zookeeper import ZooKeeper
 
 
@@ -121,6 +122,30 @@ def test_a_copy_of_the_current_bundle_that_is_damaged_or_gone_is_made_good_by_pu
     assert (change.model, Bundle.open(tmp_path / "bundles").version) == (before, candidate.version)
     assert publisher.publish(candidate.folder).restored is False
     assert (tmp_path / "bundles" / f".replaced-{folder.name}").exists() == (how != "gone")
+
+
+def test_what_a_killed_publishing_left_goes_a_day_later(
+    publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = tmp_path / "bundles/.publishing-left"
+    left.mkdir()
+    publisher.publish(write_colour_bundle(tmp_path / "candidate2", weight=2).folder)
+    assert left.exists()  # another may be at work there
+    monkeypatch.setattr(published, "ABANDONED_S", -1)
+    publisher.publish(write_colour_bundle(tmp_path / "candidate3", weight=3).folder)
+    assert not left.exists()
+
+
+def test_who_asks_often_what_is_current_is_told_once_of_a_change(
+    registry: ModelRegistry, publisher: Publisher, tmp_path: Path
+) -> None:
+    told: list[object] = []
+    for _ in range(20):
+        registry.current(told.append)
+    publisher.publish(write_colour_bundle(tmp_path / "candidate", weight=2).folder)
+    wait(lambda: told, lambda: "nothing was told")
+    registry.current()
+    assert len(told) == 1
 
 
 def made_from(base: str, folder: Path, weight: float) -> Path:

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +19,10 @@ from models.bank import ClassifierBank, Sigmoid, Softmax
 from models.bundle import BANKS, CLASSES, Bundle, opened, put
 from models.classes import ClassTable
 from models.difference import QUALITY
+from models.published import remove_abandoned
 
 LEARNED = "learned"
 """The bank of provisional classes, of a handful of examples each."""
-ABANDONED_S = 86400
-"""What is being made for so long was killed."""
 _MAKING = ".making-"
 _BANK = re.compile(r"[A-Za-z0-9][\w.-]*")
 
@@ -73,7 +71,7 @@ def write_candidate(base: Bundle, bank: str, content: BankContent, made: Mapping
     check_bank(base, bank)
     ids = _ids(base, content.class_ids)
     root.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(root)
+    remove_abandoned(root, _MAKING)
     folder = Path(tempfile.mkdtemp(prefix=_MAKING, dir=root))
     try:
         folder.chmod(0o755)  # mkdtemp's is for its owner alone
@@ -87,8 +85,9 @@ def write_candidate(base: Bundle, bank: str, content: BankContent, made: Mapping
         sealed = Bundle.seal(folder, base.name, base.network_key, base.precision, base.preprocessing, made)
         target = root / f"{bank}-{sealed.version[:12]}"
         there = opened(target, sealed.version)
-        # Of the same content, but from what was current then: it could not be published now.
-        return there if there and there.made.get("base") == made.get("base") else put(folder, target)
+        # One of the same content, but from what was current then, could not be published now.
+        stays = base.version == sealed.version or (there and there.made.get("base") == made.get("base"))
+        return there if there and stays else put(folder, target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -160,10 +159,3 @@ def _write_bank(folder: Path, bank: str, base: Bundle, ids: Sequence[str], conte
         if given in content.quality
     }
     (target / QUALITY).write_text(json.dumps(quality, indent=1) + "\n", encoding="utf-8")
-
-
-def _remove_abandoned(root: Path) -> None:
-    """Remove what makings that were killed have left."""
-    for folder in root.glob(f"{_MAKING}*"):
-        if time.time() - folder.stat().st_mtime > ABANDONED_S:
-            shutil.rmtree(folder, ignore_errors=True)
