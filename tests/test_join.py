@@ -509,7 +509,9 @@ def test_photos_are_removed_by_a_file_of_ids(start: Run, joined: Join, album: Pa
         ([], "nothing to join"),
         (["--photos", "nothing"], "nothing: is not there"),
         (["--labels", "nothing.csv"], "nothing.csv: is not there"),
-        (["--labels", "labels.csv", "--by-folder"], "--by-folder needs --photos to be a folder of photos"),
+        (["--photos", "list.txt", "--by-folder"], "--by-folder needs --photos to be a folder of photos"),
+        (["--labels", "labels.csv", "--by-folder"], "--by-folder goes with --photos"),
+        (["--photos", "album", "--exhaustive"], "--exhaustive goes with --labels"),
         (["--photos", "album", "--workers", "2", "--spark", "local"], "give one of the two"),
         (["--photos", "album", "--archive", "a.tar.gz"], "go with --spark"),
         (["--remove", "@nothing"], "nothing: cannot be read"),
@@ -519,6 +521,7 @@ def test_wrong_use_is_told_and_exits_with_2(
     settings: Settings, album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
 ) -> None:
     written(tmp_path / "labels.csv", "dog,Dog/1.png,1")
+    written(tmp_path / "list.txt", f"a {album}/Dog/1.png")
     monkeypatch.chdir(tmp_path)
     line = CommandLine("local", write_config(settings, tmp_path), {})
     done = CliRunner().invoke(join_, arguments, obj=line)

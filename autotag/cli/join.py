@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,15 +60,24 @@ class JoinOptions(WorkersOptions):
 
     def folder(self, settings: Settings) -> Folder:
         """The training set's."""
-        from autotag.jobs.storage import Folder
-
-        if self.set:
-            return Folder(self.set)
-        return Folder(settings.training if "://" in settings.training else str(settings.path(settings.training)))
+        return set_folder(settings, self.set)
 
     def check(self) -> None:
         """Raises UsageError where they contradict one another."""
         super().check()
+        if self.by_folder and not self.photos:
+            raise click.UsageError("--by-folder goes with --photos FOLDER")
+        if self.exhaustive and not self.labels:
+            raise click.UsageError("--exhaustive goes with --labels")
+
+
+def set_folder(settings: Settings, named: str | None) -> Folder:
+    """The training set's folder: the one that was named, or else the settings'."""
+    from autotag.jobs.storage import Folder
+
+    if named:
+        return Folder(named)
+    return Folder(settings.training if "://" in settings.training else str(settings.path(settings.training)))
 
 
 OPTIONS = (
@@ -124,16 +134,23 @@ def join_(line: CommandLine, options: JoinOptions, as_json: bool) -> None:
     sys.exit(1 if summary and not summary.is_useful and (options.photos or options.labels) else 0)
 
 
+@contextmanager
+def needs_training() -> Iterator[None]:
+    """Says what to install where what training needs is not there."""
+    try:
+        yield
+    except ImportError as error:
+        raise JobError(f"training needs packages that are not here ({error}): pip install 'autotag[train]'") from error
+
+
 def run_join(
     settings: Settings, bundle: Bundle, options: JoinOptions
 ) -> tuple[TrainingSet, JoinSummary | None, Removed | None]:
     """Do what the options say, with progress: the set, and what came of the join and of the removal, if any."""
-    try:
+    with needs_training():
         from autotag.training.join import check_inputs, join
         from autotag.training.known import remove
         from autotag.training.trainingset import TrainingSet
-    except ImportError as error:
-        raise JobError(f"training needs packages that are not here ({error}): pip install 'autotag[train]'") from error
     inputs = options.inputs()
     try:
         check_inputs(inputs)

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotag.cli import CommandLine, print_json, with_json, with_settings
+from autotag.cli.join import needs_training, set_folder
 from autotag.cli.photos import found_photos
-from autotag.cli.train import CANDIDATES, OUT, needs_training, open_current, open_set
+from autotag.cli.train import CANDIDATES, OUT, open_current, open_set
 from autotag.photos import PhotoError, photo_uri
 from autotag.results import ModelVersion
 from autotag.settings import Settings
@@ -37,15 +38,13 @@ def learn(
     """
     with needs_training():
         from autotag.jobs.lines import FaultError
-        from autotag.jobs.storage import Folder
         from autotag.training.candidate import LEARNED, write_candidate
         from autotag.training.labels import ClassNames
         from autotag.training.learn import learn as learn_class
 
     settings = line.settings
     bundle = open_current(settings)
-    set_url = settings.training if "://" in settings.training else str(settings.path(settings.training))
-    training_set = open_set(Folder(folder or set_url), bundle)
+    training_set = open_set(set_folder(settings, folder), bundle)
     try:
         class_names = ClassNames(bundle.classes, {})
         class_id = class_names.id(tag)

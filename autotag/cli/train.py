@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from autotag.cli import CommandLine, counted, print_json, print_table, with_json, with_settings
-from autotag.cli.join import JoinOptions, Progress, run_join, with_join_options
-from autotag.errors import InputError, JobError, RegistryError
+from autotag.cli.join import JoinOptions, Progress, needs_training, run_join, with_join_options
+from autotag.errors import InputError, RegistryError
 from autotag.model_registry import ModelRegistry
 from autotag.publishing import use_current
 from autotag.settings import Settings
@@ -113,15 +112,6 @@ def _check(bundle: Bundle, bank: str) -> None:
         raise click.UsageError(str(error)) from error
     if bank == LEARNED:
         raise click.UsageError(f"--bank {LEARNED}: is of the classes that `autotag learn` makes; name another bank")
-
-
-@contextmanager
-def needs_training() -> Iterator[None]:
-    """Says what to install where what training needs is not there."""
-    try:
-        yield
-    except ImportError as error:
-        raise JobError(f"training needs packages that are not here ({error}): pip install 'autotag[train]'") from error
 
 
 def open_set(folder: Folder, bundle: Bundle) -> TrainingSet:
