@@ -398,6 +398,17 @@ def test_a_piece_that_has_lost_photos_is_computed_again(joined: Join, album: Pat
     assert features_of(training_set) == before
 
 
+def test_a_join_removes_what_killed_ones_left_long_ago(
+    joined: Join, album: Path, training_set: TrainingSet, tmp_path: Path
+) -> None:
+    left = tmp_path / f"set/features/.part.parquet.{'1' * 32}"
+    left.parent.mkdir()
+    left.touch()
+    os.utime(left, (1, 1))
+    joined(photos=str(album))
+    assert not left.exists()
+
+
 # Pieces
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 
 from autotag.errors import InputError, JobError
 from autotag.jobs.storage import Folder
-from autotag.training.known import State, compact, known_photos, remove
+from autotag.training.known import State, compact, known_photos, remove, remove_leftovers
 from autotag.training.trainingset import Failure, TrainingSet
 from models.bundle import Bundle
 from tests.model_files import write_small_bundle
@@ -35,6 +37,13 @@ def failed(photo_id: str, at_us: int, *, permanent: bool = True) -> Failure:
 
 
 # Which network
+
+
+def test_a_place_where_no_set_can_be_made_is_named_with_the_reason(tmp_path: Path, bundle: Bundle) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for place in ("/proc/nothing", str(tmp_path / "file")):
+        with pytest.raises(InputError, match=f"^{place}: no training set can be made here .*: name another folder"):
+            TrainingSet.open_or_create(Folder(place), bundle)
 
 
 def test_a_set_keeps_the_network_it_was_made_for(training_set: TrainingSet, bundle: Bundle) -> None:
@@ -302,6 +311,18 @@ def test_what_a_join_writes_while_a_set_is_compacted_stays(
     monkeypatch.undo()
     found = features_of(training_set)
     assert (found["new"], found["kept"], found["moved"]) == ([3, 3, 3], [3, 3, 3], [2, 2, 2])
+
+
+def test_what_a_killed_writer_left_is_removed_after_a_day(training_set: TrainingSet) -> None:
+    name = add_photos(training_set, ["a"])
+    features = Path(training_set.folder.url) / "features"
+    old, young, others = (features / f".{name}.parquet.{end}" for end in ("1" * 32, "2" * 32, "swp"))
+    for path in (old, young, others, features / f"{name}.parquet"):
+        path.touch()
+        if path != young:
+            os.utime(path, (time.time() - 25 * 3600,) * 2)
+    remove_leftovers(training_set)
+    assert set(features.iterdir()) == {young, others, features / f"{name}.parquet"}
 
 
 class Killed(BaseException):

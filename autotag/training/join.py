@@ -24,7 +24,7 @@ from autotag.training import features
 from autotag.training.corrections import corrections
 from autotag.training.features import Done, Extraction
 from autotag.training.inputs import Label, Photo, folder_labels, is_photo_folder, labels_in, photos_in, row_place
-from autotag.training.known import Known, State, known_photos
+from autotag.training.known import Known, State, known_photos, remove_leftovers
 from autotag.training.labels import ClassNames, LabelCollector
 from autotag.training.summary import JoinSummary, LabelSummary
 from autotag.training.trainingset import TrainingSet
@@ -80,6 +80,7 @@ def join(
         JobError: the bundle is of another network, or a worker was ended.
     """
     training_set.check(bundle)
+    remove_leftovers(training_set)
     return _Join(settings, bundle, training_set, inputs, workers, watch).run(store)
 
 

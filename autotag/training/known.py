@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from enum import Enum
 from typing import Any, NamedTuple
 
 from autotag.training.labels import LabelCollector
 from autotag.training.trainingset import Failure, TrainingSet
 
+LEFTOVER_S = 24 * 3600.0
+_LEFTOVER = re.compile(r"\..+\.[0-9a-f]{32}")
+"""What `Folder.write` calls a file that is not whole."""
 ROW_FACTS = ("photo_id", "uri", "computed_us")
 """Columns of features' files."""
 
@@ -132,6 +138,19 @@ def compact(training_set: TrainingSet) -> int:
             training_set.write_failures(name, left)
             gone += len(failures) - len(left)
     return gone
+
+
+def remove_leftovers(training_set: TrainingSet) -> None:
+    """Remove the hidden files that writers left which were killed: those that nobody has written to for a day.
+
+    Of a set on this machine only: elsewhere a file is there when it is whole.
+    """
+    if not training_set.folder.is_local:
+        return
+    for path in training_set.folder.path.rglob(".*"):
+        with suppress(OSError):  # gone meanwhile, or another user's
+            if _LEFTOVER.fullmatch(path.name) and time.time() - path.stat().st_mtime > LEFTOVER_S:
+                path.unlink()
 
 
 def _rewrite(training_set: TrainingSet, name: str, counts: Callable[[str, str, int], bool]) -> int:

@@ -93,6 +93,7 @@ class TrainingSet:
 
         Raises:
             JobError: the one that is there is another network's.
+            InputError: none can be made there.
         """
         if not folder.exists(ABOUT):
             facts = {
@@ -104,7 +105,11 @@ class TrainingSet:
                 "model": f"{bundle.name} {bundle.version[:12]}",
                 "created_us": now_us(),
             }
-            folder.create(ABOUT, json.dumps(facts, indent=1).encode() + b"\n")
+            try:
+                folder.create(ABOUT, json.dumps(facts, indent=1).encode() + b"\n")
+            except InputError as error:
+                why = error.__cause__ or error
+                raise InputError(f"{folder}: no training set can be made here ({why}): name another folder") from error
         found = cls.open(folder)
         found.check(bundle)
         return found
