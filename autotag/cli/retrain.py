@@ -2,22 +2,99 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
+import os
 import shlex
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from autotag.cli import PROGRAM, CommandLine, with_settings
-from autotag.cli.join import JoinOptions, with_join_options
-from autotag.cli.train import with_train_options
+from autotag.cli import PROGRAM, CommandLine, main, with_settings
+from autotag.cli.join import JoinOptions, needs_training, with_join_options
+from autotag.cli.train import open_current, with_train_options
+from autotag.errors import EventError, InputError
+from autotag.jobs.workers import end_with
+from autotag.settings import Settings
+from autotag.stores import open_store
+
+JOBS = "build/backfills"
 
 
 def register(group: click.Group) -> None:
     group.add_command(retrain)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusOptions:
+    """What the options say of the photos that are tagged again."""
+
+    corpus: str | None
+    from_store: bool
+    owner: str
+    content_time: str
+    jobs: str
+
+    def check(self) -> None:
+        """Raises UsageError where they contradict one another."""
+        if self.corpus and self.from_store:
+            raise click.UsageError("give --corpus LIST or --from-store, one of the two")
+        if not self.corpus and (self.owner or self.content_time):
+            raise click.UsageError("--owner and --content-time go with --corpus LIST")
+
+    def arguments(self) -> list[str]:
+        """For `autotag backfill`."""
+        given = (("--owner", self.owner), ("--content-time", self.content_time))
+        return [self.corpus or "--from-store", *(word for name, value in given if value for word in (name, value))]
+
+    def digest(self, settings: Settings) -> str:
+        """12 hexadecimal digits that say which photos these are; raises UsageError for a list that cannot be read."""
+        with needs_training():
+            from autotag.jobs.corpus import ListedPhotos, StoredPhotos, check_content_time
+        store = open_store(settings)
+        try:
+            check_content_time(self.content_time)
+            photos = (
+                ListedPhotos(self.corpus, store, self.owner, self.content_time)
+                if self.corpus
+                else StoredPhotos(store, settings.store)
+            )
+            return hashlib.sha256(photos.fingerprint.encode()).hexdigest()[:12]
+        except (InputError, EventError) as error:
+            raise click.UsageError(str(error)) from error
+
+
+OPTIONS = (
+    click.option("--corpus", metavar="LIST", help="Tag these photos again; see `autotag backfill`."),
+    click.option("--from-store", is_flag=True, help="Tag all photos again that the store knows."),
+    click.option("--owner", default="", help="Of photos for which neither list nor store has one."),
+    click.option("--content-time", default="", help="The same, such as 2026-01-31T12:00:00Z."),
+    click.option(
+        "--jobs", default=JOBS, show_default=True, help="Folder or URL that backfills keep their work in."
+    ),
+)  # fmt: skip
+
+
+def with_corpus_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of the corpus, given to the command as one `CorpusOptions` named ``corpus``."""
+
+    @functools.wraps(command)
+    def called(*arguments: Any, **values: Any) -> None:
+        corpus = CorpusOptions(**{field.name: values.pop(field.name) for field in fields(CorpusOptions)})
+        corpus.check()
+        command(*arguments, corpus=corpus, **values)
+
+    decorated: Callable[..., None] = called
+    for option in reversed(OPTIONS):
+        decorated = option(decorated)
+    return decorated
 
 
 @click.command()
@@ -30,43 +107,55 @@ def register(group: click.Group) -> None:
     show_default=True,
     help="Go no further if more than this share of the classes got worse.",
 )
-@click.option("--corpus", metavar="LIST", help="Tag these photos again; see `autotag backfill`.")
-@click.option("--from-store", is_flag=True, help="Tag all photos again that the store knows.")
-@click.option(
-    "--jobs", default="build/backfills", show_default=True, help="Folder or URL that backfills keep their work in."
-)
+@with_corpus_options
 @with_settings
 def retrain(
-    line: CommandLine,
-    options: JoinOptions,
-    wanted: dict[str, Any],
-    max_worse: float,
-    corpus: str | None,
-    from_store: bool,
-    jobs: str,
+    line: CommandLine, options: JoinOptions, wanted: dict[str, Any], max_worse: float, corpus: CorpusOptions
 ) -> None:
     """Join, train, evaluate, publish, and tag the corpus again as an unpublished bulk run.
 
     Each step is the command that is shown, and may be run alone. The first that fails ends the chain, with its exit
-    code; the same command then goes on, as what is done is not done again.
+    code; the same command then goes on, as what is done is not done again. What a person has taken back with `autotag
+    model rollback` is not published again.
     """
-    if corpus and from_store:
-        raise click.UsageError("give --corpus LIST or --from-store, one of the two")
+    settings = line.settings
+    # Before anything is done: the list may not be there.
+    digest = corpus.digest(settings) if corpus.corpus or corpus.from_store else None
+    open_current(settings)
     chain = Chain(line)
     if options.joins or options.remove:
         chain.step("join", *_join_arguments(options))
     trained = chain.answer("train", *_where(options), *_train_arguments(wanted))
     click.echo(f"{trained['kept']} classes are good enough; report {trained['report']}")
-    in_use = str(line.settings.path(line.settings.model))
-    chain.step("model", "diff", in_use, trained["bundle"], "--max-worse", str(max_worse))
-    published = chain.answer("model", "publish", trained["bundle"], "--by", options.by)
-    if corpus or from_store:
-        # A run's name is never used twice, and a model's is its own.
-        name = published["model"].replace("/", "-")
-        photos = ("--from-store",) if from_store else (str(corpus),)
-        job = f"{jobs.rstrip('/')}/{name}"
-        chain.step("backfill", *photos, "--job", job, "--load", name, *_workers(options))
+    in_use = settings.path(settings.model)
+    chain.step("model", "diff", str(in_use), trained["bundle"], "--max-worse", str(max_worse))
+    model = chain.answer("model", "publish", trained["bundle"], "--by", options.by)["model"]
+    if digest:
+        # A run's name is never used twice: it is that of the model and of the corpus.
+        name = f"{model.replace('/', '-')}-{digest}"
+        for arguments in tagging_steps(in_use / model.rpartition("/")[2], name, options, corpus, settings):
+            chain.step(*arguments)
         click.echo(f"let readers see it: {PROGRAM} bulk publish {name}")
+
+
+def tagging_steps(
+    bundle: Path, name: str, options: JoinOptions, corpus: CorpusOptions, settings: Settings
+) -> list[list[str]]:
+    """The commands that tag the corpus: a backfill; before it, where machines need one, an archive with the new bundle.
+
+    Args:
+        bundle: the folder of the published one.
+        name: of the job and the run.
+    """
+    jobs = corpus.jobs.rstrip("/") if "://" in corpus.jobs else str(settings.path(corpus.jobs))
+    model = ["--model", str(bundle)]
+    backfill = ["backfill", *corpus.arguments(), "--job", f"{jobs}/{name}", "--load", name, *model]
+    if not options.archive:
+        return [[*backfill, *_workers(options)]]
+    folder = settings.path(JOBS if "://" in jobs else jobs)  # it is written here, and Spark takes it along
+    folder.mkdir(parents=True, exist_ok=True)
+    archive = str(folder / f"{name}.tar.gz")
+    return [["package", archive, *model], [*backfill, *_workers(replace(options, archive=archive))]]
 
 
 class Chain:
@@ -89,12 +178,18 @@ class Chain:
 
     def _run(self, arguments: tuple[str, ...], stdout: int | None) -> str:
         click.echo(f"$ {shlex.join([PROGRAM, *self._options, *arguments])}", err=True)
-        program = [sys.executable, "-c", "from autotag.cli import main; main()"]
+        program = [sys.executable, "-c", f"from {__name__} import run_step; run_step({os.getpid()})"]
         done = subprocess.run([*program, *self._options, *arguments], stdout=stdout, text=True, check=False)  # noqa: S603
         if done.returncode:
             click.echo(f"{PROGRAM}: {arguments[0]} failed; the same command goes on from here", err=True)
-            sys.exit(done.returncode)
+            sys.exit(max(done.returncode, 1))  # one that was killed has a negative one
         return done.stdout or ""
+
+
+def run_step(parent: int) -> None:
+    """The console script as a step: it ends with the chain, or two would be at the same work when that begins again."""
+    threading.Thread(target=end_with, args=(parent,), name="end-with-parent", daemon=True).start()
+    main()
 
 
 def _where(options: JoinOptions) -> list[str]:
@@ -110,7 +205,7 @@ def _workers(options: JoinOptions) -> list[str]:
 
 
 def _join_arguments(options: JoinOptions) -> list[str]:
-    flags = ("by_folder", "exhaustive", "with_corrections", "retry_failed")
+    flags = ("by_folder", "exhaustive", "with_corrections", "retry_failed", "restore")
     return [
         *_where(options),
         *(("--photos", options.photos) if options.photos else ()),

@@ -108,10 +108,10 @@ def open_workers(
 def _begin(parent: int) -> None:
     """What a worker process does first. A Ctrl-C, which all processes of a terminal get, ends it without a word."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    threading.Thread(target=_end_with, args=(parent,), name="end-with-parent", daemon=True).start()
+    threading.Thread(target=end_with, args=(parent,), name="end-with-parent", daemon=True).start()
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
     """End this process when `parent` does: the pool's own would wait for work for ever after a kill -9 of it."""
     while os.getppid() == parent:
         time.sleep(ORPHAN_POLL_S)
