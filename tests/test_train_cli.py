@@ -80,7 +80,7 @@ class Runner:
 
     def __call__(self, command: Any, *arguments: str) -> Result:
         line = CommandLine("local", self.config, {})
-        return CliRunner().invoke(command, [*arguments, "--out", str(self.out)], obj=line)
+        return CliRunner().invoke(command, ["--out", str(self.out), *arguments], obj=line)
 
     def train(self, *arguments: str) -> dict[str, Any]:
         done = self(train, "--json", "--workers", "1", *arguments)
@@ -213,6 +213,7 @@ def test_classes_of_too_few_positives_to_be_judged_are_kept_if_that_is_wanted(ru
         (["--precision", "1"], "--precision"),
         (["--sample", "10"], "--sample"),
         (["--photos", "nowhere"], "nowhere: is not there"),
+        (["--photos", ".", "--out", "/proc/out"], "--out /proc/out: cannot be written"),
     ],
 )
 def test_wrong_use_is_told_and_exits_with_2(

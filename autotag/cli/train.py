@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,6 +79,7 @@ def train(line: CommandLine, options: JoinOptions, wanted: dict[str, Any], as_js
     """
     bundle = open_current(line.settings)
     _check(bundle, wanted["bank"])
+    _check_out(_out(line.settings, wanted))
     if options.joins or options.remove:
         training_set, _, _ = run_join(line.settings, bundle, options)
     else:
@@ -114,6 +116,21 @@ def _check(bundle: Bundle, bank: str) -> None:
         raise click.UsageError(f"--bank {LEARNED}: is of the classes that `autotag learn` makes; name another bank")
 
 
+def _out(settings: Settings, wanted: dict[str, Any]) -> Path:
+    """The folder that gets bundle and report."""
+    return Path(wanted["out"] or settings.path(CANDIDATES))
+
+
+def _check_out(folder: Path) -> None:
+    """Make the folder, or refuse it before hours of work are done for it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return
+    except OSError as error:
+        raise click.UsageError(f"--out {folder}: cannot be written: {error.strerror}") from error
+
+
 def open_set(folder: Folder, bundle: Bundle) -> TrainingSet:
     """The training set in a folder, checked against the bundle."""
     from autotag.training.trainingset import TrainingSet
@@ -140,7 +157,7 @@ def run_train(
     if done.update.taken_away or any(facts["kind"] == "removal" for facts in training_set.log()):
         compact(training_set)
     found = findings(done, bundle, wanted["bank"])
-    root = wanted["out"] or settings.path(CANDIDATES)
+    root = _out(settings, wanted)
     if found["kept"]:
         made = {
             "command": "autotag train",
