@@ -23,11 +23,11 @@ from PIL import Image
 from autotag.cli import CommandLine
 from autotag.cli.join import join_
 from autotag.errors import InputError, JobError
+from autotag.jobs import kept_tagger
 from autotag.jobs.storage import Folder
 from autotag.jobs.workers import LocalWorkers
 from autotag.settings import Settings
 from autotag.tagger import Tagger
-from autotag.training import features
 from autotag.training.features import PIECE_PHOTOS, pieces
 from autotag.training.inputs import Photo
 from autotag.training.join import Inputs, join
@@ -431,7 +431,7 @@ def test_what_is_done_is_in_no_piece_and_what_is_tried_again_has_another_name() 
 
 def test_a_process_lets_go_of_what_it_loaded(joined: Join, album: Path) -> None:
     joined(photos=str(album))
-    assert not features._taggers
+    assert not kept_tagger._kept
 
 
 # The command
