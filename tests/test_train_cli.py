@@ -138,7 +138,7 @@ def test_photos_in_folders_become_a_bundle_that_tags_such_photos(run: Runner, al
 
 def test_what_a_person_reads(run: Runner, album: Path) -> None:
     labels = run.out.parent / "labels.csv"
-    labels.write_text("rare,Sky/2-000.png,true\nnever,Sky/2-001.png,false\n")
+    labels.write_text("rare,Sky/2-000.png,true\nrare,Sky/2-002.png,false\nnever,Sky/2-001.png,false\n")
     done = run(train, "--photos", str(album), "--by-folder", "--labels", str(labels), "--workers", "1")
     assert done.exit_code == 0
     lines = done.stdout.splitlines()
