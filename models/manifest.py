@@ -17,6 +17,7 @@ FORMAT, FORMAT_VERSION = "autotag-bundle", 2
 MANIFEST, NETWORK, CLASSES, BANKS = "manifest.json", "network.onnx", "classes.tsv", "banks"
 REQUIRED = (NETWORK, CLASSES, PROBE)
 BUILD_AGAIN = "build it again: autotag model build"
+MAKE_GOOD = "publish a good copy of it again, or build it: autotag model build"
 
 _PATH = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]*/)*[A-Za-z0-9_][A-Za-z0-9._-]*")
 """Of a bundle's file: below its folder, on every file system, and in a URL as it is."""
@@ -74,11 +75,11 @@ def check_files(folder: Path, files: Mapping[str, Any]) -> None:
     found = set(_files(folder))
     for path in sorted(found | set(files) | set(REQUIRED)):
         if path not in found:
-            raise ModelError(f"{folder / path}: is missing; {BUILD_AGAIN}")
+            raise ModelError(f"{folder / path}: is missing; {MAKE_GOOD}")
         if path not in files:
             raise ModelError(f"{folder / path}: is not in the bundle's manifest; remove it, or {BUILD_AGAIN}")
         if _facts(folder / path) != files[path]:
-            raise ModelError(f"{folder / path}: is not what the manifest says; {BUILD_AGAIN}")
+            raise ModelError(f"{folder / path}: is not what the manifest says; {MAKE_GOOD}")
 
 
 def network_key(network: Path, precision: str, preprocessing: Mapping[str, Any]) -> str:

@@ -118,6 +118,9 @@ def test_a_copy_of_the_current_bundle_that_is_damaged_or_gone_is_made_good_by_pu
     before = publisher.publish(candidate.folder).model
     folder = Bundle.open(tmp_path / "bundles").folder
     damage(folder, how)
+    if how == "byte":
+        with pytest.raises(ModelError, match="publish a good copy of it again"):
+            Bundle.open(folder)
     change = publisher.publish(candidate.folder)
     assert (change.model, Bundle.open(tmp_path / "bundles").version) == (before, candidate.version)
     assert publisher.publish(candidate.folder).restored is False
