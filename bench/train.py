@@ -198,13 +198,13 @@ def made(table: Table, bundle: Bundle, root: Path) -> None:
                 f"{gflops:.0f} GFLOP/s against {speed:.0f} of numpy's X'X in float64 (2 d^2 a photo)",
             )
         if photos == SMALL:
-            whole(table, training_set)
+            rest_of_training(table, training_set)
             growing(table, training_set, bundle, maker)
             one_vs_rest(table, training_set)
         shutil.rmtree(root / f"made-{photos}")
 
 
-def whole(table: Table, training_set: TrainingSet) -> None:
+def rest_of_training(table: Table, training_set: TrainingSet) -> None:
     """What regulariser, calibration and quality cost on top: the kept features are scored again."""
     workers = LocalWorkers(2)
     seconds = train(training_set, nothing, Wanted(), workers, silent).seconds

@@ -179,9 +179,12 @@ def _least_scores(
     wanted: float,
     negative_weights: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """The lowest bin edge above which the precision is as wanted, [classes]; infinite where there is none."""
+    """The lowest bin edge above which the precision is as wanted, [classes]; infinite where there is none.
+
+    Only bins with positives count: without one, a lower threshold finds no more, and is only less right.
+    """
     true, false = _above(positives), _above(negatives) + negative_weights[:, None]
-    good = (true / (true + false) >= wanted) & (true > 0)
+    good = (true / (true + false) >= wanted) & (positives > 0)
     return np.where(good.any(axis=1), edges[np.arange(len(edges)), good.argmax(axis=1)], np.inf)
 
 

@@ -207,11 +207,13 @@ def test_no_classes_are_calibrated_too() -> None:
 
 
 def least_score(counts: ScoreCounts, folds: list[int], class_: int, wanted: float, weight: float) -> float:
-    """By a plain loop: the lowest edge above which so many are right, with one negative imagined above it."""
+    """By a plain loop: the lowest edge of a bin with positives above which so many are right, one negative imagined."""
     for place in range(BINS):
+        if not counts.positives[folds, class_, place].any():
+            continue
         true = counts.positives[folds, class_, place:].sum()
         false = counts.negatives[folds, class_, place:].sum() * weight + weight
-        if true and true / (true + false) >= wanted:
+        if true / (true + false) >= wanted:
             return float(counts.edges[class_, place])
     return math.inf
 

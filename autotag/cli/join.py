@@ -220,6 +220,12 @@ def _print(training_set: TrainingSet, summary: JoinSummary | None, removed: Remo
         f"{counted(summary.photos, 'photo')}: {summary.new} computed, {summary.reused} there before, "
         f"{bad.total()} not usable{reasons}"
     )
+    if summary.replaced:
+        click.echo(
+            f"{counted(summary.replaced, 'photo')} replaced: another address under the same id. In a folder a "
+            "photo's id is its path below that folder: join a second folder by a list, or from a folder above both",
+            err=True,
+        )
     if summary.left_out:
         click.echo(f"{counted(summary.left_out, 'photo')} stayed out: removed before; --restore takes them in again")
     if summary.clipped:

@@ -75,6 +75,12 @@ def learn(
         f"learned {values['name']!r} from {learned.examples} photos, provisionally: finds {learned.found} of them when "
         f"each is left out in turn, and says so of {learned.above} of {learned.background} other photos"
     )
+    if not learned.found:
+        click.echo(
+            "it is not worth publishing: other photos of the training set score higher than its own. Label those that "
+            "show it, or give more examples",
+            err=True,
+        )
     click.echo(f"bundle  {candidate.folder}\npublish it: autotag model publish {candidate.folder}")
 
 

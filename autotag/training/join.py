@@ -143,6 +143,9 @@ class _Join:
                 if self._stays_out(photo.id):
                     self.summary.left_out += 1
                     continue
+                known = self._known.get(photo.id)
+                if known and known.state is State.FEATURES and known.uri != photo.uri:
+                    self.summary.replaced += 1
                 before = self._photos.setdefault(photo.id, photo)
                 if before.uri == photo.uri:
                     continue
@@ -213,8 +216,11 @@ class _Join:
         told = LabelSummary(self._settings.store, "corrections")
         collector = LabelCollector()
         photos: list[Photo] = []
+        called = self._ids_by_uri()
         for one in corrections(store, lambda part: self._watch("reading corrections", round(100 * part), 100)):
             told.lines += len(one.values)
+            if one.uri in called:
+                one = one._replace(photo_id=called[one.uri])
             if one.photo_id not in self._photos:
                 # The URI came with an event, from anybody.
                 if one.uri and not row_place(one.uri)[0] and not self._stays_out(one.photo_id):
@@ -227,6 +233,12 @@ class _Join:
                 collector.add(one.photo_id, self._names.of_tag(tag_id, one.names.get(tag_id, tag_id)), value)
         self._keep(told, collector, exhaustive=False)
         return photos
+
+    def _ids_by_uri(self) -> dict[str, str]:
+        """What the set calls photos at an address: one that was pushed goes by another id than in a folder or list."""
+        known = ((one.uri, id_) for id_, one in self._known.items() if one.state is State.FEATURES)
+        listed = ((photo.uri, photo.id) for photo in self._photos.values())
+        return {uri: id_ for uri, id_ in (*known, *listed) if uri != id_}
 
     # Features
 

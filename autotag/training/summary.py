@@ -50,6 +50,8 @@ class JoinSummary:
     """Whose features were there."""
     failed: Counter[str] = field(default_factory=Counter)
     """Photos without features, by reason; those that were found bad before among them."""
+    replaced: int = 0
+    """Listed under an id that the set had for a photo at another address, which it has no more."""
     left_out: int = 0
     """Listed, but removed from the set before; they are not among `photos`."""
     clipped: int = 0
