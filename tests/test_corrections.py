@@ -182,6 +182,19 @@ def test_the_same_corrections_again_add_nothing_and_all_of_them_are_said_when_on
     assert labels_of(training_set, "000003") == set()
 
 
+def test_a_photo_of_a_folder_that_people_corrected_in_the_store_is_one_photo(
+    joined: Joined, embedded: PhotoStore, training_set: TrainingSet, tmp_path: Path
+) -> None:
+    uri = write_photo(tmp_path / "album/p.png").as_uri()
+    joined(embedded, photos=str(tmp_path / "album"))
+    embedded.write([replace(tagged(uri, tags=(DOG,)), uri=uri)])
+    embedded.decide(uri, "dog", Action.REMOVE, "bob")
+    summary = joined(embedded)
+    assert summary.new == 0
+    assert list(features_of(training_set)) == ["p.png"]
+    assert labels_of(training_set, "000001") == {("p.png", "n-dog", -1)}
+
+
 def test_a_store_without_corrections_adds_nothing(
     joined: Joined, embedded: PhotoStore, training_set: TrainingSet
 ) -> None:

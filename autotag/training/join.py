@@ -219,7 +219,7 @@ class _Join:
         called = self._ids_by_uri()
         for one in corrections(store, lambda part: self._watch("reading corrections", round(100 * part), 100)):
             told.lines += len(one.values)
-            if one.uri in called:
+            if one.uri in called and not self._is_known(one.photo_id):
                 one = one._replace(photo_id=called[one.uri])
             if one.photo_id not in self._photos:
                 # The URI came with an event, from anybody.
