@@ -106,7 +106,14 @@ def test_lines_of_text_are_photos(tmp_path: Path, store: PhotoStore) -> None:
     url = listed(tmp_path, ["a file:///a.jpg", "", "b http://host/b.jpg  s3://out/b.json"])
     assert entries(url, store) == [
         Photo(line=1, photo_id="a", uri="file:///a.jpg", owner="ann", content_time=TIME),
-        Photo(line=2, photo_id="b", uri="http://host/b.jpg", output_uri="s3://out/b.json"),
+        Photo(
+            line=2,
+            photo_id="b",
+            uri="http://host/b.jpg",
+            owner="ann",
+            content_time=TIME,
+            output_uri="s3://out/b.json",
+        ),
     ]
 
 
@@ -209,6 +216,16 @@ def test_what_the_list_does_not_say_the_store_is_asked_for(tmp_path: Path, store
         known,
         Photo(line=2, photo_id="unknown", uri="file:///b", owner="ann", content_time=TIME),
     ]
+
+
+def test_a_photo_with_an_output_gets_an_owner_where_there_is_one_and_needs_none(
+    tmp_path: Path, store: PhotoStore
+) -> None:
+    (tmp_path / "list.txt").write_text("a http://host/a.jpg s3://out/a.json\n")
+    for owner in ("", "ann"):
+        (photo,) = ListedPhotos(str(tmp_path / "list.txt"), store, owner).entries()
+        assert isinstance(photo, Photo)
+        assert (photo.owner, photo.output_uri) == (owner, "s3://out/a.json")
 
 
 def test_the_stores_photos_are_those_that_readers_see(store: PhotoStore) -> None:

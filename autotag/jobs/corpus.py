@@ -74,7 +74,7 @@ class ListedPhotos:
     ``.jsonl`` and the like hold an object a line, ``.parquet`` a row a photo, and all others what `photo_lines` reads.
     Instead of a URI there may be a path; one that is not absolute starts where the list is. Owner and content time,
     which a bulk run needs, are looked up in the store where the list does not say them; `owner` and `content_time` are
-    for photos that it does not know. A photo with an `output_uri` needs neither.
+    for photos that it does not know. A photo with an `output_uri` may have neither.
 
     Raises:
         InputError: there is no such list.
@@ -122,7 +122,7 @@ class ListedPhotos:
             content_time=photo.content_time or (known.content_time if known else self._content_time),
             taken=photo.taken or (known.taken if known else ""),
         )
-        if not _lacks(photo):
+        if photo.output_uri or not _lacks(photo):
             return photo
         lacking = " and ".join(name for name in ("owner", "content_time") if not getattr(photo, name))
         detail = f"photo {brief(photo.photo_id)} has no {lacking}, and the store does not know it: say --owner and "
@@ -263,7 +263,7 @@ def check_content_time(value: str) -> None:
 
 
 def _lacks(photo: Photo) -> bool:
-    return not photo.output_uri and not (photo.owner and photo.content_time)
+    return not (photo.owner and photo.content_time)
 
 
 def _stored(store: PhotoStore, ids: Iterable[str]) -> dict[str, Photo]:
