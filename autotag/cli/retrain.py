@@ -181,7 +181,10 @@ class Chain:
         program = [sys.executable, "-c", f"from {__name__} import run_step; run_step({os.getpid()})"]
         done = subprocess.run([*program, *self._options, *arguments], stdout=stdout, text=True, check=False)  # noqa: S603
         if done.returncode:
-            click.echo(f"{PROGRAM}: {arguments[0]} failed; the same command goes on from here", err=True)
+            step = " ".join(arguments[: 2 if arguments[0] == "model" else 1])
+            click.echo(
+                f"{PROGRAM}: {step} failed, and nothing after it was done; the same command tries it again", err=True
+            )
             sys.exit(max(done.returncode, 1))  # one that was killed has a negative one
         return done.stdout or ""
 
