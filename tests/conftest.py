@@ -24,7 +24,7 @@ from tests.worlds import hbase_prefix, settings_of
 
 # The machines are shared: how long an example takes says nothing, and a failure must be the same one again.
 hypothesis_settings.register_profile(
-    "shared", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    "shared", max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 hypothesis_settings.load_profile("shared")
 
