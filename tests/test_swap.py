@@ -19,7 +19,7 @@ from autotag.photos import photo_uri
 from autotag.queues import EventQueue, open_queue
 from autotag.results import ModelVersion, Tagged
 from autotag.settings import Settings
-from autotag.stores import PhotoStore, open_store
+from autotag.stores import PhotoStore
 from autotag.tagger import Tagger
 from models.bundle import BANKS, Bundle, publish
 from models.published import make_current
@@ -57,20 +57,6 @@ def running(cluster: Cluster, config: Path) -> Iterator[Cluster]:
     yield cluster
     cluster.sparse("kill", "-e", "local", "-n", NAME, "--wait", "0", "--config", str(config))
     cluster.wait_until_gone(NAME)
-
-
-@pytest.fixture
-def queue(settings: Settings) -> Iterator[EventQueue]:
-    queue = open_queue(settings)
-    yield queue
-    queue.close()
-
-
-@pytest.fixture
-def store(settings: Settings) -> Iterator[PhotoStore]:
-    store = open_store(settings)
-    yield store
-    store.close()
 
 
 class Stream:

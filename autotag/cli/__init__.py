@@ -5,13 +5,14 @@ Exit codes: 0, 1 for a failure, 2 for wrong use.
 
 from __future__ import annotations
 
+import functools
 import getpass
 import itertools
 import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,26 @@ def user_name() -> str:
         return getpass.getuser()
     except (OSError, KeyError):
         return f"uid-{os.getuid()}"
+
+
+def given_as(
+    name: str, options: Sequence[Callable[[Any], Any]], names: Iterable[str], make: Callable[..., Any]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A decorator by which a command gets these options as one argument `name`, made of their `names` by keyword."""
+    names = tuple(names)
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def called(*arguments: Any, **values: Any) -> None:
+            made = make(**{one: values.pop(one) for one in names})
+            command(*arguments, **{name: made}, **values)
+
+        decorated: Callable[..., None] = called
+        for option in reversed(options):
+            decorated = option(decorated)
+        return decorated
+
+    return decorate
 
 
 class Overrides(click.ParamType[tuple[str, str]]):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from autotag.cli import CommandLine, counted, print_json, progress, user_name, with_json, with_settings
+from autotag.cli import CommandLine, counted, given_as, print_json, progress, user_name, with_json, with_settings
 from autotag.cli.workers import WorkersOptions, with_workers_options
 from autotag.errors import InputError, JobError
 from autotag.settings import Settings
@@ -95,20 +94,14 @@ OPTIONS = (
 )
 
 
-def with_join_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options of a join, given to the command as one `JoinOptions` named ``options``."""
+def _checked(**values: Any) -> JoinOptions:
+    options = JoinOptions(**values)
+    options.check()
+    return options
 
-    @functools.wraps(command)
-    def called(*arguments: Any, **values: Any) -> None:
-        names = [field.name for field in fields(JoinOptions)]
-        options = JoinOptions(**{name: values.pop(name) for name in names})
-        options.check()
-        command(*arguments, options=options, **values)
 
-    decorated: Callable[..., None] = called
-    for option in reversed(OPTIONS):
-        decorated = option(decorated)
-    return decorated
+with_join_options = given_as("options", OPTIONS, [field.name for field in fields(JoinOptions)], _checked)
+"""The options of a join, given to the command as one `JoinOptions` named ``options``."""
 
 
 @click.command("join")

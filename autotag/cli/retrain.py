@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import os
@@ -10,14 +9,13 @@ import shlex
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from autotag.cli import PROGRAM, CommandLine, main, with_settings
+from autotag.cli import PROGRAM, CommandLine, given_as, main, with_settings
 from autotag.cli.join import JoinOptions, needs_training, with_join_options
 from autotag.cli.train import open_current, with_train_options
 from autotag.errors import EventError, InputError
@@ -82,19 +80,14 @@ OPTIONS = (
 )  # fmt: skip
 
 
-def with_corpus_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options of the corpus, given to the command as one `CorpusOptions` named ``corpus``."""
+def _checked(**values: Any) -> CorpusOptions:
+    corpus = CorpusOptions(**values)
+    corpus.check()
+    return corpus
 
-    @functools.wraps(command)
-    def called(*arguments: Any, **values: Any) -> None:
-        corpus = CorpusOptions(**{field.name: values.pop(field.name) for field in fields(CorpusOptions)})
-        corpus.check()
-        command(*arguments, corpus=corpus, **values)
 
-    decorated: Callable[..., None] = called
-    for option in reversed(OPTIONS):
-        decorated = option(decorated)
-    return decorated
+with_corpus_options = given_as("corpus", OPTIONS, [field.name for field in fields(CorpusOptions)], _checked)
+"""The options of the corpus, given to the command as one `CorpusOptions` named ``corpus``."""
 
 
 @click.command()

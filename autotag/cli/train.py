@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 import tempfile
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from autotag.cli import CommandLine, counted, print_json, print_table, with_json, with_settings
+from autotag.cli import CommandLine, counted, given_as, print_json, print_table, with_json, with_settings
 from autotag.cli.join import JoinOptions, Progress, needs_training, run_join, with_join_options
 from autotag.errors import InputError, RegistryError
 from autotag.model_registry import ModelRegistry
@@ -51,18 +50,8 @@ OPTIONS = (
 )  # fmt: skip
 
 
-def with_train_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options of a training, given to the command as a dictionary named ``wanted``."""
-
-    @functools.wraps(command)
-    def called(*arguments: Any, **values: Any) -> None:
-        names = ("precision", "least_recall", "sample", "bank", "out")
-        command(*arguments, wanted={name: values.pop(name) for name in names}, **values)
-
-    decorated: Callable[..., None] = called
-    for option in reversed(OPTIONS):
-        decorated = option(decorated)
-    return decorated
+with_train_options = given_as("wanted", OPTIONS, ("precision", "least_recall", "sample", "bank", "out"), dict)
+"""The options of a training, given to the command as a dictionary named ``wanted``."""
 
 
 @click.command()
