@@ -19,9 +19,9 @@ from typing import Any
 
 import happybase
 
-from autotag.cluster import Cluster
 from autotag.decisions import Action, Decision
 from autotag.events import now_us
+from autotag.localcluster.cluster import Cluster
 from autotag.merge import Write, merge
 from autotag.registry import Registry
 from autotag.results import ModelVersion, Tagged

@@ -33,8 +33,8 @@ from autotag.jobs.kept_tagger import close_tagger
 from autotag.jobs.lock import alone_in
 from autotag.jobs.storage import Folder
 from autotag.jobs.workers import LocalWorkers
+from autotag.localcluster.processes import processes_with
 from autotag.photos import PhotoError
-from autotag.processes import processes_with
 from autotag.results import ModelVersion
 from autotag.settings import Settings
 from autotag.stores import PhotoStore, open_store

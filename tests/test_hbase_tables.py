@@ -21,7 +21,7 @@ from Hbase_thrift import IOError as ServerError
 from Hbase_thrift import Mutation
 
 from autotag.errors import StoreError
-from autotag.hbase import problem
+from autotag.localcluster.hbase_jars import problem
 from autotag.settings import Settings
 from autotag.stores import thrift
 from autotag.stores.hbase import ROWS, HBaseTables

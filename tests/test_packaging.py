@@ -25,7 +25,7 @@ from autotag.jobs.corpus import ListedPhotos
 from autotag.jobs.packaging import Member, package
 from autotag.jobs.spark import UNPACKED, SparkWorkers
 from autotag.jobs.storage import Folder
-from autotag.processes import end, processes_with
+from autotag.localcluster.processes import end, processes_with
 from autotag.results import ModelVersion
 from autotag.settings import PROJECT, Settings
 from autotag.stores import PhotoStore

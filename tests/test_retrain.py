@@ -16,9 +16,9 @@ import pytest
 
 from autotag.cli.join import JoinOptions
 from autotag.cli.retrain import CorpusOptions, tagging_steps
+from autotag.localcluster.processes import processes_with
 from autotag.model_registry import ModelRegistry
 from autotag.photos import photo_uri
-from autotag.processes import processes_with
 from autotag.settings import Settings
 from autotag.stores import PhotoStore
 from models.bundle import Bundle, publish

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from autotag.cluster import Cluster
 from autotag.events import PhotoEvent
+from autotag.localcluster.cluster import Cluster
 from autotag.model_registry import KnownModel, ModelRegistry
 from autotag.photos import photo_uri
 from autotag.queues import EventQueue, open_queue

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from autotag import results
+from autotag.localcluster.processes import processes_with
 from autotag.model_registry import KnownModel, ModelRegistry, Worker
 from autotag.photos import photo_uri
-from autotag.processes import processes_with
 from autotag.publishing import Publisher
 from autotag.results import Tagged
 from autotag.settings import Settings

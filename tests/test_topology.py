@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from autotag.cluster import Cluster
 from autotag.events import EventType, PhotoEvent
+from autotag.localcluster.cluster import Cluster
 from autotag.photos import photo_uri
 from autotag.queues import EventQueue, open_queue
 from autotag.results import Rejected, Tagged

@@ -17,7 +17,7 @@ import pytest
 from autotag.errors import JobError
 from autotag.jobs.spark import SparkWorkers
 from autotag.jobs.workers import LocalWorkers, Workers, open_workers
-from autotag.processes import processes_with
+from autotag.localcluster.processes import processes_with
 from autotag.settings import PROJECT
 from models.errors import ModelError
 

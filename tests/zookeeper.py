@@ -10,8 +10,8 @@ from pathlib import Path
 from string import Template
 from types import TracebackType
 
+from autotag.localcluster.storm_jars import ASSEMBLY
 from autotag.settings import PROJECT
-from autotag.storm import ASSEMBLY
 from tests.conftest import free_ports
 
 CLUSTER = PROJECT / "cluster"

@@ -7,7 +7,7 @@ import sys
 import click
 
 from autotag.cli import CommandLine, print_json, print_table, with_json, with_settings
-from autotag.cluster import DAEMONS, HBASE_DAEMONS, Cluster
+from autotag.localcluster.cluster import DAEMONS, HBASE_DAEMONS, Cluster
 
 
 def register(group: click.Group) -> None:

@@ -13,9 +13,9 @@ import click
 
 from autotag.cli import CommandLine, print_json, print_table, progress, user_name, with_json, with_settings
 from autotag.cli.reading import tag_as_dict
-from autotag.cluster import Cluster
 from autotag.errors import AutotagError, ClusterError
 from autotag.events import PhotoEvent
+from autotag.localcluster.cluster import Cluster
 from autotag.photos import photo_uri
 from autotag.queues import open_queue
 from autotag.samples import sample_photos

@@ -14,10 +14,10 @@ from typing import Any
 import click
 
 from autotag.cli import CommandLine, print_json, print_table, with_json, with_settings
-from autotag.cluster import Cluster, Status
 from autotag.decisions import Decision
 from autotag.errors import AutotagError
 from autotag.events import iso_time, now_us
+from autotag.localcluster.cluster import Cluster, Status
 from autotag.merge import ViewTag
 from autotag.model_registry import ModelRegistry
 from autotag.photos import photo_uri

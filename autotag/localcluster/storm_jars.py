@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from autotag.assembly import Assembly, fetch, run
+from autotag.localcluster.jars import Assembly, fetch, run
 from autotag.settings import PROJECT
 
 VERSION = "2.8.3"

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-from autotag import hbase, storm
 from autotag.errors import ClusterError
-from autotag.nimbus import ComponentError, Nimbus, Topology
-from autotag.processes import Process, end, listener, processes_with
+from autotag.localcluster import hbase_jars, storm_jars
+from autotag.localcluster.nimbus import ComponentError, Nimbus, Topology
+from autotag.localcluster.processes import Process, end, listener, processes_with
+from autotag.localcluster.supervisord import DAEMONS, HBASE_DAEMONS, Daemon, Supervisord, server_name
 from autotag.settings import PROJECT, Settings
-from autotag.supervision import DAEMONS, HBASE_DAEMONS, Daemon, Supervisord, server_name
 
 __all__ = ["DAEMONS", "HBASE_DAEMONS", "Cluster", "Component", "Daemon", "Status"]
 
@@ -130,9 +130,9 @@ class Cluster:
         Raises:
             ClusterError: Java or Maven is missing, or a jar cannot be fetched.
         """
-        storm.ASSEMBLY.make(progress)
+        storm_jars.ASSEMBLY.make(progress)
         if self.needs_hbase:
-            hbase.ASSEMBLY.make(progress)
+            hbase_jars.ASSEMBLY.make(progress)
 
     def up(self, progress: Progress = log.info) -> None:
         """Start what does not run yet, and wait until it is ready (see `Status`); topologies from before come back.
@@ -207,7 +207,7 @@ class Cluster:
         if not status.ready or not self.needs_hbase:
             return status
         host, port, prefix = self.settings.store_address or ("", 0, "")
-        problem = hbase.problem(host, port, prefix, hbase_timeout_s)
+        problem = hbase_jars.problem(host, port, prefix, hbase_timeout_s)
         return dataclasses.replace(status, ready=not problem, problem=problem, suspect=problem and "hbase-master")
 
     def _storm_status(self) -> Status:
@@ -354,8 +354,8 @@ class Cluster:
         return {
             HOME_VARIABLE: str(self.home),
             "AUTOTAG_CLUSTER": str(CLUSTER),
-            "AUTOTAG_STORM": str(storm.ASSEMBLY.folder),
-            "AUTOTAG_HBASE": str(hbase.ASSEMBLY.folder),
+            "AUTOTAG_STORM": str(storm_jars.ASSEMBLY.folder),
+            "AUTOTAG_HBASE": str(hbase_jars.ASSEMBLY.folder),
             "STORM_CONF_DIR": str(self._configuration),  # Storm puts it on the workers' class path.
         }
 
@@ -409,7 +409,7 @@ class Cluster:
         values = {
             "home": str(self.home),
             "cluster": str(CLUSTER),
-            "storm": str(storm.ASSEMBLY.folder),
+            "storm": str(storm_jars.ASSEMBLY.folder),
             "jvm_options": " ".join(line for line in _lines(CLUSTER / "jvm.options") if line.startswith("-")),
             "zookeeper_port": str(self.settings.cluster_zookeeper_port),
             "nimbus_port": str(self.settings.cluster_nimbus_port),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from autotag.assembly import Assembly, fetch
+from autotag.localcluster.jars import Assembly, fetch
 from autotag.settings import PROJECT
 
 POM = PROJECT / "cluster" / "hbase" / "pom.xml"

@@ -21,11 +21,11 @@ from pathlib import Path
 import happybase
 import pytest
 
-from autotag.cluster import Cluster
 from autotag.errors import ClusterError
-from autotag.processes import listener, listening_addresses, processes_with
+from autotag.localcluster.cluster import Cluster
+from autotag.localcluster.processes import listener, listening_addresses, processes_with
+from autotag.localcluster.supervisord import DAEMONS, HBASE_DAEMONS, Supervisord
 from autotag.settings import PROJECT, Settings
-from autotag.supervision import DAEMONS, HBASE_DAEMONS, Supervisord
 from tests.conftest import free_ports
 
 STORM = PROJECT / "cluster" / "storm"

@@ -16,7 +16,7 @@ from typing import Any
 from supervisor.xmlrpc import SupervisorTransport
 
 from autotag.errors import ClusterError
-from autotag.processes import Process
+from autotag.localcluster.processes import Process
 
 DAEMONS = ("zookeeper", "nimbus", "supervisor")
 """The programs of cluster/supervisord.conf that start with it."""

@@ -1,0 +1,1 @@
+"""Real ZooKeeper, Storm and HBase on this machine. Imports errors and settings."""
