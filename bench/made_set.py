@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autotag.jobs.storage import Folder
+from autotag.storage.folder import Folder
 from autotag.training.labels import LabelTable
 from autotag.training.trainingset import TrainingSet
 from models.bundle import Bundle

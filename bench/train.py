@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 
-from autotag.jobs.storage import Folder
 from autotag.jobs.workers import LocalWorkers, Workers
 from autotag.photos import find_photos
 from autotag.settings import PROJECT, Settings
+from autotag.storage.folder import Folder
 from autotag.training.fit import Training, Wanted, train
 from autotag.training.join import Inputs, join
 from autotag.training.joined import Joined

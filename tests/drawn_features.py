@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from autotag.jobs.storage import Folder
+from autotag.storage.folder import Folder
 from autotag.training.labels import LabelTable
 from autotag.training.trainingset import TrainingSet
 from tests.training_sets import facts

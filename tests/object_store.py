@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import fsspec.config
 import pytest
 
-from autotag.jobs.storage import Folder
+from autotag.storage.folder import Folder
 from tests.conftest import free_ports
 
 START_TIMEOUT_S = 60

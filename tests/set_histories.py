@@ -11,7 +11,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from autotag.events import now_us
-from autotag.jobs.storage import Folder
+from autotag.storage.folder import Folder
 from autotag.training.joined import Joined
 from autotag.training.known import compact, remove
 from autotag.training.trainingset import TrainingSet

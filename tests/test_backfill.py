@@ -30,13 +30,13 @@ from autotag.jobs.backfill import Backfill, Summary
 from autotag.jobs.chunk import Failure
 from autotag.jobs.corpus import BadLine, Entry, ListedPhotos, Photo, StoredPhotos, entry_line, read_entry
 from autotag.jobs.kept_tagger import close_tagger
-from autotag.jobs.lock import alone_in
-from autotag.jobs.storage import Folder
 from autotag.jobs.workers import LocalWorkers
 from autotag.localcluster.processes import processes_with
 from autotag.photos import PhotoError
 from autotag.results import ModelVersion
 from autotag.settings import Settings
+from autotag.storage.folder import Folder
+from autotag.storage.locks import alone_in
 from autotag.stores import PhotoStore, open_store
 from autotag.stores.registry import RunState
 from autotag.tagger import Tagger

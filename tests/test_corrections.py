@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 
 from autotag.decisions import Action, Decision
-from autotag.jobs.storage import Folder
 from autotag.jobs.workers import LocalWorkers
 from autotag.merge import Write
 from autotag.registry import Registry
 from autotag.results import Deleted
 from autotag.settings import Settings
+from autotag.storage.folder import Folder
 from autotag.stores import PhotoStore, open_store
 from autotag.training import corrections as corrections_module
 from autotag.training.corrections import corrected, corrections

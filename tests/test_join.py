@@ -24,9 +24,9 @@ from autotag.cli import CommandLine
 from autotag.cli.join import join_
 from autotag.errors import InputError, JobError
 from autotag.jobs import kept_tagger
-from autotag.jobs.storage import Folder
 from autotag.jobs.workers import LocalWorkers
 from autotag.settings import Settings
+from autotag.storage.folder import Folder
 from autotag.tagger import Tagger
 from autotag.training.features import PIECE_PHOTOS, pieces
 from autotag.training.inputs import Photo

@@ -20,7 +20,7 @@ BELOW = {
 }
 KNOWN_TO = {
     "openvino": {"models/network.py"},
-    "sqlite3": {"autotag/sqlite.py", "autotag/queues/sqlite.py", "autotag/stores/sqlite.py"},
+    "sqlite3": {"autotag/storage/sqlite_file.py", "autotag/queues/sqlite.py", "autotag/stores/sqlite.py"},
     "requests": {"autotag/fetching.py", "autotag/peers.py", "autotag/bundle_fetching.py"},
     "kazoo": {"autotag/model_registry.py"},
     "PIL": {"autotag/decoding.py", "autotag/training/thumbnails.py"},
@@ -28,9 +28,9 @@ KNOWN_TO = {
     "thriftpy2": {"autotag/localcluster/nimbus.py", "autotag/stores/thrift.py"},
     "happybase": {"autotag/localcluster/hbase_jars.py", "autotag/stores/hbase.py", "autotag/stores/thrift.py"},
     "Hbase_thrift": {"autotag/stores/hbase.py", "autotag/stores/thrift.py"},
-    "pyarrow": {"autotag/bulk_parquet.py", "autotag/jobs/parquet.py", "autotag/training/"},
+    "pyarrow": {"autotag/bulk_parquet.py", "autotag/storage/parquet.py", "autotag/training/"},
     "onnx": {"models/efficientnet.py", "models/quantisation.py"},
-    "fsspec": {"autotag/jobs/storage.py"},
+    "fsspec": {"autotag/storage/folder.py"},
     "jinja2": {"autotag/training/report.py"},
     "pyspark": {"autotag/jobs/spark.py"},
     "click": {"autotag/cli/"},

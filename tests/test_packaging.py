@@ -24,10 +24,10 @@ from autotag.jobs.backfill import Backfill
 from autotag.jobs.corpus import ListedPhotos
 from autotag.jobs.packaging import Member, package
 from autotag.jobs.spark import UNPACKED, SparkWorkers
-from autotag.jobs.storage import Folder
 from autotag.localcluster.processes import end, processes_with
 from autotag.results import ModelVersion
 from autotag.settings import PROJECT, Settings
+from autotag.storage.folder import Folder
 from autotag.stores import PhotoStore
 from models.bundle import Bundle
 from tests.conftest import free_ports
@@ -204,7 +204,7 @@ def test_an_archive_with_another_model_is_refused(unpacked: Path, draw: Draw, tm
 import sys
 from autotag.jobs.backfill import Backfill
 from autotag.jobs.corpus import ListedPhotos
-from autotag.jobs.storage import Folder
+from autotag.storage.folder import Folder
 from autotag.jobs.workers import LocalWorkers
 from autotag.settings import Settings
 job = Backfill(Folder(sys.argv[1]), ListedPhotos(sys.argv[2], None), "default/000009-0")

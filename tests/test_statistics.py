@@ -16,8 +16,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from autotag.errors import InputError
-from autotag.jobs.storage import Folder
 from autotag.jobs.workers import LocalWorkers, Workers
+from autotag.storage.folder import Folder
 from autotag.training import statistics as statistics_module
 from autotag.training import work
 from autotag.training.joined import StaleStatisticsError

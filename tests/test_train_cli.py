@@ -22,8 +22,8 @@ from autotag.cli import CommandLine
 from autotag.cli.learn import learn
 from autotag.cli.train import train
 from autotag.errors import JobError
-from autotag.jobs.storage import Folder
 from autotag.settings import Settings
+from autotag.storage.folder import Folder
 from autotag.training.candidate import read_quality
 from autotag.training.kept import latest
 from autotag.training.trainingset import TrainingSet

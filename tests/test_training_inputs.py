@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autotag.errors import InputError
-from autotag.jobs.lines import MAX_LINE_BYTES, BadLine, Fault, FaultError
-from autotag.jobs.parquet import cells as cells_of
+from autotag.storage.parquet import cells as cells_of
+from autotag.storage.text_lines import MAX_LINE_BYTES, BadLine, Fault, FaultError
 from autotag.training.inputs import (
     GROUP_ROWS,
     Label,

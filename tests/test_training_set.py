@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from autotag.errors import InputError, JobError
-from autotag.jobs.storage import Folder
+from autotag.storage.folder import Folder
 from autotag.training.known import State, compact, known_photos, remove, remove_leftovers
 from autotag.training.trainingset import Failure, TrainingSet
 from models.bundle import Bundle

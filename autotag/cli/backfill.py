@@ -132,8 +132,8 @@ def _opened(options: Options, store: PhotoStore, settings: Settings, bundle: Bun
     """The job, which no other process drives for so long."""
     try:
         from autotag.jobs.backfill import Backfill
-        from autotag.jobs.lock import alone_in
-        from autotag.jobs.storage import Folder
+        from autotag.storage.folder import Folder
+        from autotag.storage.locks import alone_in
     except ImportError as error:
         raise JobError(
             f"a backfill needs packages that are not here ({error}): pip install 'autotag[train]'"

@@ -20,7 +20,7 @@ from autotag.stores import open_store
 from models.bundle import Bundle
 
 if TYPE_CHECKING:  # what training needs is loaded, and need be installed, by those who train only
-    from autotag.jobs.storage import Folder
+    from autotag.storage.folder import Folder
     from autotag.training.join import Inputs
     from autotag.training.known import Removed
     from autotag.training.summary import JoinSummary, LabelSummary
@@ -72,7 +72,7 @@ class JoinOptions(WorkersOptions):
 
 def set_folder(settings: Settings, named: str | None) -> Folder:
     """The training set's folder: the one that was named, or else the settings'."""
-    from autotag.jobs.storage import Folder
+    from autotag.storage.folder import Folder
 
     if named:
         return Folder(named)

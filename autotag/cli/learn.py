@@ -37,7 +37,7 @@ def learn(
     Its threshold is cautious, and the class provisional, until it is trained with labels like the others.
     """
     with needs_training():
-        from autotag.jobs.lines import FaultError
+        from autotag.storage.text_lines import FaultError
         from autotag.training.candidate import LEARNED, write_candidate
         from autotag.training.labels import ClassNames
         from autotag.training.learn import learn as learn_class

@@ -19,7 +19,7 @@ from autotag.settings import Settings
 from models.bundle import MANIFEST, Bundle
 
 if TYPE_CHECKING:
-    from autotag.jobs.storage import Folder
+    from autotag.storage.folder import Folder
     from autotag.training.trainingset import TrainingSet
 
 CANDIDATES = "build/candidates"

@@ -40,9 +40,9 @@ from autotag.jobs.chunk import (
 )
 from autotag.jobs.corpus import Corpus, Entry, entry_line, packed
 from autotag.jobs.kept_tagger import close_tagger
-from autotag.jobs.storage import Folder
 from autotag.jobs.workers import Workers
 from autotag.settings import Settings
+from autotag.storage.folder import Folder
 
 FORMAT, FORMAT_VERSION = "autotag-backfill", 1
 JOB = "job.json"

@@ -20,9 +20,9 @@ from autotag.errors import InputError, JobError
 from autotag.events import SCHEMES, iso_time, now_us
 from autotag.jobs.corpus import BadLine, Entry, Photo, packed, read_entry
 from autotag.jobs.kept_tagger import PACKAGED, kept_tagger
-from autotag.jobs.storage import Folder, located
 from autotag.reasons import PhotoError
 from autotag.settings import Settings
+from autotag.storage.folder import Folder, located
 from autotag.tagger import Tagger
 from models.bundle import Tag
 

@@ -15,9 +15,9 @@ from autotag.bulk_files import LINES
 from autotag.bulk_parquet import PARQUET
 from autotag.errors import EventError, InputError
 from autotag.events import MAX_AHEAD_US, brief, iso_time, now_us, text_field, time_us
-from autotag.jobs.lines import Fault, FaultError, ListedPhoto, listed_uri, photo_lines, text_lines
-from autotag.jobs.storage import Folder, located
 from autotag.merge import merge
+from autotag.storage.folder import Folder, located
+from autotag.storage.text_lines import Fault, FaultError, ListedPhoto, listed_uri, photo_lines, text_lines
 from autotag.stores import PhotoStore, layout
 from autotag.stores.tables import PHOTOS
 
@@ -193,7 +193,7 @@ def _read(url: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
 
 
 def _rows(url: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
-    from autotag.jobs import parquet  # pyarrow is asked for only when there are such files
+    from autotag.storage import parquet  # pyarrow is asked for only when there are such files
 
     folder, name = located(url)
     there = parquet.column_names(folder.open(name), url)

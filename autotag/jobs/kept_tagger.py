@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from autotag.jobs.storage import read_photo
 from autotag.settings import PROJECT, Settings
+from autotag.storage.folder import read_photo
 from autotag.tagger import Tagger
 
 PACKAGED = PROJECT / "packaged.json"

@@ -12,7 +12,7 @@ from autotag.errors import QueueError
 from autotag.events import PhotoEvent, now_us
 from autotag.queues import LOST, DeadLetter, Lease, QueueStatus
 from autotag.settings import Settings
-from autotag.sqlite import Database
+from autotag.storage.sqlite_file import Database
 
 SCHEMA_VERSION = 1
 SCHEMA = """

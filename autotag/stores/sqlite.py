@@ -10,7 +10,7 @@ from pathlib import Path
 
 from autotag.errors import StoreError
 from autotag.events import now_us
-from autotag.sqlite import Database
+from autotag.storage.sqlite_file import Database
 from autotag.stores.tables import FAMILIES, Cell, Columns, Stored
 
 SCHEMA_VERSION = 2

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from autotag.errors import InputError
 from autotag.files import too_large
-from autotag.jobs import parquet
 from autotag.jobs.kept_tagger import kept_tagger
-from autotag.jobs.lines import open_url
-from autotag.jobs.storage import Folder
 from autotag.photos import PhotoError
 from autotag.reasons import Reason
 from autotag.settings import Settings
+from autotag.storage import parquet
+from autotag.storage.folder import Folder
+from autotag.storage.text_lines import open_url
 from autotag.tagger import Tagger
 from autotag.training.inputs import BYTES, Photo, row_place
 from autotag.training.known import Known, State

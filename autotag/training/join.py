@@ -15,10 +15,10 @@ from typing import Any
 from autotag.errors import InputError
 from autotag.events import now_us
 from autotag.jobs.kept_tagger import close_tagger
-from autotag.jobs.lines import BadLine, Fault, FaultError
-from autotag.jobs.storage import Folder
 from autotag.jobs.workers import Workers
 from autotag.settings import Settings
+from autotag.storage.folder import Folder
+from autotag.storage.text_lines import BadLine, Fault, FaultError
 from autotag.stores import PhotoStore
 from autotag.training import features
 from autotag.training.corrections import corrections

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from autotag.errors import InputError
-from autotag.jobs.storage import Folder
+from autotag.storage.folder import Folder
 from autotag.training.joined import Joined
 from autotag.training.trainingset import TrainingSet
 from models.errors import ModelError

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from autotag.errors import TagError
-from autotag.jobs.lines import Fault, FaultError
+from autotag.storage.text_lines import Fault, FaultError
 from autotag.stores.naming import own_tag
 from models.classes import ClassTable
 

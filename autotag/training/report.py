@@ -16,7 +16,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from autotag.jobs.storage import Folder
+from autotag.storage.folder import Folder
 from autotag.training import plots
 from autotag.training.join import Watch
 from autotag.training.thumbnails import Thumbnail, thumbnailer, write_thumbnails

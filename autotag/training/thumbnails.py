@@ -16,11 +16,11 @@ from PIL import Image
 
 from autotag.errors import InputError
 from autotag.files import too_large
-from autotag.jobs import parquet
-from autotag.jobs.lines import open_url
-from autotag.jobs.storage import read_photo
 from autotag.photos import PhotoError, PhotoReader
 from autotag.settings import Settings
+from autotag.storage import parquet
+from autotag.storage.folder import read_photo
+from autotag.storage.text_lines import open_url
 from autotag.training.inputs import BYTES, row_place
 from models.preprocessing import Preprocessing
 

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 from autotag.errors import InputError, JobError
 from autotag.events import now_us
-from autotag.jobs import parquet
-from autotag.jobs.storage import Folder
+from autotag.storage import parquet
+from autotag.storage.folder import Folder
 from autotag.training.labels import LabelTable
 from models.bundle import Bundle
 from models.fixed_point import feature_scale

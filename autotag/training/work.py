@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from autotag.events import now_us
-from autotag.jobs.storage import Folder
+from autotag.storage.folder import Folder
 
 ABANDONED_US = 7 * 86400 * 10**6
 """What was begun so long ago was killed: no training takes a week."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from autotag.errors import InputError, JobError
-from autotag.jobs.storage import Folder
+from autotag.storage.folder import Folder
 
 LOCK = ".lock"
 

@@ -15,10 +15,10 @@ import pytest
 
 from autotag.errors import InputError
 from autotag.fetching import PhotoFetcher
-from autotag.jobs import storage
-from autotag.jobs.storage import Folder, located, read_photo, read_url
 from autotag.reasons import PhotoError, Reason
 from autotag.settings import Settings
+from autotag.storage import folder
+from autotag.storage.folder import Folder, located, read_photo, read_url
 from tests.object_store import ObjectStore, emptied, object_store
 from tests.photo_server import PhotoServer
 
@@ -138,7 +138,7 @@ def test_where_files_are_moved_into_place_no_moment_is_without_the_old_bytes_or_
     system = fsspec.filesystem("memory")
     folder.write("file", b"old")
     if not moves_over:
-        monkeypatch.setattr(storage, "_MOVES_OVER", frozenset())
+        monkeypatch.setattr(folder, "_MOVES_OVER", frozenset())
     move, seen = system.mv, []
 
     def look_and_move(*paths: str) -> None:
@@ -236,7 +236,7 @@ def test_what_s3_refuses_about_us_is_no_fault_of_the_photos(code: str, reason: R
     status = {"AccessDenied": 403, "ExpiredToken": 400, "SlowDown": 503}[code]
     script = f"""
 import http.server, threading
-from autotag.jobs.storage import read_photo
+from autotag.storage.folder import read_photo
 from autotag.reasons import PhotoError
 class Refusing(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -261,7 +261,7 @@ except PhotoError as error: print(error.reason)
 def test_a_store_that_does_not_answer_is_given_up_in_time() -> None:
     script = """
 import socket
-from autotag.jobs.storage import read_photo
+from autotag.storage.folder import read_photo
 from autotag.reasons import PhotoError
 import fsspec.config
 silent = socket.create_server(("127.0.0.1", 0))

@@ -11,8 +11,8 @@ from enum import StrEnum
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from autotag.errors import InputError
-from autotag.jobs.storage import Folder
 from autotag.photos import photo_uri
+from autotag.storage.folder import Folder
 
 MAX_LINE_BYTES = 64 * 1024
 BUFFER_BYTES = 1024 * 1024
