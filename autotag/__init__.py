@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from autotag.errors import AutotagError
     from autotag.events import EventType, PhotoEvent
-    from autotag.photos import PhotoError
+    from autotag.photos.reader import PhotoError
     from autotag.queues import open_queue
     from autotag.settings import Settings
     from autotag.stores import open_store

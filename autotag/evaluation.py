@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotag.errors import AutotagError
-from autotag.photos import find_photos
+from autotag.photos.reader import find_photos
 from models.bundle import Bundle
 from models.classes import ClassTable
 from models.errors import ModelError

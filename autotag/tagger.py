@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from autotag.fetching import Fetch
-from autotag.photos import PhotoError, PhotoReader
+from autotag.photos.fetch import Fetch
+from autotag.photos.reader import PhotoError, PhotoReader
 from autotag.results import ModelVersion
 from autotag.settings import Settings
 from models.bundle import Bundle, Tag

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotag.building import CALIBRATION_PHOTOS, RECIPES, read_weights, write_bundle
-from autotag.decoding import decode_photo
 from autotag.evaluation import Labelled, labelled_photos
-from autotag.photos import EXTENSIONS, find_photos
+from autotag.photos.decode_main import decode_photo
+from autotag.photos.reader import EXTENSIONS, find_photos
 from autotag.wheels import obtain_wheel
 from models.bank import ClassifierBank, Softmax
 from models.bundle import Bundle

@@ -13,7 +13,7 @@ from autotag.jobs.backfill import CHUNK_PHOTOS, Backfill, Summary
 from autotag.jobs.corpus import ListedPhotos
 from autotag.jobs.spark import SparkWorkers
 from autotag.jobs.workers import LocalWorkers, Workers
-from autotag.photos import photo_uri
+from autotag.photos.reader import photo_uri
 from autotag.results import ModelVersion
 from autotag.storage.folder import Folder
 from autotag.stores import open_store

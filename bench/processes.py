@@ -10,7 +10,7 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
-from autotag.photos import PhotoError
+from autotag.photos.reader import PhotoError
 from autotag.settings import Settings
 from autotag.tagger import Tagger
 

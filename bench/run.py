@@ -14,7 +14,7 @@ from pathlib import Path
 
 from autotag.building import build_bundle
 from autotag.evaluation import Evaluation, evaluate
-from autotag.photos import PhotoReader, find_photos, photo_uri
+from autotag.photos.reader import PhotoReader, find_photos, photo_uri
 from autotag.settings import PROJECT
 from bench import naive, processes, stages, stream
 from bench.corpus import with_classifiers

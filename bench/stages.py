@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from autotag.decoding import decode_photo
+from autotag.photos.decode_main import decode_photo
 from bench.processes import CONTEXT, settings_for
 from models.bundle import Bundle
 from models.network import FeatureNetwork

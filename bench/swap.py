@@ -13,7 +13,7 @@ from pathlib import Path
 from autotag.building import build_bundle
 from autotag.events import PhotoEvent, now_us
 from autotag.model_registry import ModelRegistry
-from autotag.photos import photo_uri
+from autotag.photos.reader import photo_uri
 from autotag.publishing import Publisher
 from autotag.queues import EventQueue, open_queue
 from autotag.settings import PROJECT, Settings

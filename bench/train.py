@@ -16,7 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 
 from autotag.jobs.workers import LocalWorkers, Workers
-from autotag.photos import find_photos
+from autotag.photos.reader import find_photos
 from autotag.settings import PROJECT, Settings
 from autotag.storage.folder import Folder
 from autotag.training.fit import Training, Wanted, train

@@ -11,7 +11,7 @@ from streamparse import Stream
 from autotag import results
 from autotag.errors import QueueError
 from autotag.events import PhotoEvent, now_us
-from autotag.photos import PhotoError
+from autotag.photos.reader import PhotoError
 from autotag.queues import open_queue
 from autotag.results import Rejected, Result, Tagged
 from autotag.settings import Settings

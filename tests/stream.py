@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from autotag.events import PhotoEvent
-from autotag.photos import photo_uri
+from autotag.photos.reader import photo_uri
 from autotag.queues import EventQueue
 from autotag.stores import PhotoStore
 from autotag.stores.answers import StoredPhoto

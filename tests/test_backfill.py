@@ -32,7 +32,7 @@ from autotag.jobs.corpus import BadLine, Entry, ListedPhotos, Photo, StoredPhoto
 from autotag.jobs.kept_tagger import close_tagger
 from autotag.jobs.workers import LocalWorkers
 from autotag.localcluster.processes import processes_with
-from autotag.photos import PhotoError
+from autotag.photos.reader import PhotoError
 from autotag.results import ModelVersion
 from autotag.settings import Settings
 from autotag.storage.folder import Folder

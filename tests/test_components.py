@@ -13,7 +13,7 @@ import pytest
 
 from autotag import results
 from autotag.events import EventType, PhotoEvent
-from autotag.photos import photo_uri
+from autotag.photos.reader import photo_uri
 from autotag.queues import EventQueue
 from autotag.results import Deleted, ModelVersion, Rejected, Tagged
 from autotag.settings import PROJECT, Settings

@@ -21,9 +21,9 @@ BELOW = {
 KNOWN_TO = {
     "openvino": {"models/network.py"},
     "sqlite3": {"autotag/storage/sqlite_file.py", "autotag/queues/sqlite.py", "autotag/stores/sqlite.py"},
-    "requests": {"autotag/fetching.py", "autotag/peers.py", "autotag/bundle_fetching.py"},
+    "requests": {"autotag/photos/fetch.py", "autotag/photos/http_guard.py", "autotag/bundle_fetching.py"},
     "kazoo": {"autotag/model_registry.py"},
-    "PIL": {"autotag/decoding.py", "autotag/training/thumbnails.py"},
+    "PIL": {"autotag/photos/decode_main.py", "autotag/training/thumbnails.py"},
     "supervisor": {"autotag/localcluster/supervisord.py"},
     "thriftpy2": {"autotag/localcluster/nimbus.py", "autotag/stores/thrift.py"},
     "happybase": {"autotag/localcluster/hbase_jars.py", "autotag/stores/hbase.py", "autotag/stores/thrift.py"},

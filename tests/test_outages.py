@@ -23,7 +23,7 @@ from autotag.decisions import Action
 from autotag.errors import StoreError
 from autotag.events import EventType, PhotoEvent, iso_time, now_us
 from autotag.localcluster.cluster import Cluster
-from autotag.photos import photo_uri
+from autotag.photos.reader import photo_uri
 from autotag.queues import EventQueue, open_queue
 from autotag.results import Tagged
 from autotag.samples import sample_photos

@@ -18,7 +18,7 @@ from autotag.cli.join import JoinOptions
 from autotag.cli.retrain import CorpusOptions, tagging_steps
 from autotag.localcluster.processes import processes_with
 from autotag.model_registry import ModelRegistry
-from autotag.photos import photo_uri
+from autotag.photos.reader import photo_uri
 from autotag.settings import Settings
 from autotag.stores import PhotoStore
 from models.bundle import Bundle, publish

@@ -15,7 +15,7 @@ import pytest
 from autotag.events import PhotoEvent
 from autotag.localcluster.cluster import Cluster
 from autotag.model_registry import KnownModel, ModelRegistry
-from autotag.photos import photo_uri
+from autotag.photos.reader import photo_uri
 from autotag.queues import EventQueue, open_queue
 from autotag.results import ModelVersion, Tagged
 from autotag.settings import Settings

@@ -16,7 +16,7 @@ import pytest
 from autotag import results
 from autotag.localcluster.processes import processes_with
 from autotag.model_registry import KnownModel, ModelRegistry, Worker
-from autotag.photos import photo_uri
+from autotag.photos.reader import photo_uri
 from autotag.publishing import Publisher
 from autotag.results import Tagged
 from autotag.settings import Settings

@@ -19,7 +19,7 @@ from PIL import Image
 
 from autotag.events import EventType, PhotoEvent
 from autotag.localcluster.cluster import Cluster
-from autotag.photos import photo_uri
+from autotag.photos.reader import photo_uri
 from autotag.queues import EventQueue, open_queue
 from autotag.results import Rejected, Tagged
 from autotag.settings import PROJECT, Settings

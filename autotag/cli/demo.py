@@ -16,7 +16,7 @@ from autotag.cli.reading import tag_as_dict
 from autotag.errors import AutotagError, ClusterError
 from autotag.events import PhotoEvent
 from autotag.localcluster.cluster import Cluster
-from autotag.photos import photo_uri
+from autotag.photos.reader import photo_uri
 from autotag.queues import open_queue
 from autotag.samples import sample_photos
 from autotag.settings import PROJECT, Settings

@@ -20,7 +20,7 @@ from autotag.errors import RegistryError
 from autotag.evaluation import evaluate
 from autotag.events import iso_time
 from autotag.model_registry import KnownModel, ModelRegistry
-from autotag.photos import PhotoError, PhotoReader, find_photos, photo_uri
+from autotag.photos.reader import PhotoError, PhotoReader, find_photos, photo_uri
 from autotag.publishing import Change, FolderRegistry, Publisher
 from autotag.results import ModelVersion
 from autotag.settings import Settings

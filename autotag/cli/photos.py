@@ -15,7 +15,7 @@ import click
 from autotag.cli import CommandLine, print_json, progress, user_name, with_json, with_settings
 from autotag.errors import EventError
 from autotag.events import MAX_EVENT_BYTES, PhotoEvent
-from autotag.photos import PhotoError, find_photos, photo_uri
+from autotag.photos.reader import PhotoError, find_photos, photo_uri
 from autotag.queues import EventQueue, open_queue
 from autotag.tagger import Tagger
 

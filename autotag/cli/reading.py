@@ -20,7 +20,7 @@ from autotag.events import iso_time, now_us
 from autotag.localcluster.cluster import Cluster, Status
 from autotag.merge import ViewTag
 from autotag.model_registry import ModelRegistry
-from autotag.photos import photo_uri
+from autotag.photos.reader import photo_uri
 from autotag.queues import open_queue
 from autotag.results import Deleted, ModelVersion, Rejected, Tagged
 from autotag.settings import Settings

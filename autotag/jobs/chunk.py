@@ -20,7 +20,7 @@ from autotag.errors import InputError, JobError
 from autotag.events import SCHEMES, iso_time, now_us
 from autotag.jobs.corpus import BadLine, Entry, Photo, packed, read_entry
 from autotag.jobs.kept_tagger import PACKAGED, kept_tagger
-from autotag.reasons import PhotoError
+from autotag.photos.errors import PhotoError
 from autotag.settings import Settings
 from autotag.storage.folder import Folder, located
 from autotag.tagger import Tagger

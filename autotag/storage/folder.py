@@ -14,8 +14,8 @@ import fsspec
 from fsspec.asyn import AsyncFileSystem, sync
 
 from autotag.errors import InputError
-from autotag.files import too_large
-from autotag.reasons import PhotoError, Reason
+from autotag.photos.errors import PhotoError, Reason
+from autotag.photos.local_files import too_large
 
 Value = TypeVar("Value")
 

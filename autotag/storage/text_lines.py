@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from autotag.errors import InputError
-from autotag.photos import photo_uri
+from autotag.photos.reader import photo_uri
 from autotag.storage.folder import Folder
 
 MAX_LINE_BYTES = 64 * 1024

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotag.errors import InputError
-from autotag.files import too_large
 from autotag.jobs.kept_tagger import kept_tagger
-from autotag.photos import PhotoError
-from autotag.reasons import Reason
+from autotag.photos.errors import Reason
+from autotag.photos.local_files import too_large
+from autotag.photos.reader import PhotoError
 from autotag.settings import Settings
 from autotag.storage import parquet
 from autotag.storage.folder import Folder

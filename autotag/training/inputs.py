@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from autotag.errors import EventError, InputError
 from autotag.events import text_field
-from autotag.photos import EXTENSIONS, find_photos
+from autotag.photos.reader import EXTENSIONS, find_photos
 from autotag.storage import parquet
 from autotag.storage.folder import Folder
 from autotag.storage.text_lines import BadLine, Fault, FaultError, listed_uri, open_url, photo_lines, text_lines

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from autotag.errors import InputError
-from autotag.files import too_large
-from autotag.photos import PhotoError, PhotoReader
+from autotag.photos.local_files import too_large
+from autotag.photos.reader import PhotoError, PhotoReader
 from autotag.settings import Settings
 from autotag.storage import parquet
 from autotag.storage.folder import read_photo

@@ -14,8 +14,8 @@ import fsspec
 import pytest
 
 from autotag.errors import InputError
-from autotag.fetching import PhotoFetcher
-from autotag.reasons import PhotoError, Reason
+from autotag.photos.errors import PhotoError, Reason
+from autotag.photos.fetch import PhotoFetcher
 from autotag.settings import Settings
 from autotag.storage import folder
 from autotag.storage.folder import Folder, located, read_photo, read_url
@@ -237,7 +237,7 @@ def test_what_s3_refuses_about_us_is_no_fault_of_the_photos(code: str, reason: R
     script = f"""
 import http.server, threading
 from autotag.storage.folder import read_photo
-from autotag.reasons import PhotoError
+from autotag.photos.errors import PhotoError
 class Refusing(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         body = b"<Error><Code>{code}</Code><Message>no</Message></Error>"
@@ -262,7 +262,7 @@ def test_a_store_that_does_not_answer_is_given_up_in_time() -> None:
     script = """
 import socket
 from autotag.storage.folder import read_photo
-from autotag.reasons import PhotoError
+from autotag.photos.errors import PhotoError
 import fsspec.config
 silent = socket.create_server(("127.0.0.1", 0))
 endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from autotag.fetching import MAX_URI_CHARACTERS, PhotoFetcher, shortened
-from autotag.peers import is_public
-from autotag.reasons import PhotoError, Reason
+from autotag.photos.errors import PhotoError, Reason
+from autotag.photos.fetch import MAX_URI_CHARACTERS, PhotoFetcher, shortened
+from autotag.photos.http_guard import is_public
 from autotag.settings import Settings
 from tests.photo_server import MIB, PhotoServer, tls_context
 
@@ -502,7 +502,7 @@ class TestPeers:
         def connect(self: socket.socket, address: Any) -> None:
             real_connect(self, ("127.0.0.1", server.port) if address[0] == "8.8.8.8" else address)
 
-        monkeypatch.setattr("autotag.peers._LeashedSocket.connect", connect)
+        monkeypatch.setattr("autotag.photos.http_guard._LeashedSocket.connect", connect)
         asked = len(server.requests)
         error = failure(fetcher(photo_private_hosts=False), "http://8.8.8.8/photo")
         assert error.reason == Reason.FORBIDDEN
@@ -513,7 +513,7 @@ class TestPeers:
     ) -> None:
         """The first hop counts as public here, so that only the second is judged."""
         with PhotoServer(host="127.0.0.2") as inside:
-            monkeypatch.setattr("autotag.peers.is_public", lambda address: address != "127.0.0.2")
+            monkeypatch.setattr("autotag.photos.http_guard.is_public", lambda address: address != "127.0.0.2")
             error = failure(fetcher(photo_private_hosts=False), f"{server.url}/to?{inside.url}/photo")
             assert error.reason == Reason.FORBIDDEN
             assert inside.connections == 0
@@ -527,7 +527,7 @@ class TestPeers:
 
         addresses = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, 80)) for ip in ("10.0.0.1", "8.8.8.8")]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_: addresses)
-        monkeypatch.setattr("autotag.peers._LeashedSocket.connect", refuse)
+        monkeypatch.setattr("autotag.photos.http_guard._LeashedSocket.connect", refuse)
         error = failure(fetcher(photo_private_hosts=False), "http://photos.example/cat.jpg")
         assert error.reason == Reason.UNREACHABLE
         assert tried == ["8.8.8.8"]
@@ -559,8 +559,8 @@ class TestOutages:
         def refuse(*_: Any) -> None:
             raise OSError(errno.ENETUNREACH, "Network is unreachable")
 
-        monkeypatch.setattr("autotag.peers._LeashedSocket.connect", refuse)
-        monkeypatch.setattr("autotag.peers._has_route", lambda: route)
+        monkeypatch.setattr("autotag.photos.http_guard._LeashedSocket.connect", refuse)
+        monkeypatch.setattr("autotag.photos.http_guard._has_route", lambda: route)
         assert failure(fetcher(), "http://127.0.0.1:9/photo").reason == reason
 
     def test_an_unknown_host_is_transient(self, monkeypatch: pytest.MonkeyPatch) -> None:

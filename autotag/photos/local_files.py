@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from autotag.reasons import PhotoError, Reason
+from autotag.photos.errors import PhotoError, Reason
 from autotag.settings import Settings
 
 _CHUNK_BYTES = 1 << 20

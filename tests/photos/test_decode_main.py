@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from autotag import decoding
-from autotag.decoders import Decoder, DecoderPool
-from autotag.decoding import UndecodableError, decode_photo
-from autotag.reasons import PhotoError, Reason
+from autotag.photos import decode_main
+from autotag.photos.decode_main import UndecodableError, decode_photo
+from autotag.photos.decoder_pool import Decoder, DecoderPool
+from autotag.photos.errors import PhotoError, Reason
 from autotag.settings import PROJECT
 from models.preprocessing import Preprocessing
 from tests.bad_photos import drawing, encoded, huge_png, png, slow_jpeg
@@ -158,13 +158,13 @@ class TestGeometry:
         self, side: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         sizes: list[tuple[int, int]] = []
-        middle = decoding._middle
+        middle = decode_main._middle
 
         def noting(photo: Image.Image, *arguments: Any) -> Image.Image:
             sizes.append(photo.size)
             return middle(photo, *arguments)
 
-        monkeypatch.setattr(decoding, "_middle", noting)
+        monkeypatch.setattr(decode_main, "_middle", noting)
         for size in ((side, side + 37), (side + 1, side)):
             decoded(encoded(Image.new("RGB", size), "JPEG"))
             short = min(sizes.pop())
@@ -267,7 +267,7 @@ STAND_IN = """
 import os, signal, sys, time
 
 sys.path.insert(0, {project!r})
-from autotag import decoding
+from autotag.photos import decode_main
 
 served = 0
 
@@ -288,15 +288,15 @@ def decode(data, size, resize_short_side, max_pixels, interpolation):
     if data == b"lie":
         os.write(int(sys.argv[1]), b"\\1" + b"\\xff" * 8)
     if data == b"lie about an outage":
-        raise decoding.UndecodableError("network_down", "")
+        raise decode_main.UndecodableError("network_down", "")
     if data == b"print":
         os.write(1, b"printed by a library")
         os.write(2, b"printed by a library")
     if data == b"no memory" or data == b"crowded" and served > 1:
         raise MemoryError
-    return decoding.Image.new("RGB", (size, size))
+    return decode_main.Image.new("RGB", (size, size))
 
-decoding.main(decode)
+decode_main.main(decode)
 """
 
 
@@ -397,7 +397,7 @@ class TestDecoder:
     def test_a_process_that_cannot_even_end_itself_is_killed(
         self, stand_in: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("autotag.decoders._GRACE_S", 0.2)
+        monkeypatch.setattr("autotag.photos.decoder_pool._GRACE_S", 0.2)
         with Decoder(timeout_s=0.2, max_pixels=MAX_PIXELS, command=stand_in) as decoder:
             with pytest.raises(PhotoError) as caught:
                 decoder.decode(b"stop", LITE0)
@@ -427,7 +427,7 @@ class TestDecoder:
             decoder.start()
             (pid,) = set(children()) - set(before)
             limits = Path(f"/proc/{pid}/limits").read_text()
-        assert str(decoding.memory_limit_bytes(MAX_PIXELS)) in limits
+        assert str(decode_main.memory_limit_bytes(MAX_PIXELS)) in limits
 
     def test_a_decoder_that_cannot_start_is_our_mistake(self) -> None:
         with (
@@ -484,7 +484,7 @@ class TestDecoder:
         """It is started again after every photo that kills it."""
         script = (
             "import importlib.util, sys\n"
-            f"spec = importlib.util.spec_from_file_location('child', {decoding.__file__!r})\n"
+            f"spec = importlib.util.spec_from_file_location('child', {decode_main.__file__!r})\n"
             "spec.loader.exec_module(importlib.util.module_from_spec(spec))\n"
             "print(*sys.modules)\n"
         )

@@ -12,9 +12,9 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3.exceptions
 
-from autotag.files import FileFetcher, too_large
-from autotag.peers import Leash, LeashedAdapter
-from autotag.reasons import PhotoError, Reason
+from autotag.photos.errors import PhotoError, Reason
+from autotag.photos.http_guard import Leash, LeashedAdapter
+from autotag.photos.local_files import FileFetcher, too_large
 from autotag.settings import Settings
 
 Fetch = Callable[[str], bytes]

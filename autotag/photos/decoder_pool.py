@@ -11,9 +11,9 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from autotag import decoding
-from autotag.decoder_child import COMMAND, DecoderChild, Preprocessing
-from autotag.reasons import PhotoError, Reason
+from autotag.photos import decode_main
+from autotag.photos.decoder_process import COMMAND, DecoderChild, Preprocessing
+from autotag.photos.errors import PhotoError, Reason
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Decoder:
             self._running()
 
     def decode(self, data: bytes, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-        """The upright middle of a photo: uint8 [size, size, 3], RGB; see `decoding.decode_photo`.
+        """The upright middle of a photo: uint8 [size, size, 3], RGB; see `decode_main.decode_photo`.
 
         Raises:
             PhotoError: the bytes give no pixels, or the child died of them or ran out of time. The next photo gets a
@@ -65,7 +65,7 @@ class Decoder:
                 except MemoryError as error:
                     self._end()
                     if fresh:  # Otherwise what it decoded before may have left no room: once more, with all of it.
-                        limit_mib = decoding.memory_limit_bytes(self._max_pixels) >> 20
+                        limit_mib = decode_main.memory_limit_bytes(self._max_pixels) >> 20
                         detail = f"does not fit into the decoder's {limit_mib} MiB"
                         raise PhotoError(Reason.TOO_MANY_PIXELS, detail) from error
 

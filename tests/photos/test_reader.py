@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from autotag import decoding
-from autotag.photos import PhotoError, PhotoReader, Reason, find_photos, photo_uri
+from autotag.photos import decode_main
+from autotag.photos.reader import PhotoError, PhotoReader, Reason, find_photos, photo_uri
 from autotag.settings import Settings
 from models.preprocessing import Preprocessing
 from tests.bad_photos import drawing, encoded, huge_png, slow_jpeg
@@ -124,7 +124,7 @@ class TestPhotoReader:
             settings(folder), Preprocessing(size=260, resize_short_side=292, interpolation="hamming")
         ) as reader:
             pixels = reader.read((folder / "rotated.jpg").as_uri())
-        wanted = decoding.decode_photo((folder / "rotated.jpg").read_bytes(), 260, 292, 10**8, "hamming")
+        wanted = decode_main.decode_photo((folder / "rotated.jpg").read_bytes(), 260, 292, 10**8, "hamming")
         assert (pixels == np.asarray(wanted)).all()
 
     def test_a_person_may_name_any_file(self, folder: Path) -> None:

@@ -12,10 +12,10 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from autotag.decoder_child import Preprocessing
-from autotag.decoders import DecoderPool
-from autotag.fetching import Fetch, PhotoFetcher, shortened
-from autotag.reasons import PhotoError, Reason
+from autotag.photos.decoder_pool import DecoderPool
+from autotag.photos.decoder_process import Preprocessing
+from autotag.photos.errors import PhotoError, Reason
+from autotag.photos.fetch import Fetch, PhotoFetcher, shortened
 from autotag.settings import Settings
 
 __all__ = ["EXTENSIONS", "PhotoError", "PhotoFetcher", "PhotoReader", "Reason", "find_photos", "photo_uri"]

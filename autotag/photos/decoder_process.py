@@ -18,12 +18,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from autotag import decoding
-from autotag.reasons import PhotoError, Reason
+from autotag.photos import decode_main
+from autotag.photos.errors import PhotoError, Reason
 
 log = logging.getLogger(__name__)
 
-COMMAND = (sys.executable, "-P", str(Path(decoding.__file__).resolve()))
+COMMAND = (sys.executable, "-P", str(Path(decode_main.__file__).resolve()))
 """By its path: importing it through its package would load all of ours, and may not find it on a Storm worker."""
 
 _PIPE_BYTES = 1 << 20
@@ -84,7 +84,7 @@ class DecoderChild:
     def wait_until_ready(self) -> None:
         """Raises what `decode` does."""
         status, _ = self._receive_answer(time.monotonic() + _START_TIMEOUT_S, 0)
-        if status != decoding.READY:
+        if status != decode_main.READY:
             raise EOFError(f"it began with status {status}")
 
     def decode(self, data: bytes, preprocessing: Preprocessing, timeout_s: float) -> NDArray[np.uint8]:
@@ -100,23 +100,23 @@ class DecoderChild:
         self.photos += 1
         size = preprocessing.size
         facts = (size, preprocessing.resize_short_side, preprocessing.interpolation)
-        self._send(decoding.request_header(len(data), *facts), deadline)  # It wakes while the photo is on its way.
+        self._send(decode_main.request_header(len(data), *facts), deadline)  # It wakes while the photo is on its way.
         self._send(data, deadline)
         status, content = self._receive_answer(deadline, size * size * 3)
-        if status == decoding.PIXELS:
+        if status == decode_main.PIXELS:
             return np.frombuffer(content, np.uint8).reshape(size, size, 3)
-        if status == decoding.NO_MEMORY:
+        if status == decode_main.NO_MEMORY:
             raise MemoryError
         raise _complaint(content)
 
     def _receive_answer(self, deadline: float, pixel_bytes: int) -> tuple[int, bytearray]:
         """Status and content. A hostile photo may have taken the child over, so neither is trusted."""
-        status, length = decoding.ANSWER.unpack(self._receive(decoding.ANSWER.size, deadline))
+        status, length = decode_main.ANSWER.unpack(self._receive(decode_main.ANSWER.size, deadline))
         fits = {
-            decoding.READY: length == 0,
-            decoding.PIXELS: length == pixel_bytes,
-            decoding.UNDECODABLE: length <= _MAX_COMPLAINT_BYTES,
-            decoding.NO_MEMORY: length == 0,
+            decode_main.READY: length == 0,
+            decode_main.PIXELS: length == pixel_bytes,
+            decode_main.UNDECODABLE: length <= _MAX_COMPLAINT_BYTES,
+            decode_main.NO_MEMORY: length == 0,
         }
         if not fits.get(status, False):
             raise EOFError(f"it answered with status {status} and {length} bytes")
