@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from autotag.bulk_files import Record, Source, read, shown
 from autotag.bulk_records import Records
 from autotag.errors import EventError, InputError, ResultError, RunError
-from autotag.results import Tagged
 from autotag.stores import PhotoStore
 from autotag.stores.registry import RegistryTable, Run, RunState
+from autotag.view.results import Tagged
 
 BATCH_PHOTOS = 500
 """Written at once."""

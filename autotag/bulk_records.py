@@ -7,8 +7,8 @@ from typing import Any
 
 from autotag.errors import EventError, ResultError
 from autotag.events import MAX_AHEAD_US, SCHEMES, brief, iso_time, now_us, text_field, time_us
-from autotag.registry import Registry
-from autotag.results import ModelVersion, Tagged
+from autotag.view.results import ModelVersion, Tagged
+from autotag.view.visibility import Registry
 from models.bundle import Tag
 from models.classes import ClassTable
 

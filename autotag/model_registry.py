@@ -26,8 +26,8 @@ from kazoo.handlers.threading import KazooTimeoutError  # type: ignore[import-un
 from kazoo.hosts import collect_hosts  # type: ignore[import-untyped]
 
 from autotag.errors import RegistryError
-from autotag.results import ModelVersion
 from autotag.settings import Settings
+from autotag.view.results import ModelVersion
 from models.published import folder_name
 
 CONNECT_S = 2.0

@@ -15,9 +15,9 @@ from autotag.bundle_fetching import fetch_bundle
 from autotag.errors import PublishingError, SettingsError
 from autotag.events import now_us
 from autotag.model_registry import Current, KnownModel, ModelRegistry
-from autotag.results import ModelVersion
 from autotag.settings import Settings
 from autotag.stores import PhotoStore
+from autotag.view.results import ModelVersion
 from models import bundle as bundles
 from models.bundle import CLASSES, MANIFEST, Bundle, opened, put
 from models.classes import ClassTable

@@ -14,8 +14,8 @@ from threadpoolctl import threadpool_limits
 
 from autotag.photos.fetch import Fetch
 from autotag.photos.reader import PhotoError, PhotoReader
-from autotag.results import ModelVersion
 from autotag.settings import Settings
+from autotag.view.results import ModelVersion
 from models.bundle import Bundle, Tag
 from models.network import FeatureNetwork
 from models.probe import probe_pixels

@@ -14,9 +14,9 @@ from autotag.jobs.corpus import ListedPhotos
 from autotag.jobs.spark import SparkWorkers
 from autotag.jobs.workers import LocalWorkers, Workers
 from autotag.photos.reader import photo_uri
-from autotag.results import ModelVersion
 from autotag.storage.folder import Folder
 from autotag.stores import open_store
+from autotag.view.results import ModelVersion
 from bench import processes
 from bench.table import Table
 from models.bundle import Bundle

@@ -19,15 +19,15 @@ from typing import Any
 
 import happybase
 
-from autotag.decisions import Action, Decision
 from autotag.events import now_us
 from autotag.localcluster.cluster import Cluster
-from autotag.merge import Write, merge
-from autotag.registry import Registry
-from autotag.results import ModelVersion, Tagged
 from autotag.settings import PROJECT, Settings
 from autotag.stores import PhotoStore, layout, open_store
 from autotag.stores.tables import OWNERS, PHOTOS, Cell
+from autotag.view.decisions import Action, Decision
+from autotag.view.merge import Write, merge
+from autotag.view.results import ModelVersion, Tagged
+from autotag.view.visibility import Registry
 from bench.table import Table
 from models.bundle import Bundle, Tag
 

@@ -8,15 +8,15 @@ from typing import Any, ClassVar
 import numpy as np
 from streamparse import Stream
 
-from autotag import results
 from autotag.errors import QueueError
 from autotag.events import PhotoEvent, now_us
 from autotag.photos.reader import PhotoError
 from autotag.queues import open_queue
-from autotag.results import Rejected, Result, Tagged
 from autotag.settings import Settings
 from autotag.swapping import TaggerSwap
 from autotag.tagger import Tagger
+from autotag.view import results
+from autotag.view.results import Rejected, Result, Tagged
 from bolts.batching import NaturalBatchingBolt
 
 FIELDS = ["photo_id", "key", "result"]

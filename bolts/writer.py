@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from autotag import results
 from autotag.errors import QueueError, StoreError
 from autotag.queues import open_queue
-from autotag.results import ModelVersion, Tagged
 from autotag.settings import Settings
 from autotag.stores import open_store
+from autotag.view import results
+from autotag.view.results import ModelVersion, Tagged
 from bolts.batching import NaturalBatchingBolt
 from models.bundle import Bundle
 from models.errors import ModelError

@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 
 from streamparse import Spout, Stream
 
-from autotag import results
 from autotag.errors import QueueError
 from autotag.events import EventType
 from autotag.queues import Lease, open_queue
-from autotag.results import Deleted
 from autotag.settings import Settings
+from autotag.view import results
+from autotag.view.results import Deleted
 
 POLL_S = 0.01
 """Between looks at an empty queue."""

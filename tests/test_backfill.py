@@ -33,13 +33,13 @@ from autotag.jobs.kept_tagger import close_tagger
 from autotag.jobs.workers import LocalWorkers
 from autotag.localcluster.processes import processes_with
 from autotag.photos.reader import PhotoError
-from autotag.results import ModelVersion
 from autotag.settings import Settings
 from autotag.storage.folder import Folder
 from autotag.storage.locks import alone_in
 from autotag.stores import PhotoStore, open_store
 from autotag.stores.registry import RunState
 from autotag.tagger import Tagger
+from autotag.view.results import ModelVersion
 from models.bundle import Bundle
 from tests.object_store import ObjectStore, emptied, object_store
 from tests.worlds import CLASSES, deleted, model, rejected, tagged

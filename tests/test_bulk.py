@@ -25,12 +25,12 @@ from autotag.bulk import BulkLoad, Refused
 from autotag.bulk_files import MAX_LINE_BYTES, Source
 from autotag.errors import InputError, RunError
 from autotag.events import iso_time, now_us
-from autotag.results import ModelVersion, Tagged
 from autotag.settings import Settings
 from autotag.stores import PhotoStore, open_store
 from autotag.stores.registry import Run, RunState
 from autotag.stores.removal import clean
 from autotag.stores.tables import OWNERS, PHOTOS
+from autotag.view.results import ModelVersion, Tagged
 from models.bundle import Tag
 from models.classes import ClassTable
 
@@ -142,7 +142,7 @@ def test_the_best_tag_comes_first_and_there_may_be_none(store: PhotoStore, tmp_p
 
 def test_what_show_prints_is_loaded_without_what_people_said(store: PhotoStore, tmp_path: Path) -> None:
     from autotag.cli.reading import photo_as_dict
-    from autotag.decisions import Action
+    from autotag.view.decisions import Action
 
     load(store, written(tmp_path / "a.jsonl", [record()]), "old")
     store.registry.publish("old", "bob")

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from autotag import results
 from autotag.events import EventType, PhotoEvent
 from autotag.photos.reader import photo_uri
 from autotag.queues import EventQueue
-from autotag.results import Deleted, ModelVersion, Rejected, Tagged
 from autotag.settings import PROJECT, Settings
 from autotag.stores import PhotoStore
+from autotag.view import results
+from autotag.view.results import Deleted, ModelVersion, Rejected, Tagged
 from models.bundle import Bundle
 from tests.conftest import make_event
 from tests.multilang import Component, command

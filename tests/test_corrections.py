@@ -12,11 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 
-from autotag.decisions import Action, Decision
 from autotag.jobs.workers import LocalWorkers
-from autotag.merge import Write
-from autotag.registry import Registry
-from autotag.results import Deleted
 from autotag.settings import Settings
 from autotag.storage.folder import Folder
 from autotag.stores import PhotoStore, open_store
@@ -28,6 +24,10 @@ from autotag.training.known import remove
 from autotag.training.labels import FALSE, TRUE
 from autotag.training.summary import JoinSummary
 from autotag.training.trainingset import TrainingSet
+from autotag.view.decisions import Action, Decision
+from autotag.view.merge import Write
+from autotag.view.results import Deleted
+from autotag.view.visibility import Registry
 from models.bundle import Bundle
 from tests.model_files import write_colour_bundle
 from tests.training_sets import add_photos, features_of, labels_of, write_photo

@@ -19,17 +19,17 @@ from typing import TypeVar
 
 import pytest
 
-from autotag.decisions import Action
 from autotag.errors import StoreError
 from autotag.events import EventType, PhotoEvent, iso_time, now_us
 from autotag.localcluster.cluster import Cluster
 from autotag.photos.reader import photo_uri
 from autotag.queues import EventQueue, open_queue
-from autotag.results import Tagged
 from autotag.samples import sample_photos
 from autotag.settings import PROJECT, Settings
 from autotag.stores import PhotoStore, open_store
 from autotag.tagger import Tagger
+from autotag.view.decisions import Action
+from autotag.view.results import Tagged
 from models.bundle import Bundle
 from tests.conftest import make_event
 from tests.stream import autotag, wait, wait_until_idle

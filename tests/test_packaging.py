@@ -25,10 +25,10 @@ from autotag.jobs.corpus import ListedPhotos
 from autotag.jobs.packaging import Member, package
 from autotag.jobs.spark import UNPACKED, SparkWorkers
 from autotag.localcluster.processes import end, processes_with
-from autotag.results import ModelVersion
 from autotag.settings import PROJECT, Settings
 from autotag.storage.folder import Folder
 from autotag.stores import PhotoStore
+from autotag.view.results import ModelVersion
 from models.bundle import Bundle
 from tests.conftest import free_ports
 

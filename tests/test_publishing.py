@@ -16,9 +16,9 @@ import pytest
 from autotag.errors import PublishingError, RegistryError, SettingsError
 from autotag.model_registry import Current, KnownModel, ModelRegistry, Refusal, Worker
 from autotag.publishing import FolderRegistry, Publisher, use_current
-from autotag.results import ModelVersion
 from autotag.settings import Settings
 from autotag.stores import PhotoStore, open_store
+from autotag.view.results import ModelVersion
 from models import published
 from models.bundle import MANIFEST, NETWORK, PROBE, Bundle, publish
 from models.errors import ModelError

@@ -17,14 +17,14 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from autotag.decisions import Action
 from autotag.errors import RunError, TagError
 from autotag.events import now_us
-from autotag.results import Deleted, Rejected, Tagged
 from autotag.settings import Settings
 from autotag.stores import PhotoStore, layout, open_store, removal
 from autotag.stores.removal import clean, erase_owner, erase_photo, traces
 from autotag.stores.tables import OWNERS, PHOTOS, REGISTRY
+from autotag.view.decisions import Action
+from autotag.view.results import Deleted, Rejected, Tagged
 from models.classes import ClassTable
 from tests.worlds import (
     BEAGLE,

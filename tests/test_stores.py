@@ -18,18 +18,18 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from autotag.decisions import Action, Decision
 from autotag.errors import StoreError, TagError
 from autotag.events import now_us
-from autotag.merge import merge
-from autotag.registry import Registry
-from autotag.results import Deleted, ModelVersion, Rejected, Tagged
 from autotag.settings import Settings
 from autotag.stores import PhotoStore, layout, open_store
 from autotag.stores import store as store_module
 from autotag.stores.sampling import SAMPLE
 from autotag.stores.store import MAX_FACT_BYTES
 from autotag.stores.tables import PHOTOS, Cell
+from autotag.view.decisions import Action, Decision
+from autotag.view.merge import merge
+from autotag.view.results import Deleted, ModelVersion, Rejected, Tagged
+from autotag.view.visibility import Registry
 from models.bundle import Tag
 from models.classes import ClassTable
 from tests.worlds import (

@@ -17,10 +17,10 @@ from autotag.localcluster.cluster import Cluster
 from autotag.model_registry import KnownModel, ModelRegistry
 from autotag.photos.reader import photo_uri
 from autotag.queues import EventQueue, open_queue
-from autotag.results import ModelVersion, Tagged
 from autotag.settings import Settings
 from autotag.stores import PhotoStore
 from autotag.tagger import Tagger
+from autotag.view.results import ModelVersion, Tagged
 from models.bundle import BANKS, Bundle, publish
 from models.published import make_current
 from tests.model_files import write_colour_bundle

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autotag import results
 from autotag.localcluster.processes import processes_with
 from autotag.model_registry import KnownModel, ModelRegistry, Worker
 from autotag.photos.reader import photo_uri
 from autotag.publishing import Publisher
-from autotag.results import Tagged
 from autotag.settings import Settings
 from autotag.stores import PhotoStore
 from autotag.tagger import Tagger
+from autotag.view import results
+from autotag.view.results import Tagged
 from models.bundle import BANKS, Bundle, publish
 from models.published import make_current
 from tests.conftest import make_event

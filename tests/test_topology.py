@@ -21,9 +21,9 @@ from autotag.events import EventType, PhotoEvent
 from autotag.localcluster.cluster import Cluster
 from autotag.photos.reader import photo_uri
 from autotag.queues import EventQueue, open_queue
-from autotag.results import Rejected, Tagged
 from autotag.settings import PROJECT, Settings
 from autotag.stores import PhotoStore, open_store
+from autotag.view.results import Rejected, Tagged
 from tests.bad_photos import slow_jpeg
 from tests.conftest import make_event
 from tests.photo_server import PhotoServer

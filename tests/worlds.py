@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from autotag.decisions import Action, Decision
-from autotag.merge import View, Write
-from autotag.registry import Registry
-from autotag.results import Deleted, ModelVersion, Rejected, Tagged
 from autotag.settings import Settings
 from autotag.stores import PhotoStore, open_tables
 from autotag.stores.tables import FAMILIES, OWNERS, Tables
+from autotag.view.decisions import Action, Decision
+from autotag.view.merge import View, Write
+from autotag.view.results import Deleted, ModelVersion, Rejected, Tagged
+from autotag.view.visibility import Registry
 from models.bundle import Tag
 from models.classes import ClassTable
 

@@ -18,9 +18,9 @@ from autotag.cli.bulk import run_as_dict
 from autotag.cli.workers import WorkersOptions, with_workers_options
 from autotag.errors import EventError, InputError, JobError
 from autotag.jobs.workers import Workers
-from autotag.results import ModelVersion
 from autotag.settings import Settings
 from autotag.stores import PhotoStore, open_store
+from autotag.view.results import ModelVersion
 from models.bundle import Bundle
 
 if TYPE_CHECKING:  # fsspec need be here only for those who run jobs

@@ -13,9 +13,9 @@ from autotag.cli.join import needs_training, set_folder
 from autotag.cli.photos import found_photos
 from autotag.cli.train import CANDIDATES, OUT, open_current, open_set
 from autotag.photos.reader import PhotoError, photo_uri
-from autotag.results import ModelVersion
 from autotag.settings import Settings
 from autotag.tagger import Tagger
+from autotag.view.results import ModelVersion
 
 
 def register(group: click.Group) -> None:

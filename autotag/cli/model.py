@@ -22,9 +22,9 @@ from autotag.events import iso_time
 from autotag.model_registry import KnownModel, ModelRegistry
 from autotag.photos.reader import PhotoError, PhotoReader, find_photos, photo_uri
 from autotag.publishing import Change, FolderRegistry, Publisher
-from autotag.results import ModelVersion
 from autotag.settings import Settings
 from autotag.stores import open_store
+from autotag.view.results import ModelVersion
 from models.bundle import Bundle
 from models.difference import compare, share_worse
 from models.efficientnet import ARCHITECTURES

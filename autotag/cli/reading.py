@@ -14,19 +14,19 @@ from typing import Any
 import click
 
 from autotag.cli import CommandLine, print_json, print_table, with_json, with_settings
-from autotag.decisions import Decision
 from autotag.errors import AutotagError
 from autotag.events import iso_time, now_us
 from autotag.localcluster.cluster import Cluster, Status
-from autotag.merge import ViewTag
 from autotag.model_registry import ModelRegistry
 from autotag.photos.reader import photo_uri
 from autotag.queues import open_queue
-from autotag.results import Deleted, ModelVersion, Rejected, Tagged
 from autotag.settings import Settings
 from autotag.stores import PhotoStore, layout, open_store
 from autotag.stores.answers import FoundPhoto, HistoryEntry, StoredPhoto
 from autotag.stores.tables import PHOTOS
+from autotag.view.decisions import Decision
+from autotag.view.merge import ViewTag
+from autotag.view.results import Deleted, ModelVersion, Rejected, Tagged
 from models.bundle import Bundle
 from models.errors import ModelError
 

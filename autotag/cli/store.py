@@ -7,8 +7,8 @@ import sys
 import click
 
 from autotag.cli import CommandLine, print_json, with_json, with_settings
-from autotag.results import ModelVersion
 from autotag.stores import open_store
+from autotag.view.results import ModelVersion
 from models.bundle import Bundle
 
 

@@ -8,12 +8,12 @@ import click
 
 from autotag.cli import CommandLine, counted, print_json, progress, user_name, with_json, with_settings
 from autotag.cli.reading import stored_id
-from autotag.decisions import Action
 from autotag.errors import TagError
 from autotag.events import iso_time
 from autotag.queues import open_queue
 from autotag.stores import open_store
 from autotag.stores.removal import erase_owner, erase_photo, traces
+from autotag.view.decisions import Action
 
 
 def register(group: click.Group) -> None:

@@ -15,11 +15,11 @@ from autotag.bulk_files import LINES
 from autotag.bulk_parquet import PARQUET
 from autotag.errors import EventError, InputError
 from autotag.events import MAX_AHEAD_US, brief, iso_time, now_us, text_field, time_us
-from autotag.merge import merge
 from autotag.storage.folder import Folder, located
 from autotag.storage.text_lines import Fault, FaultError, ListedPhoto, listed_uri, photo_lines, text_lines
 from autotag.stores import PhotoStore, layout
 from autotag.stores.tables import PHOTOS
+from autotag.view.merge import merge
 
 FIELDS = ("photo_id", "uri", "owner", "content_time", "taken", "output_uri")
 """Of a line of JSON or a row of Parquet; the first two are required, and all others are ignored."""

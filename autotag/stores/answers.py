@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from autotag.merge import View, ViewTag, Write
+from autotag.view.merge import View, ViewTag, Write
 
 
 @dataclass(frozen=True)

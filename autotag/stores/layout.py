@@ -38,11 +38,11 @@ import zlib
 from collections.abc import Iterable
 from functools import lru_cache
 
-from autotag import results
-from autotag.decisions import Action, Decision
-from autotag.merge import Write, canonical
-from autotag.results import Deleted, ModelVersion, Rejected, Tagged
 from autotag.stores.tables import Cell, Columns
+from autotag.view import results
+from autotag.view.decisions import Action, Decision
+from autotag.view.merge import Write, canonical
+from autotag.view.results import Deleted, ModelVersion, Rejected, Tagged
 from models.classes import ClassTable
 
 EVERYONE = bytes(16)

@@ -6,8 +6,8 @@ import difflib
 import unicodedata
 
 from autotag.errors import TagError
-from autotag.merge import View
-from autotag.registry import Registry
+from autotag.view.merge import View
+from autotag.view.visibility import Registry
 
 MAX_NAME = 100
 """Characters in a tag of people's own."""

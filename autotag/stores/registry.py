@@ -10,11 +10,11 @@ from typing import Any
 
 from autotag.errors import RunError, StoreError
 from autotag.events import now_us
-from autotag.registry import Registry
-from autotag.results import RUN_NAME, ModelVersion
 from autotag.stores import layout
 from autotag.stores.layout import CLOCK, MODELS, STANDING
 from autotag.stores.tables import REGISTRY, Cell, Columns, Tables, delete_as_read
+from autotag.view.results import RUN_NAME, ModelVersion
+from autotag.view.visibility import Registry
 from models.classes import ClassTable
 
 

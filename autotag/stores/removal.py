@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from autotag.decisions import Decision
 from autotag.events import now_us
-from autotag.merge import unreachable
-from autotag.registry import Registry
-from autotag.results import Deleted, Rejected, Tagged
 from autotag.stores import layout
 from autotag.stores.registry import RunState
 from autotag.stores.store import PhotoStore
 from autotag.stores.tables import OWNERS, PHOTOS, Cell, Columns, delete_as_read
+from autotag.view.decisions import Decision
+from autotag.view.merge import unreachable
+from autotag.view.results import Deleted, Rejected, Tagged
+from autotag.view.visibility import Registry
 
 BATCH_ROWS = 500
 """Photos looked at between two signs of progress."""

@@ -6,18 +6,18 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 
-from autotag.decisions import Action, Decision
 from autotag.errors import ResultError, StoreError, TagError
 from autotag.events import now_us
-from autotag.merge import View, Write, last_deletion_us, merge, stream_content_us, unreachable
-from autotag.registry import Registry
-from autotag.results import Deleted, Rejected, Tagged, check_result
 from autotag.stores import layout
 from autotag.stores.answers import FoundPhoto, HistoryEntry, OwnerTags, Page, StoredPhoto, StoreStatus, TagCount
 from autotag.stores.naming import named_tag, tag_ids
 from autotag.stores.registry import RegistryTable
 from autotag.stores.sampling import Sample
 from autotag.stores.tables import OWNERS, PHOTOS, Cell, Columns, Tables, delete_as_read
+from autotag.view.decisions import Action, Decision
+from autotag.view.merge import View, Write, last_deletion_us, merge, stream_content_us, unreachable
+from autotag.view.results import Deleted, Rejected, Tagged, check_result
+from autotag.view.visibility import Registry
 
 MAX_FACT_BYTES = 1024 * 1024
 """Of one write, as JSON: some 10,000 tags."""

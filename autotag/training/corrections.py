@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from autotag.decisions import Action, Decision, verdicts
-from autotag.merge import Write, last_deletion_us, merge
-from autotag.registry import Registry
 from autotag.stores import PhotoStore, layout
 from autotag.stores.tables import PHOTOS
 from autotag.training.labels import FALSE, TRUE
+from autotag.view.decisions import Action, Decision, verdicts
+from autotag.view.merge import Write, last_deletion_us, merge
+from autotag.view.visibility import Registry
 
 PAGE_ROWS = 500
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from autotag.results import ModelVersion, Tagged
+from autotag.view.results import ModelVersion, Tagged
 from models.classes import ClassTable
 
 

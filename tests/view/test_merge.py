@@ -12,11 +12,11 @@ from hypothesis import assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from autotag import results
-from autotag.decisions import Decision
-from autotag.merge import Write, canonical, merge, unreachable
-from autotag.registry import Registry
-from autotag.results import Deleted, ModelVersion, Rejected, Tagged
+from autotag.view import results
+from autotag.view.decisions import Decision
+from autotag.view.merge import Write, canonical, merge, unreachable
+from autotag.view.results import Deleted, ModelVersion, Rejected, Tagged
+from autotag.view.visibility import Registry
 from models.bundle import Tag
 from tests.worlds import (
     BEAGLE,

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from autotag.decisions import Decision, verdicts
+from autotag.view.decisions import Decision, verdicts
 from tests.worlds import CLASSES, decided
 
 

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 
-from autotag import results
-from autotag.decisions import Decision, verdicts
-from autotag.registry import Registry
-from autotag.results import Deleted, ModelVersion, Rejected, Tagged
+from autotag.view import results
+from autotag.view.decisions import Decision, verdicts
+from autotag.view.results import Deleted, ModelVersion, Rejected, Tagged
+from autotag.view.visibility import Registry
 
 Write = Tagged | Rejected | Deleted | Decision
 """What can be written about a photo."""

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autotag.errors import RunError, StoreError
-from autotag.registry import Registry, join_classes
 from autotag.settings import Settings
 from autotag.stores import PhotoStore, open_store
 from autotag.stores.registry import RunState
 from autotag.stores.tables import REGISTRY
+from autotag.view.visibility import Registry, join_classes
 from models.classes import ClassTable
 from tests.worlds import CLASSES, Killed, dying, model, tagged
 
