@@ -1,6 +1,6 @@
 """Bulk runs: tags that were computed elsewhere, by Spark say, loaded into the store from files.
 
-A run is loaded batch by batch, and unseen until it is published; see stores/registry.py for what becomes of it.
+A run is loaded batch by batch, and unseen until it is published; see stores/runs.py for what becomes of it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from autotag.bulk_files import Record, Source, read, shown
 from autotag.bulk_records import Records
 from autotag.errors import EventError, InputError, ResultError, RunError
 from autotag.stores import PhotoStore
-from autotag.stores.registry import RegistryTable, Run, RunState
+from autotag.stores.runs import RegistryTable, Run, RunState
 from autotag.view.results import Tagged
 
 BATCH_PHOTOS = 500

@@ -13,7 +13,7 @@ from autotag.events import PhotoEvent
 from autotag.photos.reader import photo_uri
 from autotag.queues import EventQueue
 from autotag.stores import PhotoStore
-from autotag.stores.answers import StoredPhoto
+from autotag.stores.responses import StoredPhoto
 from tests.conftest import make_event
 
 

@@ -37,7 +37,7 @@ from autotag.settings import Settings
 from autotag.storage.folder import Folder
 from autotag.storage.locks import alone_in
 from autotag.stores import PhotoStore, open_store
-from autotag.stores.registry import RunState
+from autotag.stores.runs import RunState
 from autotag.tagger import Tagger
 from autotag.view.results import ModelVersion
 from models.bundle import Bundle

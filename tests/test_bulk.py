@@ -27,8 +27,8 @@ from autotag.errors import InputError, RunError
 from autotag.events import iso_time, now_us
 from autotag.settings import Settings
 from autotag.stores import PhotoStore, open_store
-from autotag.stores.registry import Run, RunState
-from autotag.stores.removal import clean
+from autotag.stores.cleanup import clean
+from autotag.stores.runs import Run, RunState
 from autotag.stores.tables import OWNERS, PHOTOS
 from autotag.view.results import ModelVersion, Tagged
 from models.bundle import Tag

@@ -20,14 +20,18 @@ BELOW = {
 }
 KNOWN_TO = {
     "openvino": {"models/network.py"},
-    "sqlite3": {"autotag/storage/sqlite_file.py", "autotag/queues/sqlite.py", "autotag/stores/sqlite.py"},
+    "sqlite3": {"autotag/storage/sqlite_file.py", "autotag/queues/sqlite.py", "autotag/stores/sqlite_tables.py"},
     "requests": {"autotag/photos/fetch.py", "autotag/photos/http_guard.py", "autotag/bundle_fetching.py"},
     "kazoo": {"autotag/model_registry.py"},
     "PIL": {"autotag/photos/decode_main.py", "autotag/training/thumbnails.py"},
     "supervisor": {"autotag/localcluster/supervisord.py"},
-    "thriftpy2": {"autotag/localcluster/nimbus.py", "autotag/stores/thrift.py"},
-    "happybase": {"autotag/localcluster/hbase_jars.py", "autotag/stores/hbase.py", "autotag/stores/thrift.py"},
-    "Hbase_thrift": {"autotag/stores/hbase.py", "autotag/stores/thrift.py"},
+    "thriftpy2": {"autotag/localcluster/nimbus.py", "autotag/stores/hbase_link.py"},
+    "happybase": {
+        "autotag/localcluster/hbase_jars.py",
+        "autotag/stores/hbase_tables.py",
+        "autotag/stores/hbase_link.py",
+    },
+    "Hbase_thrift": {"autotag/stores/hbase_tables.py", "autotag/stores/hbase_link.py"},
     "pyarrow": {"autotag/bulk_parquet.py", "autotag/storage/parquet.py", "autotag/training/"},
     "onnx": {"models/efficientnet.py", "models/quantisation.py"},
     "fsspec": {"autotag/storage/folder.py"},

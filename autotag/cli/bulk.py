@@ -15,9 +15,9 @@ from autotag.cli import CommandLine, counted, print_json, print_table, progress,
 from autotag.errors import InputError
 from autotag.events import iso_time
 from autotag.stores import open_store
-from autotag.stores.registry import RegistryTable, Run, RunState
-from autotag.stores.removal import GRACE_US
-from autotag.stores.removal import clean as remove
+from autotag.stores.cleanup import GRACE_US
+from autotag.stores.cleanup import clean as remove
+from autotag.stores.runs import RegistryTable, Run, RunState
 
 Action = Callable[[RegistryTable, str, str], Run]
 TIMES = ("begun", "loaded", "published", "ended")

@@ -21,7 +21,7 @@ from autotag.queues import open_queue
 from autotag.samples import sample_photos
 from autotag.settings import PROJECT, Settings
 from autotag.stores import open_store
-from autotag.stores.answers import StoredPhoto
+from autotag.stores.responses import StoredPhoto
 from models.bundle import Bundle
 
 TOPOLOGY = "tagging"

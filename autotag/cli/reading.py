@@ -22,7 +22,7 @@ from autotag.photos.reader import photo_uri
 from autotag.queues import open_queue
 from autotag.settings import Settings
 from autotag.stores import PhotoStore, layout, open_store
-from autotag.stores.answers import FoundPhoto, HistoryEntry, StoredPhoto
+from autotag.stores.responses import FoundPhoto, HistoryEntry, StoredPhoto
 from autotag.stores.tables import PHOTOS
 from autotag.view.decisions import Decision
 from autotag.view.merge import ViewTag

@@ -12,7 +12,7 @@ from autotag.errors import TagError
 from autotag.events import iso_time
 from autotag.queues import open_queue
 from autotag.stores import open_store
-from autotag.stores.removal import erase_owner, erase_photo, traces
+from autotag.stores.cleanup import erase_owner, erase_photo, traces
 from autotag.view.decisions import Action
 
 

@@ -28,8 +28,8 @@ def problem(host: str, port: int, prefix: str, timeout_s: float) -> str | None:
     # Only who asks needs it: reading the interface's definition takes a while.
     import happybase
 
+    from autotag.stores.hbase_link import FAILURES, said
     from autotag.stores.tables import FAMILIES
-    from autotag.stores.thrift import FAILURES, said
 
     start = prefix if prefix.endswith(":") else f"{prefix}_"  # as HBaseTables does
     ours = {(start + table).encode() for table in FAMILIES}

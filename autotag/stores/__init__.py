@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from autotag.settings import Settings
-from autotag.stores.store import PhotoStore
+from autotag.stores.photo_store import PhotoStore
 from autotag.stores.tables import Tables
 
 __all__ = ["PhotoStore", "open_store", "open_tables"]
@@ -17,9 +17,9 @@ def open_store(settings: Settings) -> PhotoStore:
 def open_tables(settings: Settings) -> Tables:
     """The database below it."""
     if settings.store_address is None:
-        from autotag.stores.sqlite import SqliteTables
+        from autotag.stores.sqlite_tables import SqliteTables
 
         return SqliteTables(settings.path(settings.store.removeprefix("sqlite:")))
-    from autotag.stores.hbase import HBaseTables
+    from autotag.stores.hbase_tables import HBaseTables
 
     return HBaseTables(*settings.store_address, settings.hbase_timeout_s)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from autotag.errors import TagError
 from autotag.storage.text_lines import Fault, FaultError
-from autotag.stores.naming import own_tag
+from autotag.stores.tag_names import own_tag
 from models.classes import ClassTable
 
 TRUE, FALSE, UNKNOWN = 1, -1, 0

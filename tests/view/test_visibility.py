@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from autotag.errors import RunError, StoreError
 from autotag.settings import Settings
 from autotag.stores import PhotoStore, open_store
-from autotag.stores.registry import RunState
+from autotag.stores.runs import RunState
 from autotag.stores.tables import REGISTRY
 from autotag.view.visibility import Registry, join_classes
 from models.classes import ClassTable

@@ -22,9 +22,9 @@ from autotag.errors import StoreError, TagError
 from autotag.events import now_us
 from autotag.settings import Settings
 from autotag.stores import PhotoStore, layout, open_store
-from autotag.stores import store as store_module
+from autotag.stores import photo_store as store_module
+from autotag.stores.photo_store import MAX_FACT_BYTES
 from autotag.stores.sampling import SAMPLE
-from autotag.stores.store import MAX_FACT_BYTES
 from autotag.stores.tables import PHOTOS, Cell
 from autotag.view.decisions import Action, Decision
 from autotag.view.merge import merge

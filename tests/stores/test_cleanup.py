@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from autotag.errors import RunError, TagError
 from autotag.events import now_us
 from autotag.settings import Settings
-from autotag.stores import PhotoStore, layout, open_store, removal
-from autotag.stores.removal import clean, erase_owner, erase_photo, traces
+from autotag.stores import PhotoStore, cleanup, layout, open_store
+from autotag.stores.cleanup import clean, erase_owner, erase_photo, traces
 from autotag.stores.tables import OWNERS, PHOTOS, REGISTRY
 from autotag.view.decisions import Action
 from autotag.view.results import Deleted, Rejected, Tagged
@@ -58,7 +58,7 @@ def store(store_settings: Settings) -> Iterator[PhotoStore]:
     store.close()
 
 
-def clean_now(store: PhotoStore) -> removal.Removed:
+def clean_now(store: PhotoStore) -> cleanup.Removed:
     """Without grace: nobody else is about to use anything. HBase's times are of milliseconds."""
     time.sleep(0.002)
     try:
@@ -135,7 +135,7 @@ def test_a_run_that_ended_within_the_grace_is_not_cleaned_yet(
 
 
 def test_cleaning_goes_in_batches_and_says_how_far_it_is(store: PhotoStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(removal, "BATCH_ROWS", 3)
+    monkeypatch.setattr(cleanup, "BATCH_ROWS", 3)
     store.write([tagged(f"p{number}", content=content) for number in range(10) for content in (1, 2)])
     parts: list[float] = []
     time.sleep(0.002)
@@ -396,13 +396,13 @@ def test_an_erased_owner_is_nowhere_and_no_other_is_touched(store: PhotoStore) -
     assert view(store, "r") == before
     assert store.owner("ann").photos == 0
     check_index(store, ["p", "q", "r"])
-    assert erase_owner(store, "ann") == removal.Removed()
+    assert erase_owner(store, "ann") == cleanup.Removed()
     store.write([tagged("p"), tagged("q", content=2)])
     assert traces(store, owner="ann") == 0
 
 
 def test_more_photos_than_a_batch_are_erased(store: PhotoStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(removal, "BATCH_ROWS", 3)
+    monkeypatch.setattr(cleanup, "BATCH_ROWS", 3)
     store.write([tagged(f"p{number}", owner="ann" if number % 2 else "eve") for number in range(20)])
     assert erase_owner(store, "ann").photos == 10
     assert traces(store, owner="ann") == 0
@@ -573,7 +573,7 @@ def test_a_cleaner_whose_clock_is_hours_ahead_hides_nothing_that_is_written_late
     ahead_us = now_us() + 7200 * SECOND_US
     store.write([tagged(content=1, owner="ann"), tagged(content=2, owner="eve")])
     with monkeypatch.context() as clock:
-        clock.setattr("autotag.stores.removal.now_us", lambda: ahead_us)
+        clock.setattr("autotag.stores.cleanup.now_us", lambda: ahead_us)
         clock.setattr("autotag.events.now_us", lambda: ahead_us)
         assert clean(store).facts == 0  # too young, by the database's clock
         assert clean_now(store).facts == 1

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from autotag.events import now_us
 from autotag.stores import layout
-from autotag.stores.registry import RunState
-from autotag.stores.store import PhotoStore
+from autotag.stores.photo_store import PhotoStore
+from autotag.stores.runs import RunState
 from autotag.stores.tables import OWNERS, PHOTOS, Cell, Columns, delete_as_read
 from autotag.view.decisions import Decision
 from autotag.view.merge import unreachable

@@ -23,8 +23,8 @@ from Hbase_thrift import Mutation
 from autotag.errors import StoreError
 from autotag.localcluster.hbase_jars import problem
 from autotag.settings import Settings
-from autotag.stores import thrift
-from autotag.stores.hbase import ROWS, HBaseTables
+from autotag.stores import hbase_link
+from autotag.stores.hbase_tables import ROWS, HBaseTables
 from autotag.stores.tables import OWNERS, PHOTOS, REGISTRY, Cell
 from tests.drop_proxy import DropProxy
 
@@ -87,7 +87,7 @@ def proxy(address: Address) -> Iterator[DropProxy]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many tries as ever, one soon after the other."""
-    monkeypatch.setattr(thrift, "WAITS_S", tuple(wait_s / 100 for wait_s in thrift.WAITS_S))
+    monkeypatch.setattr(hbase_link, "WAITS_S", tuple(wait_s / 100 for wait_s in hbase_link.WAITS_S))
 
 
 @pytest.fixture
@@ -458,7 +458,7 @@ def test_while_the_server_is_away_tries_are_bounded_and_once_it_is_back_all_is_w
         for call, args in ((behind.get, (PHOTOS, rows)), (behind.put, (PHOTOS, [Cell(key, b"m:b", b"")]))):
             text = refuses("Connection refused (tries: 5)", call, *args)
             assert f"HBase at 127.0.0.1:{proxy.port}" in text
-    left = [line.getMessage().rpartition(": ")[2] for line in caplog.records if line.name == thrift.__name__]
+    left = [line.getMessage().rpartition(": ")[2] for line in caplog.records if line.name == hbase_link.__name__]
     assert left == ["4", "3", "2", "1"] * 2
     proxy.listen()
     for i in range(3):
@@ -483,7 +483,7 @@ def test_a_server_that_stops_answering_times_out_within_bounded_tries(
     proxy.silent.set()
     refuses("no answer for 0.5 s (tries: 5)", hasty.get, PHOTOS, rows)
     assert proxy.accepted == 5
-    monkeypatch.setattr(thrift, "PATIENCE_S", -1.0)  # used up already
+    monkeypatch.setattr(hbase_link, "PATIENCE_S", -1.0)  # used up already
     refuses("no answer for 0.5 s (tries: 1)", hasty.scan, PHOTOS, b"", None, 10)
     hasty.close()
     proxy.silent.clear()
@@ -515,7 +515,7 @@ def test_what_speaks_no_thrift_is_reported_and_nothing_connects_before_it_is_use
 
 
 def test_a_server_in_trouble_is_asked_again_on_the_same_connection(address: Address, impatient: None) -> None:
-    link = thrift.Link(*address, 60.0)
+    link = hbase_link.Link(*address, 60.0)
     busy = b"org.apache.hadoop.hbase.RegionTooBusyException: over memstore limit\n\tat org.apache.Some.java:1"
     attempts = b"org.apache.hadoop.hbase.client.RetriesExhaustedException: Failed after attempts=16, exceptions:\n"
     attempts += b"2026-01-01, RpcRetryingCaller{x}, java.net.ConnectException: Call to address=a:1 failed\n\tat x"
@@ -539,7 +539,7 @@ def test_a_server_in_trouble_is_asked_again_on_the_same_connection(address: Addr
 
 
 def test_a_bare_do_not_retry_is_an_outage_and_not_a_reason_to_refuse_a_row(address: Address, impatient: None) -> None:
-    link, bare = thrift.Link(*address, 60.0), b"DoNotRetryIOException: "
+    link, bare = hbase_link.Link(*address, 60.0), b"DoNotRetryIOException: "
 
     def ask(message: bytes) -> None:
         def operation(_: happybase.Connection) -> None:
@@ -551,7 +551,7 @@ def test_a_bare_do_not_retry_is_an_outage_and_not_a_reason_to_refuse_a_row(addre
         ask(b"org.apache.hadoop.hbase." + bare + b"hconnection-0x1 closed\n\tat x")
     assert type(closing.value) is StoreError
     limit, hbase = b"Cell[a/m:b/1/Put/vlen=9] with size 9 exceeds limit of 8 bytes", b"org.apache.hadoop.hbase."
-    with pytest.raises(thrift.Refused) as refused:
+    with pytest.raises(hbase_link.Refused) as refused:
         ask(hbase + b"client.RetriesExhaustedWithDetailsException: Failed 1 action: " + 2 * (hbase + bare) + limit)
     assert refused.value.reason == (bare + limit).decode()
     refuses(
@@ -576,7 +576,7 @@ def test_an_interrupt_in_the_middle_of_an_answer_costs_the_connection(
     tables: HBaseTables, address: Address, prefix: str, key: bytes
 ) -> None:
     _numbered(tables, key, 2)
-    link = thrift.Link(*address, 60.0)
+    link = hbase_link.Link(*address, 60.0)
     used: list[happybase.Connection] = []
 
     def interrupted(connection: happybase.Connection) -> None:
@@ -595,7 +595,7 @@ def test_an_interrupt_in_the_middle_of_an_answer_costs_the_connection(
 def test_bad_arguments_are_a_store_error_though_their_exception_cannot_be_printed(
     address: Address, prefix: str, impatient: None
 ) -> None:
-    link = thrift.Link(*address, 60.0)
+    link = hbase_link.Link(*address, 60.0)
 
     def operation(connection: happybase.Connection) -> None:
         connection.client.mutateRow(f"{prefix}_photos", b"", [Mutation(False, b"m:a", b"", True)], {})

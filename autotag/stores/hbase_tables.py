@@ -32,8 +32,8 @@ import happybase  # also makes the module Hbase_thrift, which is no file
 from Hbase_thrift import BatchMutation, Mutation, TScan
 from Hbase_thrift import IOError as ServerError
 
+from autotag.stores.hbase_link import ORDERLY, Answer, Exists, Link, Missing, Refused
 from autotag.stores.tables import FAMILIES, Cell, Columns, Stored
-from autotag.stores.thrift import ORDERLY, Answer, Exists, Link, Missing, Refused
 
 ROWS = 1000
 """Rows of one call: 100 are half as fast, more are hardly faster."""

@@ -9,11 +9,11 @@ from dataclasses import replace
 from autotag.errors import ResultError, StoreError, TagError
 from autotag.events import now_us
 from autotag.stores import layout
-from autotag.stores.answers import FoundPhoto, HistoryEntry, OwnerTags, Page, StoredPhoto, StoreStatus, TagCount
-from autotag.stores.naming import named_tag, tag_ids
-from autotag.stores.registry import RegistryTable
+from autotag.stores.responses import FoundPhoto, HistoryEntry, OwnerTags, Page, StoredPhoto, StoreStatus, TagCount
+from autotag.stores.runs import RegistryTable
 from autotag.stores.sampling import Sample
 from autotag.stores.tables import OWNERS, PHOTOS, Cell, Columns, Tables, delete_as_read
+from autotag.stores.tag_names import named_tag, tag_ids
 from autotag.view.decisions import Action, Decision
 from autotag.view.merge import View, Write, last_deletion_us, merge, stream_content_us, unreachable
 from autotag.view.results import Deleted, Rejected, Tagged, check_result
