@@ -20,7 +20,7 @@ BELOW = {
 }
 KNOWN_TO = {
     "openvino": {"models/network.py"},
-    "sqlite3": {"autotag/storage/sqlite_file.py", "autotag/queues/sqlite.py", "autotag/stores/sqlite_tables.py"},
+    "sqlite3": {"autotag/storage/sqlite_file.py", "autotag/queues/sqlite_queue.py", "autotag/stores/sqlite_tables.py"},
     "requests": {"autotag/photos/fetch.py", "autotag/photos/http_guard.py", "autotag/bundle_fetching.py"},
     "kazoo": {"autotag/model_registry.py"},
     "PIL": {"autotag/photos/decode_main.py", "autotag/training/thumbnails.py"},

@@ -115,7 +115,7 @@ def open_queue(settings: Settings) -> EventQueue:
     """
     scheme, _, rest = settings.queue.partition(":")
     if scheme == "sqlite" and rest:
-        from autotag.queues.sqlite import SqliteQueue
+        from autotag.queues.sqlite_queue import SqliteQueue
 
         return SqliteQueue(settings.path(rest), settings)
     raise SettingsError(f"autotag.queue must be 'sqlite:PATH'. Given: {settings.queue!r}")

@@ -214,7 +214,7 @@ def test_forgetting_wants_a_photo_or_an_owner_and_finds_nothing_by_a_name_that_i
 
 
 def test_finished_keys_are_forgotten_in_time(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autotag.queues.sqlite._PURGE_EVERY_US", 0)
+    monkeypatch.setattr("autotag.queues.sqlite_queue._PURGE_EVERY_US", 0)
     queue = open_queue(replace(settings, queue_keep_done_s=0.01))
     (event,) = put(queue, 1)
     queue.ack(lease_all(queue), "h")
