@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from autotag.bulk import BulkLoad
+from autotag.bulk.load import BulkLoad
 from autotag.cli import CommandLine, counted, print_json, progress, user_name, with_json, with_settings
 from autotag.cli.bulk import run_as_dict
 from autotag.cli.workers import WorkersOptions, with_workers_options

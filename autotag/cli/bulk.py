@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from autotag.bulk import BulkLoad, Step
-from autotag.bulk_files import Source
+from autotag.bulk.load import BulkLoad, Step
+from autotag.bulk.source import Source
 from autotag.cli import CommandLine, counted, print_json, print_table, progress, user_name, with_json, with_settings
 from autotag.errors import InputError
 from autotag.events import iso_time

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autotag.bulk_files import Source
+from autotag.bulk.source import Source
 from autotag.errors import JobError
 from autotag.jobs.chunk import (
     FAILED,

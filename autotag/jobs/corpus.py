@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from autotag.bulk_files import LINES
-from autotag.bulk_parquet import PARQUET
+from autotag.bulk.parquet import PARQUET
+from autotag.bulk.source import LINES
 from autotag.errors import EventError, InputError
 from autotag.events import MAX_AHEAD_US, brief, iso_time, now_us, text_field, time_us
 from autotag.storage.folder import Folder, located

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from autotag.bulk_files import Record, Source, read, shown
-from autotag.bulk_records import Records
+from autotag.bulk.records import Records
+from autotag.bulk.source import Record, Source, read, shown
 from autotag.errors import EventError, InputError, ResultError, RunError
 from autotag.stores import PhotoStore
 from autotag.stores.runs import RegistryTable, Run, RunState

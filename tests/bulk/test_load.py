@@ -20,9 +20,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from autotag import bulk
-from autotag.bulk import BulkLoad, Refused
-from autotag.bulk_files import MAX_LINE_BYTES, Source
+from autotag.bulk import load
+from autotag.bulk.load import BulkLoad, Refused
+from autotag.bulk.source import MAX_LINE_BYTES, Source
 from autotag.errors import InputError, RunError
 from autotag.events import iso_time, now_us
 from autotag.settings import Settings
@@ -361,12 +361,12 @@ def test_without_pyarrow_parquet_is_refused_with_what_to_install(
 KILLED_AT_A_PUT = """
 import os, signal, sys
 from pathlib import Path
-from autotag import bulk
+from autotag.bulk import load
 from autotag.settings import Settings
 from autotag.stores import open_store
 
 home, path, puts = sys.argv[1:]
-bulk.BATCH_PHOTOS = 40
+load.BATCH_PHOTOS = 40
 store = open_store(Settings(home=home, store="sqlite:store.db"))
 put, left = store.tables.put, [int(puts)]
 
@@ -376,7 +376,7 @@ def killing(table, cells):
         os.kill(os.getpid(), signal.SIGKILL)
     return put(table, cells)
 
-load = bulk.BulkLoad(store, "run", bulk.Source.find(Path(path)), "bob")
+load = load.BulkLoad(store, "run", load.Source.find(Path(path)), "bob")
 store.tables.put = killing
 for step in load.steps():
     pass
@@ -427,7 +427,7 @@ def test_a_repetition_after_a_kill_writes_the_same_cells_again(store: PhotoStore
 def test_two_loads_of_one_run_at_the_same_time_do_no_harm(
     store: PhotoStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bulk, "BATCH_PHOTOS", 7)
+    monkeypatch.setattr(load, "BATCH_PHOTOS", 7)
     path = written(tmp_path / "a.jsonl", [*records(40), b"broken"])
     one, other = (BulkLoad(store, "run", Source.find(path), "bob") for _ in range(2))
     slow, quick = one.steps(), other.steps()
@@ -443,7 +443,7 @@ def test_two_loads_of_one_run_at_the_same_time_do_no_harm(
 def test_a_run_that_is_dropped_ends_the_load_that_is_under_way(
     store: PhotoStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bulk, "BATCH_PHOTOS", 7)
+    monkeypatch.setattr(load, "BATCH_PHOTOS", 7)
     steps = BulkLoad(store, "run", Source.find(written(tmp_path / "a.jsonl", records(40))), "bob").steps()
     next(steps)
     store.registry.drop("run", "eve")

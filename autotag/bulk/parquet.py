@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from autotag.bulk_records import FIELDS, TIMES, Micros
+from autotag.bulk.records import FIELDS, TIMES, Micros
 from autotag.errors import InputError, ResultError
 
 PARQUET = ".parquet"

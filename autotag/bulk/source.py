@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from autotag.bulk_parquet import PARQUET, require_pyarrow, rows
+from autotag.bulk.parquet import PARQUET, require_pyarrow, rows
 from autotag.errors import InputError, ResultError
 
 LINES = (".jsonl", ".json", ".ndjson")

@@ -1,0 +1,1 @@
+"""Bulk runs: tags that were computed elsewhere, loaded from files. Imports stores and what is below them."""
