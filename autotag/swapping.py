@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from autotag.bundle_fetching import fetch_bundle
+from autotag.bundles.download import fetch_bundle
+from autotag.bundles.registry import WORKER_SESSION_S, Current, ModelRegistry, Refusal, Worker
 from autotag.errors import FetchError, RegistryError
 from autotag.events import now_us
-from autotag.model_registry import WORKER_SESSION_S, Current, ModelRegistry, Refusal, Worker
 from autotag.settings import Settings
 from autotag.tagger import Tagger
 from models.bundle import MANIFEST, Bundle

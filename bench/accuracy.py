@@ -1,4 +1,4 @@
-"""How right the tags are: writes thresholds.md, from which autotag/building.py takes its temperature and thresholds.
+"""How right the tags are: writes thresholds.md, from which autotag/bundles/build.py takes its temperature and thresholds.
 
     .venv/bin/python -m bench.accuracy PHOTOS --unseen FOLDER --calibration FOLDER
 
@@ -16,11 +16,11 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from autotag.building import CALIBRATION_PHOTOS, RECIPES, read_weights, write_bundle
+from autotag.bundles.build import CALIBRATION_PHOTOS, RECIPES, read_weights, write_bundle
+from autotag.bundles.wheels import obtain_wheel
 from autotag.evaluation import Labelled, labelled_photos
 from autotag.photos.decode_main import decode_photo
 from autotag.photos.reader import EXTENSIONS, find_photos
-from autotag.wheels import obtain_wheel
 from models.bank import ClassifierBank, Softmax
 from models.bundle import Bundle
 from models.classes import ClassTable

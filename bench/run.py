@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from autotag.building import build_bundle
+from autotag.bundles.build import build_bundle
 from autotag.evaluation import Evaluation, evaluate
 from autotag.photos.reader import PhotoReader, find_photos, photo_uri
 from autotag.settings import PROJECT

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from autotag.building import build_bundle
+from autotag.bundles.build import build_bundle
+from autotag.bundles.publisher import Publisher
+from autotag.bundles.registry import ModelRegistry
 from autotag.events import PhotoEvent, now_us
-from autotag.model_registry import ModelRegistry
 from autotag.photos.reader import photo_uri
-from autotag.publishing import Publisher
 from autotag.queues import EventQueue, open_queue
 from autotag.settings import PROJECT, Settings
 from autotag.stores import open_store

@@ -21,8 +21,8 @@ BELOW = {
 KNOWN_TO = {
     "openvino": {"models/network.py"},
     "sqlite3": {"autotag/storage/sqlite_file.py", "autotag/queues/sqlite_queue.py", "autotag/stores/sqlite_tables.py"},
-    "requests": {"autotag/photos/fetch.py", "autotag/photos/http_guard.py", "autotag/bundle_fetching.py"},
-    "kazoo": {"autotag/model_registry.py"},
+    "requests": {"autotag/photos/fetch.py", "autotag/photos/http_guard.py", "autotag/bundles/download.py"},
+    "kazoo": {"autotag/bundles/registry.py"},
     "PIL": {"autotag/photos/decode_main.py", "autotag/training/thumbnails.py"},
     "supervisor": {"autotag/localcluster/supervisord.py"},
     "thriftpy2": {"autotag/localcluster/nimbus.py", "autotag/stores/hbase_link.py"},

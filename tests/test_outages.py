@@ -19,12 +19,12 @@ from typing import TypeVar
 
 import pytest
 
+from autotag.bundles.sample_photos import sample_photos
 from autotag.errors import StoreError
 from autotag.events import EventType, PhotoEvent, iso_time, now_us
 from autotag.localcluster.cluster import Cluster
 from autotag.photos.reader import photo_uri
 from autotag.queues import EventQueue, open_queue
-from autotag.samples import sample_photos
 from autotag.settings import PROJECT, Settings
 from autotag.stores import PhotoStore, open_store
 from autotag.tagger import Tagger

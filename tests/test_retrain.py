@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
+from autotag.bundles.registry import ModelRegistry
 from autotag.cli.join import JoinOptions
 from autotag.cli.retrain import CorpusOptions, tagging_steps
 from autotag.localcluster.processes import processes_with
-from autotag.model_registry import ModelRegistry
 from autotag.photos.reader import photo_uri
 from autotag.settings import Settings
 from autotag.stores import PhotoStore

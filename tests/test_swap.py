@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from autotag.bundles.registry import KnownModel, ModelRegistry
 from autotag.events import PhotoEvent
 from autotag.localcluster.cluster import Cluster
-from autotag.model_registry import KnownModel, ModelRegistry
 from autotag.photos.reader import photo_uri
 from autotag.queues import EventQueue, open_queue
 from autotag.settings import Settings

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from autotag.bundles.publisher import Publisher
+from autotag.bundles.registry import KnownModel, ModelRegistry, Worker
 from autotag.localcluster.processes import processes_with
-from autotag.model_registry import KnownModel, ModelRegistry, Worker
 from autotag.photos.reader import photo_uri
-from autotag.publishing import Publisher
 from autotag.settings import Settings
 from autotag.stores import PhotoStore
 from autotag.tagger import Tagger

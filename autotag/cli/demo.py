@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from autotag.bundles.sample_photos import sample_photos
 from autotag.cli import CommandLine, print_json, print_table, progress, user_name, with_json, with_settings
 from autotag.cli.reading import tag_as_dict
 from autotag.errors import AutotagError, ClusterError
@@ -18,7 +19,6 @@ from autotag.events import PhotoEvent
 from autotag.localcluster.cluster import Cluster
 from autotag.photos.reader import photo_uri
 from autotag.queues import open_queue
-from autotag.samples import sample_photos
 from autotag.settings import PROJECT, Settings
 from autotag.stores import open_store
 from autotag.stores.responses import StoredPhoto

@@ -13,15 +13,15 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from autotag.building import CALIBRATION_PHOTOS, RECIPES, build_bundle
+from autotag.bundles.build import CALIBRATION_PHOTOS, RECIPES, build_bundle
+from autotag.bundles.publisher import Change, FolderRegistry, Publisher
+from autotag.bundles.registry import KnownModel, ModelRegistry
 from autotag.cli import CommandLine, print_json, print_table, progress, user_name, with_json, with_settings
 from autotag.cli.reading import model_facts
 from autotag.errors import RegistryError
 from autotag.evaluation import evaluate
 from autotag.events import iso_time
-from autotag.model_registry import KnownModel, ModelRegistry
 from autotag.photos.reader import PhotoError, PhotoReader, find_photos, photo_uri
-from autotag.publishing import Change, FolderRegistry, Publisher
 from autotag.settings import Settings
 from autotag.stores import open_store
 from autotag.view.results import ModelVersion

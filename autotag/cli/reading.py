@@ -13,11 +13,11 @@ from typing import Any
 
 import click
 
+from autotag.bundles.registry import ModelRegistry
 from autotag.cli import CommandLine, print_json, print_table, with_json, with_settings
 from autotag.errors import AutotagError
 from autotag.events import iso_time, now_us
 from autotag.localcluster.cluster import Cluster, Status
-from autotag.model_registry import ModelRegistry
 from autotag.photos.reader import photo_uri
 from autotag.queues import open_queue
 from autotag.settings import Settings

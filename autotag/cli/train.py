@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from autotag.bundles.publisher import use_current
+from autotag.bundles.registry import ModelRegistry
 from autotag.cli import CommandLine, counted, given_as, print_json, print_table, with_json, with_settings
 from autotag.cli.join import JoinOptions, Progress, needs_training, run_join, with_join_options
 from autotag.errors import InputError, RegistryError
-from autotag.model_registry import ModelRegistry
-from autotag.publishing import use_current
 from autotag.settings import Settings
 from models.bundle import MANIFEST, Bundle
 

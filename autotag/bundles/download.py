@@ -16,8 +16,8 @@ from urllib.parse import unquote, urlsplit
 
 import requests
 
+from autotag.bundles.registry import KnownModel
 from autotag.errors import FetchError
-from autotag.model_registry import KnownModel
 from models.bundle import MANIFEST, Bundle, opened, put
 from models.errors import ModelError
 from models.manifest import parse_manifest

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from autotag.bundle_fetching import fetch_bundle
+from autotag.bundles.download import fetch_bundle
+from autotag.bundles.registry import Current, KnownModel, ModelRegistry
 from autotag.errors import PublishingError, SettingsError
 from autotag.events import now_us
-from autotag.model_registry import Current, KnownModel, ModelRegistry
 from autotag.settings import Settings
 from autotag.stores import PhotoStore
 from autotag.view.results import ModelVersion

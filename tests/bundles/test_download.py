@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from autotag.bundle_fetching import fetch_bundle
+from autotag.bundles.download import fetch_bundle
+from autotag.bundles.registry import KnownModel
 from autotag.errors import FetchError
-from autotag.model_registry import KnownModel
 from models import manifest as manifests
 from models.bundle import CLASSES, MANIFEST, NETWORK, Bundle, publish
 from models.errors import ModelError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-from autotag.wheels import obtain_wheel
+from autotag.bundles.wheels import obtain_wheel
 
 SAMPLES = {
     "scikit_image": [

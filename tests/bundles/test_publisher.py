@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from autotag.bundles.publisher import FolderRegistry, Publisher, use_current
+from autotag.bundles.registry import Current, KnownModel, ModelRegistry, Refusal, Worker
 from autotag.errors import PublishingError, RegistryError, SettingsError
-from autotag.model_registry import Current, KnownModel, ModelRegistry, Refusal, Worker
-from autotag.publishing import FolderRegistry, Publisher, use_current
 from autotag.settings import Settings
 from autotag.stores import PhotoStore, open_store
 from autotag.view.results import ModelVersion

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotag.wheels import obtain_wheel
+from autotag.bundles.wheels import obtain_wheel
 from models.bank import ClassifierBank, Softmax
 from models.bundle import BANKS, CLASSES, NETWORK, PROBE, Bundle, network_key, publish
 from models.classes import IMAGENET, ClassTable
