@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from autotag.queues import open_queue
     from autotag.settings import Settings
     from autotag.stores import open_store
-    from autotag.tagger import Tagger
+    from autotag.tagging.tagger import Tagger
 
 __all__ = [
     "AutotagError",

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from autotag.bundles.build import CALIBRATION_PHOTOS, RECIPES, read_weights, write_bundle
 from autotag.bundles.wheels import obtain_wheel
-from autotag.evaluation import Labelled, labelled_photos
 from autotag.photos.decode_main import decode_photo
 from autotag.photos.reader import EXTENSIONS, find_photos
+from autotag.tagging.evaluate import Labelled, labelled_photos
 from models.bank import ClassifierBank, Softmax
 from models.bundle import Bundle
 from models.classes import ClassTable

@@ -12,7 +12,7 @@ from typing import Any
 
 from autotag.photos.reader import PhotoError
 from autotag.settings import Settings
-from autotag.tagger import Tagger
+from autotag.tagging.tagger import Tagger
 
 CONTEXT = multiprocessing.get_context("spawn")
 

@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from autotag.bundles.build import build_bundle
-from autotag.evaluation import Evaluation, evaluate
 from autotag.photos.reader import PhotoReader, find_photos, photo_uri
 from autotag.settings import PROJECT
+from autotag.tagging.evaluate import Evaluation, evaluate
 from bench import naive, processes, stages, stream
 from bench.corpus import with_classifiers
 from bench.table import Table

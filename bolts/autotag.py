@@ -13,8 +13,8 @@ from autotag.events import PhotoEvent, now_us
 from autotag.photos.reader import PhotoError
 from autotag.queues import open_queue
 from autotag.settings import Settings
-from autotag.swapping import TaggerSwap
-from autotag.tagger import Tagger
+from autotag.tagging.hot_swap import TaggerSwap
+from autotag.tagging.tagger import Tagger
 from autotag.view import results
 from autotag.view.results import Rejected, Result, Tagged
 from bolts.batching import NaturalBatchingBolt

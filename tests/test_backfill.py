@@ -38,7 +38,7 @@ from autotag.storage.folder import Folder
 from autotag.storage.locks import alone_in
 from autotag.stores import PhotoStore, open_store
 from autotag.stores.runs import RunState
-from autotag.tagger import Tagger
+from autotag.tagging.tagger import Tagger
 from autotag.view.results import ModelVersion
 from models.bundle import Bundle
 from tests.object_store import ObjectStore, emptied, object_store

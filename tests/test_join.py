@@ -27,7 +27,7 @@ from autotag.jobs import kept_tagger
 from autotag.jobs.workers import LocalWorkers
 from autotag.settings import Settings
 from autotag.storage.folder import Folder
-from autotag.tagger import Tagger
+from autotag.tagging.tagger import Tagger
 from autotag.training.features import PIECE_PHOTOS, pieces
 from autotag.training.inputs import Photo
 from autotag.training.join import Inputs, join

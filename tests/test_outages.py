@@ -27,7 +27,7 @@ from autotag.photos.reader import photo_uri
 from autotag.queues import EventQueue, open_queue
 from autotag.settings import PROJECT, Settings
 from autotag.stores import PhotoStore, open_store
-from autotag.tagger import Tagger
+from autotag.tagging.tagger import Tagger
 from autotag.view.decisions import Action
 from autotag.view.results import Tagged
 from models.bundle import Bundle

@@ -19,7 +19,7 @@ from autotag.photos.reader import photo_uri
 from autotag.queues import EventQueue, open_queue
 from autotag.settings import Settings
 from autotag.stores import PhotoStore
-from autotag.tagger import Tagger
+from autotag.tagging.tagger import Tagger
 from autotag.view.results import ModelVersion, Tagged
 from models.bundle import BANKS, Bundle, publish
 from models.published import make_current

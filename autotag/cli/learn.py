@@ -14,7 +14,7 @@ from autotag.cli.photos import found_photos
 from autotag.cli.train import CANDIDATES, OUT, open_current, open_set
 from autotag.photos.reader import PhotoError, photo_uri
 from autotag.settings import Settings
-from autotag.tagger import Tagger
+from autotag.tagging.tagger import Tagger
 from autotag.view.results import ModelVersion
 
 

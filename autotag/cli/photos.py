@@ -17,7 +17,7 @@ from autotag.errors import EventError
 from autotag.events import MAX_EVENT_BYTES, PhotoEvent
 from autotag.photos.reader import PhotoError, find_photos, photo_uri
 from autotag.queues import EventQueue, open_queue
-from autotag.tagger import Tagger
+from autotag.tagging.tagger import Tagger
 
 PUT_EVENTS = 500
 """Events accepted in one transaction."""

@@ -23,7 +23,7 @@ from autotag.jobs.kept_tagger import PACKAGED, kept_tagger
 from autotag.photos.errors import PhotoError
 from autotag.settings import Settings
 from autotag.storage.folder import Folder, located
-from autotag.tagger import Tagger
+from autotag.tagging.tagger import Tagger
 from models.bundle import Tag
 
 PHOTOS, TAGS, FAILED = "photos", "tags", "failed"

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from autotag.settings import PROJECT, Settings
 from autotag.storage.folder import read_photo
-from autotag.tagger import Tagger
+from autotag.tagging.tagger import Tagger
 
 PACKAGED = PROJECT / "packaged.json"
 """There in an archive of `autotag package`, whose bundle lies where the settings look for one by default."""

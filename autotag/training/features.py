@@ -21,7 +21,7 @@ from autotag.settings import Settings
 from autotag.storage import parquet
 from autotag.storage.folder import Folder
 from autotag.storage.text_lines import open_url
-from autotag.tagger import Tagger
+from autotag.tagging.tagger import Tagger
 from autotag.training.inputs import BYTES, Photo, row_place
 from autotag.training.known import Known, State
 from autotag.training.trainingset import Failure, TrainingSet

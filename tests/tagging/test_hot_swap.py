@@ -19,7 +19,7 @@ from autotag.localcluster.processes import processes_with
 from autotag.photos.reader import photo_uri
 from autotag.settings import Settings
 from autotag.stores import PhotoStore
-from autotag.tagger import Tagger
+from autotag.tagging.tagger import Tagger
 from autotag.view import results
 from autotag.view.results import Tagged
 from models.bundle import BANKS, Bundle, publish

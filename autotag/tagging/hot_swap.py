@@ -17,7 +17,7 @@ from autotag.bundles.registry import WORKER_SESSION_S, Current, ModelRegistry, R
 from autotag.errors import FetchError, RegistryError
 from autotag.events import now_us
 from autotag.settings import Settings
-from autotag.tagger import Tagger
+from autotag.tagging.tagger import Tagger
 from models.bundle import MANIFEST, Bundle
 from models.errors import ModelError
 from models.published import current, make_current, published

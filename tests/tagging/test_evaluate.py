@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from autotag.errors import AutotagError
-from autotag.evaluation import Labelled, evaluate, labelled_photos
+from autotag.tagging.evaluate import Labelled, evaluate, labelled_photos
 from models.bundle import Bundle
 from models.classes import ClassTable
 from models.errors import ModelError
