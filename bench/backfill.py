@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from autotag.jobs.backfill import CHUNK_PHOTOS, Backfill, Summary
-from autotag.jobs.corpus import ListedPhotos
+from autotag.jobs.photo_list import ListedPhotos
 from autotag.jobs.spark import SparkWorkers
 from autotag.jobs.workers import LocalWorkers, Workers
 from autotag.photos.reader import photo_uri

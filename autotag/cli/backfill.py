@@ -25,7 +25,7 @@ from models.bundle import Bundle
 
 if TYPE_CHECKING:  # fsspec need be here only for those who run jobs
     from autotag.jobs.backfill import Backfill, Summary
-    from autotag.jobs.corpus import Corpus
+    from autotag.jobs.photo_list import Corpus
 
 TOLD_EVERY_S = 10.0
 """How far the work is, where no bar can be drawn."""
@@ -61,7 +61,7 @@ class Options(WorkersOptions):
 
     def corpus(self, store: PhotoStore, settings: Settings) -> Corpus:
         """The photos; those of a list that is not there are wrong use."""
-        from autotag.jobs.corpus import ListedPhotos, StoredPhotos, check_content_time
+        from autotag.jobs.photo_list import ListedPhotos, StoredPhotos, check_content_time
 
         if self.photos is None:
             return StoredPhotos(store, settings.store)
@@ -248,7 +248,7 @@ def package(line: CommandLine, archive: Path, model: Path | None, as_json: bool)
 
     Spark unpacks it with `autotag backfill --spark MASTER --archive OUT.tar.gz`; elsewhere bin/python runs in it.
     """
-    from autotag.jobs.packaging import package as write_package
+    from autotag.jobs.archive import package as write_package
 
     _, bundle = _model(line.settings, model)
     made = write_package(archive, bundle.folder)

@@ -55,7 +55,7 @@ class CorpusOptions:
     def digest(self, settings: Settings) -> str:
         """12 hexadecimal digits that say which photos these are; raises UsageError for a list that cannot be read."""
         with needs_training():
-            from autotag.jobs.corpus import ListedPhotos, StoredPhotos, check_content_time
+            from autotag.jobs.photo_list import ListedPhotos, StoredPhotos, check_content_time
         store = open_store(settings)
         try:
             check_content_time(self.content_time)

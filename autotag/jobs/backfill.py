@@ -38,8 +38,8 @@ from autotag.jobs.chunk import (
     read_failures,
     tag_chunk,
 )
-from autotag.jobs.corpus import Corpus, Entry, entry_line, packed
-from autotag.jobs.kept_tagger import close_tagger
+from autotag.jobs.photo_list import Corpus, Entry, entry_line, packed
+from autotag.jobs.tagger_cache import close_tagger
 from autotag.jobs.workers import Workers
 from autotag.settings import Settings
 from autotag.storage.folder import Folder

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 from autotag.errors import InputError, JobError
 from autotag.events import SCHEMES, iso_time, now_us
-from autotag.jobs.corpus import BadLine, Entry, Photo, packed, read_entry
-from autotag.jobs.kept_tagger import PACKAGED, kept_tagger
+from autotag.jobs.photo_list import BadLine, Entry, Photo, packed, read_entry
+from autotag.jobs.tagger_cache import PACKAGED, kept_tagger
 from autotag.photos.errors import PhotoError
 from autotag.settings import Settings
 from autotag.storage.folder import Folder, located

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotag.errors import InputError
-from autotag.jobs.kept_tagger import kept_tagger
+from autotag.jobs.tagger_cache import kept_tagger
 from autotag.photos.errors import Reason
 from autotag.photos.local_files import too_large
 from autotag.photos.reader import PhotoError

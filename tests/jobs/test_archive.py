@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 
 from autotag.errors import JobError
-from autotag.jobs import packaging
+from autotag.jobs import archive
+from autotag.jobs.archive import Member, package
 from autotag.jobs.backfill import Backfill
-from autotag.jobs.corpus import ListedPhotos
-from autotag.jobs.packaging import Member, package
+from autotag.jobs.photo_list import ListedPhotos
 from autotag.jobs.spark import UNPACKED, SparkWorkers
 from autotag.localcluster.processes import end, processes_with
 from autotag.settings import PROJECT, Settings
@@ -47,7 +47,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory, bundle: Bundle) -> Path:
     """What `autotag package` makes, packed in less time."""
     path = tmp_path_factory.mktemp("archive") / "environment.tar.gz"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packaging, "LEVEL", 1)
+        patch.setattr(archive, "LEVEL", 1)
         made = package(path, bundle.folder)
     assert made["bytes"] == path.stat().st_size
     assert list(path.parent.iterdir()) == [path]
@@ -97,7 +97,7 @@ print("".join(line for line in open("/proc/self/maps") if ".so" in line))
     assert done.returncode == 0, done.stderr
     loaded = {line.rpartition("/")[2] for line in done.stdout.splitlines() if line}
     own = {path.name for path in unpacked.rglob("*.so*")}
-    assert {name for name in loaded - own if not packaging.GLIBC.match(name)} == set()
+    assert {name for name in loaded - own if not archive.GLIBC.match(name)} == set()
     # Python's own library is found by a path of this machine's first, which others do not have.
     assert "libpython3.11.so.1.0" not in loaded - {path.name for path in (unpacked / "lib").iterdir()}
 
@@ -126,14 +126,14 @@ def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(b"some" * 1000)
     members = [Member("a", source), Member("b", b"other", executable=True)]
-    packaging._write(tmp_path / "one", members)
+    archive._write(tmp_path / "one", members)
     os.utime(source, (1, 1))
-    packaging._write(tmp_path / "two", members)
+    archive._write(tmp_path / "two", members)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
 def test_a_package_that_is_not_here_is_named(tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packaging, "PACKAGES", (*packaging.PACKAGES, "no-such-package"))
+    monkeypatch.setattr(archive, "PACKAGES", (*archive.PACKAGES, "no-such-package"))
     with pytest.raises(JobError, match="no-such-package is not installed here"):
         package(tmp_path / "out.tar.gz", bundle.folder)
     assert list(tmp_path.iterdir()) == []
@@ -203,7 +203,7 @@ def test_an_archive_with_another_model_is_refused(unpacked: Path, draw: Draw, tm
     script = """
 import sys
 from autotag.jobs.backfill import Backfill
-from autotag.jobs.corpus import ListedPhotos
+from autotag.jobs.photo_list import ListedPhotos
 from autotag.storage.folder import Folder
 from autotag.jobs.workers import LocalWorkers
 from autotag.settings import Settings

@@ -28,8 +28,8 @@ from autotag.events import iso_time
 from autotag.jobs import backfill as backfill_module
 from autotag.jobs.backfill import Backfill, Summary
 from autotag.jobs.chunk import Failure
-from autotag.jobs.corpus import BadLine, Entry, ListedPhotos, Photo, StoredPhotos, entry_line, read_entry
-from autotag.jobs.kept_tagger import close_tagger
+from autotag.jobs.photo_list import BadLine, Entry, ListedPhotos, Photo, StoredPhotos, entry_line, read_entry
+from autotag.jobs.tagger_cache import close_tagger
 from autotag.jobs.workers import LocalWorkers
 from autotag.localcluster.processes import processes_with
 from autotag.photos.reader import PhotoError
