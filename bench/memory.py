@@ -10,8 +10,8 @@ from pathlib import Path
 
 from autotag.jobs.spark import SparkWorkers
 from autotag.jobs.workers import LocalWorkers, Workers
+from autotag.training.dataset.training_set import TrainingSet
 from autotag.training.statistics import update
-from autotag.training.trainingset import TrainingSet
 from models.training import Solver
 
 CONTEXT = multiprocessing.get_context("spawn")

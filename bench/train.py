@@ -19,11 +19,11 @@ from autotag.jobs.workers import LocalWorkers, Workers
 from autotag.photos.reader import find_photos
 from autotag.settings import PROJECT, Settings
 from autotag.storage.folder import Folder
+from autotag.training.dataset.join import Inputs, join
+from autotag.training.dataset.snapshot import Joined
+from autotag.training.dataset.training_set import TrainingSet
 from autotag.training.fit import Training, Wanted, train
-from autotag.training.join import Inputs, join
-from autotag.training.joined import Joined
 from autotag.training.statistics import part_rows, read_features, update
-from autotag.training.trainingset import TrainingSet
 from bench import backfill, swap
 from bench.made_set import Maker, make
 from bench.memory import peak_mib

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotag.storage.folder import Folder
-from autotag.training.labels import LabelTable
-from autotag.training.trainingset import TrainingSet
+from autotag.training.dataset.labels import LabelTable
+from autotag.training.dataset.training_set import TrainingSet
 from tests.training_sets import facts
 
 SCALE = 256

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from autotag.events import now_us
 from autotag.storage.folder import Folder
-from autotag.training.joined import Joined
-from autotag.training.known import compact, remove
-from autotag.training.trainingset import TrainingSet
+from autotag.training.dataset.photo_states import compact, remove
+from autotag.training.dataset.snapshot import Joined
+from autotag.training.dataset.training_set import TrainingSet
 from models.fixed_point import LARGEST
 from models.statistics import Statistics
 from tests.training_sets import facts, label_table

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from autotag.jobs.workers import LocalWorkers, Workers
 from autotag.training import scoring
-from autotag.training.joined import Joined
+from autotag.training.dataset.snapshot import Joined
+from autotag.training.dataset.training_set import TrainingSet
 from autotag.training.scoring import MISTAKES, Extremes, Scores, score
 from autotag.training.statistics import update
-from autotag.training.trainingset import TrainingSet
 from models.fixed_point import from_fixed
 from models.score_counts import ScoreCounts
 from models.statistics import FOLDS

@@ -20,10 +20,10 @@ from autotag.jobs.workers import LocalWorkers, Workers
 from autotag.storage.folder import Folder
 from autotag.training import statistics as statistics_module
 from autotag.training import work
-from autotag.training.joined import StaleStatisticsError
+from autotag.training.dataset.snapshot import StaleStatisticsError
+from autotag.training.dataset.training_set import TrainingSet
 from autotag.training.kept import Kept, keep, latest
 from autotag.training.statistics import Update, part_rows, read_features, split, together, update
-from autotag.training.trainingset import TrainingSet
 from tests.set_histories import (
     PHOTOS,
     Step,

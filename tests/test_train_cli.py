@@ -25,8 +25,8 @@ from autotag.errors import JobError
 from autotag.settings import Settings
 from autotag.storage.folder import Folder
 from autotag.training.candidate import read_quality
+from autotag.training.dataset.training_set import TrainingSet
 from autotag.training.kept import latest
-from autotag.training.trainingset import TrainingSet
 from models.bundle import Bundle
 from tests.model_files import write_colour_bundle
 

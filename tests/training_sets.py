@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from autotag.training.labels import LabelCollector, LabelTable
-from autotag.training.trainingset import TrainingSet
+from autotag.training.dataset.labels import LabelCollector, LabelTable
+from autotag.training.dataset.training_set import TrainingSet
 
 RED, GREEN, BLUE = (250, 10, 10), (10, 250, 10), (10, 10, 250)
 

@@ -21,10 +21,10 @@ from models.bundle import Bundle
 
 if TYPE_CHECKING:  # what training needs is loaded, and need be installed, by those who train only
     from autotag.storage.folder import Folder
-    from autotag.training.join import Inputs
-    from autotag.training.known import Removed
-    from autotag.training.summary import JoinSummary, LabelSummary
-    from autotag.training.trainingset import TrainingSet
+    from autotag.training.dataset.join import Inputs
+    from autotag.training.dataset.join_summary import JoinSummary, LabelSummary
+    from autotag.training.dataset.photo_states import Removed
+    from autotag.training.dataset.training_set import TrainingSet
 
 
 def register(group: click.Group) -> None:
@@ -52,7 +52,7 @@ class JoinOptions(WorkersOptions):
         return bool(self.photos or self.labels or self.with_corrections)
 
     def inputs(self) -> Inputs:
-        from autotag.training.join import Inputs
+        from autotag.training.dataset.join import Inputs
 
         names = ("photos", "labels", "by_folder", "exhaustive", "retry_failed", "restore", "by")
         return Inputs(**{name: getattr(self, name) for name in names})
@@ -141,9 +141,9 @@ def run_join(
 ) -> tuple[TrainingSet, JoinSummary | None, Removed | None]:
     """Do what the options say, with progress: the set, and what came of the join and of the removal, if any."""
     with needs_training():
-        from autotag.training.join import check_inputs, join
-        from autotag.training.known import remove
-        from autotag.training.trainingset import TrainingSet
+        from autotag.training.dataset.join import check_inputs, join
+        from autotag.training.dataset.photo_states import remove
+        from autotag.training.dataset.training_set import TrainingSet
     inputs = options.inputs()
     try:
         check_inputs(inputs)

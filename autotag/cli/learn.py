@@ -39,7 +39,7 @@ def learn(
     with needs_training():
         from autotag.storage.text_lines import FaultError
         from autotag.training.candidate import LEARNED, write_candidate
-        from autotag.training.labels import ClassNames
+        from autotag.training.dataset.labels import ClassNames
         from autotag.training.learn import learn as learn_class
 
     settings = line.settings

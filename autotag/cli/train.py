@@ -20,7 +20,7 @@ from models.bundle import MANIFEST, Bundle
 
 if TYPE_CHECKING:
     from autotag.storage.folder import Folder
-    from autotag.training.trainingset import TrainingSet
+    from autotag.training.dataset.training_set import TrainingSet
 
 CANDIDATES = "build/candidates"
 OUT = f"Folder of the candidate.  [default: {CANDIDATES}]"
@@ -122,7 +122,7 @@ def _check_out(folder: Path) -> None:
 
 def open_set(folder: Folder, bundle: Bundle) -> TrainingSet:
     """The training set in a folder, checked against the bundle."""
-    from autotag.training.trainingset import TrainingSet
+    from autotag.training.dataset.training_set import TrainingSet
 
     training_set = TrainingSet.open(folder)
     training_set.check(bundle)
@@ -134,9 +134,9 @@ def run_train(
 ) -> dict[str, Any]:
     """Train, with progress: what was found, and where bundle and report are."""
     from autotag.training.candidate import write_candidate
+    from autotag.training.dataset.photo_states import compact
     from autotag.training.findings import bank_content, findings
     from autotag.training.fit import Wanted, train
-    from autotag.training.known import compact
     from autotag.training.report import thumbnailer, write_report
 
     needed = Wanted(precision=wanted["precision"], least_recall=wanted["least_recall"], sample=wanted["sample"])

@@ -14,13 +14,13 @@ from threadpoolctl import threadpool_limits
 
 from autotag.errors import JobError
 from autotag.jobs.workers import Workers
-from autotag.training.joined import Joined, StaleStatisticsError
+from autotag.training.dataset.label_log import Ancestors
+from autotag.training.dataset.snapshot import Joined, StaleStatisticsError
+from autotag.training.dataset.training_set import TrainingSet
 from autotag.training.kept import Kept
-from autotag.training.label_log import Ancestors
 from autotag.training.regulariser import compare
 from autotag.training.scoring import Scores, score
 from autotag.training.statistics import Update, update
-from autotag.training.trainingset import TrainingSet
 from models.calibration import RELIABILITY_BINS, Calibration, Quality, calibrate, reliability, uncalibrated
 from models.statistics import FOLDS, Moments
 from models.training import Classifiers, Solver

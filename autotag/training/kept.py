@@ -20,8 +20,8 @@ import numpy as np
 
 from autotag.errors import InputError
 from autotag.storage.folder import Folder
-from autotag.training.joined import Joined
-from autotag.training.trainingset import TrainingSet
+from autotag.training.dataset.snapshot import Joined
+from autotag.training.dataset.training_set import TrainingSet
 from models.errors import ModelError
 from models.statistics import Statistics
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from autotag.training.joined import Joined
+from autotag.training.dataset.snapshot import Joined
+from autotag.training.dataset.training_set import TrainingSet
 from autotag.training.statistics import part_rows, read_features
-from autotag.training.trainingset import TrainingSet
 from models.fixed_point import from_fixed
 from models.training import STRENGTHS, Solver
 

@@ -18,7 +18,7 @@ from jinja2 import Environment, StrictUndefined
 
 from autotag.storage.folder import Folder
 from autotag.training import plots
-from autotag.training.join import Watch
+from autotag.training.dataset.join import Watch
 from autotag.training.thumbnails import Thumbnail, thumbnailer, write_thumbnails
 from models.difference import WORSE
 

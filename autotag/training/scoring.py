@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from autotag.jobs.workers import Workers
-from autotag.training.joined import Joined
+from autotag.training.dataset.snapshot import Joined
+from autotag.training.dataset.training_set import TrainingSet
 from autotag.training.statistics import PartRows, concatenated, part_rows, together
-from autotag.training.trainingset import TrainingSet
 from autotag.training.work import work_folder
 from models.fixed_point import from_fixed
 from models.score_counts import ScoreCounts

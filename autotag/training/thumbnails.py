@@ -21,7 +21,7 @@ from autotag.settings import Settings
 from autotag.storage import parquet
 from autotag.storage.folder import read_photo
 from autotag.storage.text_lines import open_url
-from autotag.training.inputs import BYTES, row_place
+from autotag.training.dataset.label_files import BYTES, row_place
 from models.preprocessing import Preprocessing
 
 Thumbnail = Callable[[str], bytes | None]

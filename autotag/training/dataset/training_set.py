@@ -27,7 +27,7 @@ from autotag.errors import InputError, JobError
 from autotag.events import now_us
 from autotag.storage import parquet
 from autotag.storage.folder import Folder
-from autotag.training.labels import LabelTable
+from autotag.training.dataset.labels import LabelTable
 from models.bundle import Bundle
 from models.fixed_point import feature_scale
 

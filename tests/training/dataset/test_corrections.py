@@ -16,14 +16,14 @@ from autotag.jobs.workers import LocalWorkers
 from autotag.settings import Settings
 from autotag.storage.folder import Folder
 from autotag.stores import PhotoStore, open_store
-from autotag.training import corrections as corrections_module
-from autotag.training.corrections import corrected, corrections
-from autotag.training.inputs import row_uri
-from autotag.training.join import Inputs, join
-from autotag.training.known import remove
-from autotag.training.labels import FALSE, TRUE
-from autotag.training.summary import JoinSummary
-from autotag.training.trainingset import TrainingSet
+from autotag.training.dataset import corrections as corrections_module
+from autotag.training.dataset.corrections import corrected, corrections
+from autotag.training.dataset.join import Inputs, join
+from autotag.training.dataset.join_summary import JoinSummary
+from autotag.training.dataset.label_files import row_uri
+from autotag.training.dataset.labels import FALSE, TRUE
+from autotag.training.dataset.photo_states import remove
+from autotag.training.dataset.training_set import TrainingSet
 from autotag.view.decisions import Action, Decision
 from autotag.view.merge import Write
 from autotag.view.results import Deleted

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 
 from autotag.jobs.workers import LocalWorkers
-from autotag.training import label_log
-from autotag.training.joined import Joined, StaleStatisticsError, changes, join_labels
+from autotag.training.dataset import label_log
+from autotag.training.dataset.snapshot import Joined, StaleStatisticsError, changes, join_labels
+from autotag.training.dataset.training_set import TrainingSet
 from autotag.training.statistics import update
-from autotag.training.trainingset import TrainingSet
 from models.statistics import FOLDS
 from tests.set_histories import (
     CLASSES,

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from autotag.stores import PhotoStore, layout
 from autotag.stores.tables import PHOTOS
-from autotag.training.labels import FALSE, TRUE
+from autotag.training.dataset.labels import FALSE, TRUE
 from autotag.view.decisions import Action, Decision, verdicts
 from autotag.view.merge import Write, last_deletion_us, merge
 from autotag.view.visibility import Registry

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from autotag.training.trainingset import TrainingSet
+from autotag.training.dataset.training_set import TrainingSet
 
 _PHOTOS = 100_000
 """Photos whose implied labels are worked out at once: a label may imply as many as there are classes."""

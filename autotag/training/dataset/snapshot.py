@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from autotag.errors import InputError, JobError
-from autotag.training.label_log import Ancestors, LabelLog, index_in, standing_labels, with_implied
-from autotag.training.trainingset import TrainingSet
+from autotag.training.dataset.label_log import Ancestors, LabelLog, index_in, standing_labels, with_implied
+from autotag.training.dataset.training_set import TrainingSet
 from models.statistics import FOLDS, Labels
 
 _METADATA = b"autotag"

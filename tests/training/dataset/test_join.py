@@ -28,12 +28,12 @@ from autotag.jobs.workers import LocalWorkers
 from autotag.settings import Settings
 from autotag.storage.folder import Folder
 from autotag.tagging.tagger import Tagger
-from autotag.training.features import PIECE_PHOTOS, pieces
-from autotag.training.inputs import Photo
-from autotag.training.join import Inputs, join
-from autotag.training.known import Known, State, compact, known_photos, remove
-from autotag.training.summary import JoinSummary
-from autotag.training.trainingset import TrainingSet
+from autotag.training.dataset.features import PIECE_PHOTOS, pieces
+from autotag.training.dataset.join import Inputs, join
+from autotag.training.dataset.join_summary import JoinSummary
+from autotag.training.dataset.label_files import Photo
+from autotag.training.dataset.photo_states import Known, State, compact, known_photos, remove
+from autotag.training.dataset.training_set import TrainingSet
 from models.bundle import Bundle
 from models.fixed_point import from_fixed
 from tests.model_files import write_colour_bundle

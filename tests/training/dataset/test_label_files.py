@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from autotag.errors import InputError
 from autotag.storage.parquet import cells as cells_of
 from autotag.storage.text_lines import MAX_LINE_BYTES, BadLine, Fault, FaultError
-from autotag.training.inputs import (
+from autotag.training.dataset.label_files import (
     GROUP_ROWS,
     Label,
     Photo,
@@ -31,7 +31,7 @@ from autotag.training.inputs import (
     row_place,
     row_uri,
 )
-from autotag.training.labels import FALSE, TRUE, UNKNOWN, ClassNames, LabelCollector, label_value
+from autotag.training.dataset.labels import FALSE, TRUE, UNKNOWN, ClassNames, LabelCollector, label_value
 from models.classes import ClassTable
 from tests.model_files import CLASS_ROWS
 from tests.training_sets import label_table, write_photo

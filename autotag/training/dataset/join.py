@@ -20,14 +20,22 @@ from autotag.settings import Settings
 from autotag.storage.folder import Folder
 from autotag.storage.text_lines import BadLine, Fault, FaultError
 from autotag.stores import PhotoStore
-from autotag.training import features
-from autotag.training.corrections import corrections
-from autotag.training.features import Done, Extraction
-from autotag.training.inputs import Label, Photo, folder_labels, is_photo_folder, labels_in, photos_in, row_place
-from autotag.training.known import Known, State, known_photos, remove_leftovers
-from autotag.training.labels import ClassNames, LabelCollector
-from autotag.training.summary import JoinSummary, LabelSummary
-from autotag.training.trainingset import TrainingSet
+from autotag.training.dataset import features
+from autotag.training.dataset.corrections import corrections
+from autotag.training.dataset.features import Done, Extraction
+from autotag.training.dataset.join_summary import JoinSummary, LabelSummary
+from autotag.training.dataset.label_files import (
+    Label,
+    Photo,
+    folder_labels,
+    is_photo_folder,
+    labels_in,
+    photos_in,
+    row_place,
+)
+from autotag.training.dataset.labels import ClassNames, LabelCollector
+from autotag.training.dataset.photo_states import Known, State, known_photos, remove_leftovers
+from autotag.training.dataset.training_set import TrainingSet
 from models.bundle import Bundle
 
 LISTED = 10_000

@@ -22,9 +22,9 @@ from autotag.storage import parquet
 from autotag.storage.folder import Folder
 from autotag.storage.text_lines import open_url
 from autotag.tagging.tagger import Tagger
-from autotag.training.inputs import BYTES, Photo, row_place
-from autotag.training.known import Known, State
-from autotag.training.trainingset import Failure, TrainingSet
+from autotag.training.dataset.label_files import BYTES, Photo, row_place
+from autotag.training.dataset.photo_states import Known, State
+from autotag.training.dataset.training_set import Failure, TrainingSet
 from models.fixed_point import clipped, to_fixed
 
 PIECE_PHOTOS = 256

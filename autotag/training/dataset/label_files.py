@@ -13,7 +13,7 @@ from autotag.photos.reader import EXTENSIONS, find_photos
 from autotag.storage import parquet
 from autotag.storage.folder import Folder
 from autotag.storage.text_lines import BadLine, Fault, FaultError, listed_uri, open_url, photo_lines, text_lines
-from autotag.training.labels import label_value
+from autotag.training.dataset.labels import label_value
 
 PARQUET = ".parquet"
 TAB_ENDINGS, COMMA_ENDINGS = (".tsv", ".tab"), (".csv",)

@@ -14,8 +14,8 @@ import pytest
 
 from autotag.errors import InputError, JobError
 from autotag.storage.folder import Folder
-from autotag.training.known import State, compact, known_photos, remove, remove_leftovers
-from autotag.training.trainingset import Failure, TrainingSet
+from autotag.training.dataset.photo_states import State, compact, known_photos, remove, remove_leftovers
+from autotag.training.dataset.training_set import Failure, TrainingSet
 from models.bundle import Bundle
 from tests.model_files import write_small_bundle
 from tests.training_sets import add_photos, facts, features_of, label_table, labels_of

@@ -9,8 +9,8 @@ from contextlib import suppress
 from enum import Enum
 from typing import Any, NamedTuple
 
-from autotag.training.labels import LabelCollector
-from autotag.training.trainingset import Failure, TrainingSet
+from autotag.training.dataset.labels import LabelCollector
+from autotag.training.dataset.training_set import Failure, TrainingSet
 
 LEFTOVER_S = 24 * 3600.0
 _LEFTOVER = re.compile(r"\..+\.[0-9a-f]{32}")
