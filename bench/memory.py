@@ -11,7 +11,7 @@ from pathlib import Path
 from autotag.jobs.spark import SparkWorkers
 from autotag.jobs.workers import LocalWorkers, Workers
 from autotag.training.dataset.training_set import TrainingSet
-from autotag.training.statistics import update
+from autotag.training.fit.update_sums import update
 from models.training import Solver
 
 CONTEXT = multiprocessing.get_context("spawn")

@@ -22,8 +22,8 @@ from autotag.storage.folder import Folder
 from autotag.training.dataset.join import Inputs, join
 from autotag.training.dataset.snapshot import Joined
 from autotag.training.dataset.training_set import TrainingSet
-from autotag.training.fit import Training, Wanted, train
-from autotag.training.statistics import part_rows, read_features, update
+from autotag.training.fit.fit import Training, Wanted, train
+from autotag.training.fit.update_sums import part_rows, read_features, update
 from bench import backfill, swap
 from bench.made_set import Maker, make
 from bench.memory import peak_mib

@@ -24,9 +24,9 @@ from autotag.cli.train import train
 from autotag.errors import JobError
 from autotag.settings import Settings
 from autotag.storage.folder import Folder
-from autotag.training.candidate import read_quality
 from autotag.training.dataset.training_set import TrainingSet
-from autotag.training.kept import latest
+from autotag.training.fit.candidate import read_quality
+from autotag.training.fit.saved_sums import latest
 from models.bundle import Bundle
 from tests.model_files import write_colour_bundle
 

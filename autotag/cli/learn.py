@@ -38,9 +38,9 @@ def learn(
     """
     with needs_training():
         from autotag.storage.text_lines import FaultError
-        from autotag.training.candidate import LEARNED, write_candidate
         from autotag.training.dataset.labels import ClassNames
-        from autotag.training.learn import learn as learn_class
+        from autotag.training.fit.candidate import LEARNED, write_candidate
+        from autotag.training.fit.learn import learn as learn_class
 
     settings = line.settings
     bundle = open_current(settings)

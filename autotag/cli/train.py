@@ -96,7 +96,7 @@ def open_current(settings: Settings) -> Bundle:
 def _check(bundle: Bundle, bank: str) -> None:
     """Refuse a bank's name before anything is begun."""
     with needs_training():
-        from autotag.training.candidate import LEARNED, check_bank
+        from autotag.training.fit.candidate import LEARNED, check_bank
     try:
         check_bank(bundle, bank)
     except InputError as error:
@@ -133,10 +133,10 @@ def run_train(
     settings: Settings, bundle: Bundle, training_set: TrainingSet, options: JoinOptions, wanted: dict[str, Any]
 ) -> dict[str, Any]:
     """Train, with progress: what was found, and where bundle and report are."""
-    from autotag.training.candidate import write_candidate
     from autotag.training.dataset.photo_states import compact
     from autotag.training.findings import bank_content, findings
-    from autotag.training.fit import Wanted, train
+    from autotag.training.fit.candidate import write_candidate
+    from autotag.training.fit.fit import Wanted, train
     from autotag.training.report import thumbnailer, write_report
 
     needed = Wanted(precision=wanted["precision"], least_recall=wanted["least_recall"], sample=wanted["sample"])

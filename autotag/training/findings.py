@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from autotag.events import iso_time, now_us
-from autotag.training.candidate import BankContent, read_quality
-from autotag.training.fit import Training
-from autotag.training.scoring import Extremes
+from autotag.training.fit.candidate import BankContent, read_quality
+from autotag.training.fit.fit import Training
+from autotag.training.fit.scoring import Extremes
 from models.bank import Sigmoid
 from models.bundle import Bundle
 from models.difference import WORSE

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from autotag.training.dataset.snapshot import Joined
 from autotag.training.dataset.training_set import TrainingSet
-from autotag.training.statistics import part_rows, read_features
+from autotag.training.fit.update_sums import part_rows, read_features
 from models.fixed_point import from_fixed
 from models.training import STRENGTHS, Solver
 

@@ -16,8 +16,8 @@ from threadpoolctl import threadpool_limits
 from autotag.jobs.workers import Workers
 from autotag.training.dataset.snapshot import Joined
 from autotag.training.dataset.training_set import TrainingSet
-from autotag.training.statistics import PartRows, concatenated, part_rows, together
-from autotag.training.work import work_folder
+from autotag.training.fit.scratch import work_folder
+from autotag.training.fit.update_sums import PartRows, concatenated, part_rows, together
 from models.fixed_point import from_fixed
 from models.score_counts import ScoreCounts
 from models.statistics import FOLDS

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from autotag.errors import InputError, JobError
-from autotag.training.candidate import BankContent, read_quality, write_candidate
+from autotag.training.fit.candidate import BankContent, read_quality, write_candidate
 from models import published
 from models.bank import Sigmoid
 from models.bundle import Bundle

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from autotag.errors import InputError
 from autotag.jobs.workers import LocalWorkers, Workers
 from autotag.storage.folder import Folder
-from autotag.training import statistics as statistics_module
-from autotag.training import work
 from autotag.training.dataset.snapshot import StaleStatisticsError
 from autotag.training.dataset.training_set import TrainingSet
-from autotag.training.kept import Kept, keep, latest
-from autotag.training.statistics import Update, part_rows, read_features, split, together, update
+from autotag.training.fit import scratch
+from autotag.training.fit import update_sums as statistics_module
+from autotag.training.fit.saved_sums import Kept, keep, latest
+from autotag.training.fit.update_sums import Update, part_rows, read_features, split, together, update
 from tests.set_histories import (
     PHOTOS,
     Step,
@@ -277,9 +277,9 @@ def test_what_killed_trainings_left_goes_a_week_later(
 ) -> None:
     folder = training_set.folder
     folder.write(f"work/1-{'0' * 32}/0.npz", b"left")
-    with work.work_folder(folder) as other:
+    with scratch.work_folder(folder) as other:
         folder.write(f"{other}/0.npz", b"at work")
-        with work.work_folder(folder) as mine:
+        with scratch.work_folder(folder) as mine:
             folder.write(f"{mine}/0.npz", b"mine")
             assert folder.folder("work").names() == sorted([other[5:], mine[5:]])
         assert folder.folder("work").names() == [other[5:]]

@@ -17,7 +17,7 @@ from autotag.errors import JobError
 from autotag.jobs.spark import SparkWorkers
 from autotag.jobs.workers import LocalWorkers, Workers
 from autotag.training.dataset.training_set import TrainingSet
-from autotag.training.fit import Training, Wanted, train
+from autotag.training.fit.fit import Training, Wanted, train
 from models.fixed_point import from_fixed
 from tests.drawn_features import SCALE, Drawn
 

@@ -17,10 +17,10 @@ from autotag.jobs.workers import Workers
 from autotag.training.dataset.label_log import Ancestors
 from autotag.training.dataset.snapshot import Joined, StaleStatisticsError
 from autotag.training.dataset.training_set import TrainingSet
-from autotag.training.kept import Kept
-from autotag.training.regulariser import compare
-from autotag.training.scoring import Scores, score
-from autotag.training.statistics import Update, update
+from autotag.training.fit.regulariser import compare
+from autotag.training.fit.saved_sums import Kept
+from autotag.training.fit.scoring import Scores, score
+from autotag.training.fit.update_sums import Update, update
 from models.calibration import RELIABILITY_BINS, Calibration, Quality, calibrate, reliability, uncalibrated
 from models.statistics import FOLDS, Moments
 from models.training import Classifiers, Solver

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotag.errors import JobError
-from autotag.training.candidate import LEARNED, BankContent, learned_without
 from autotag.training.dataset.snapshot import Joined
 from autotag.training.dataset.training_set import TrainingSet
-from autotag.training.kept import latest
-from autotag.training.statistics import part_rows, read_features
+from autotag.training.fit.candidate import LEARNED, BankContent, learned_without
+from autotag.training.fit.saved_sums import latest
+from autotag.training.fit.update_sums import part_rows, read_features
 from models.bank import Sigmoid
 from models.bundle import Bundle
 from models.fixed_point import from_fixed

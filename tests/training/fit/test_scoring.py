@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from autotag.jobs.workers import LocalWorkers, Workers
-from autotag.training import scoring
 from autotag.training.dataset.snapshot import Joined
 from autotag.training.dataset.training_set import TrainingSet
-from autotag.training.scoring import MISTAKES, Extremes, Scores, score
-from autotag.training.statistics import update
+from autotag.training.fit import scoring
+from autotag.training.fit.scoring import MISTAKES, Extremes, Scores, score
+from autotag.training.fit.update_sums import update
 from models.fixed_point import from_fixed
 from models.score_counts import ScoreCounts
 from models.statistics import FOLDS

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from autotag.errors import JobError
 from autotag.jobs.workers import LocalWorkers
-from autotag.training.candidate import LEARNED, BankContent, write_candidate
 from autotag.training.dataset.training_set import TrainingSet
-from autotag.training.learn import Learned, learn
-from autotag.training.statistics import update
+from autotag.training.fit.candidate import LEARNED, BankContent, write_candidate
+from autotag.training.fit.learn import Learned, learn
+from autotag.training.fit.update_sums import update
 from models.bundle import Bundle
 from models.fixed_point import from_fixed
 from tests.drawn_features import SCALE, Drawn

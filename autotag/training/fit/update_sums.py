@@ -13,8 +13,8 @@ from autotag.jobs.workers import Workers
 from autotag.training.dataset.label_log import Ancestors
 from autotag.training.dataset.snapshot import Joined, StaleStatisticsError, changes, join_labels
 from autotag.training.dataset.training_set import TrainingSet
-from autotag.training.kept import Kept, keep, latest, sums_from_bytes, sums_to_bytes
-from autotag.training.work import work_folder
+from autotag.training.fit.saved_sums import Kept, keep, latest, sums_from_bytes, sums_to_bytes
+from autotag.training.fit.scratch import work_folder
 from models.statistics import Labels, Statistics
 
 Progress = Callable[[int], None]
