@@ -23,7 +23,7 @@ KNOWN_TO = {
     "sqlite3": {"autotag/storage/sqlite_file.py", "autotag/queues/sqlite_queue.py", "autotag/stores/sqlite_tables.py"},
     "requests": {"autotag/photos/fetch.py", "autotag/photos/http_guard.py", "autotag/bundles/download.py"},
     "kazoo": {"autotag/bundles/registry.py"},
-    "PIL": {"autotag/photos/decode_main.py", "autotag/training/thumbnails.py"},
+    "PIL": {"autotag/photos/decode_main.py", "autotag/training/report/thumbnails.py"},
     "supervisor": {"autotag/localcluster/supervisord.py"},
     "thriftpy2": {"autotag/localcluster/nimbus.py", "autotag/stores/hbase_link.py"},
     "happybase": {
@@ -35,7 +35,7 @@ KNOWN_TO = {
     "pyarrow": {"autotag/bulk/parquet.py", "autotag/storage/parquet.py", "autotag/training/"},
     "onnx": {"models/efficientnet.py", "models/quantisation.py"},
     "fsspec": {"autotag/storage/folder.py"},
-    "jinja2": {"autotag/training/report.py"},
+    "jinja2": {"autotag/training/report/page.py"},
     "pyspark": {"autotag/jobs/spark.py"},
     "click": {"autotag/cli/"},
     "streamparse": {"spouts/", "bolts/", "topologies/"},

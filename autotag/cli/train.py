@@ -134,10 +134,10 @@ def run_train(
 ) -> dict[str, Any]:
     """Train, with progress: what was found, and where bundle and report are."""
     from autotag.training.dataset.photo_states import compact
-    from autotag.training.findings import bank_content, findings
     from autotag.training.fit.candidate import write_candidate
     from autotag.training.fit.fit import Wanted, train
-    from autotag.training.report import thumbnailer, write_report
+    from autotag.training.report.findings import bank_content, findings
+    from autotag.training.report.page import thumbnailer, write_report
 
     needed = Wanted(precision=wanted["precision"], least_recall=wanted["least_recall"], sample=wanted["sample"])
     with options.opened_workers() as workers, Progress() as watch:

@@ -17,9 +17,9 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from autotag.storage.folder import Folder
-from autotag.training import plots
 from autotag.training.dataset.join import Watch
-from autotag.training.thumbnails import Thumbnail, thumbnailer, write_thumbnails
+from autotag.training.report import plots
+from autotag.training.report.thumbnails import Thumbnail, thumbnailer, write_thumbnails
 from models.difference import WORSE
 
 __all__ = ["thumbnailer", "write_report"]

@@ -18,10 +18,10 @@ from PIL import Image
 
 from autotag.errors import InputError
 from autotag.settings import Settings
-from autotag.training import report
-from autotag.training.plots import Axis, Plot
-from autotag.training.report import thumbnailer, write_report
-from autotag.training.thumbnails import Thumbnail
+from autotag.training.report import page
+from autotag.training.report.page import thumbnailer, write_report
+from autotag.training.report.plots import Axis, Plot
+from autotag.training.report.thumbnails import Thumbnail
 from models.preprocessing import Preprocessing
 from tests.training_sets import GREEN, RED, write_photo
 
@@ -30,7 +30,7 @@ VOID = ("meta", "input", "img", "br", "link")
 
 
 def jpeg(uri: str) -> bytes:
-    """Some bytes for each photo; what they show is nothing to the report."""
+    """Some bytes for each photo; what they show is nothing to the page."""
     return b"\xff\xd8" + uri.encode()
 
 
@@ -193,7 +193,7 @@ class TestPage:
             reliability=[],
         )
         in_lists, changes, in_strengths = 1, 2, 1
-        assert page.texts["td"].count(report.NOTHING) == len(names) + in_lists + changes + in_strengths
+        assert page.texts["td"].count(page.NOTHING) == len(names) + in_lists + changes + in_strengths
         assert page.details["classes"][1]["bins"] == []
 
     def test_where_no_class_is_kept_the_page_says_so(self, written: Callable[..., Page]) -> None:
@@ -268,7 +268,7 @@ class TestPage:
         assert {f"gone {n}" for n in range(1000)} <= set(page.texts["span"])
         assert len(page.source) < 10_000_000
         pictures = len(list((tmp_path / "photos").iterdir()))
-        assert report.PICTURES - 12 < pictures <= report.PICTURES
+        assert page.PICTURES - 12 < pictures <= page.PICTURES
         assert f"{pictures:,} photos are shown as pictures, those of the {pictures // 12} classes" in page.text
         assert len(page.details["classes"]) == 5000
 
@@ -299,7 +299,7 @@ class TestPictures:
         }
 
     def test_the_worst_classes_have_the_pictures(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(report, "PICTURED_CLASSES", 3)
+        monkeypatch.setattr(page, "PICTURED_CLASSES", 3)
         classes = [
             one_class("good", average_precision=0.99),
             one_class("poor", average_precision=0.6),
