@@ -24,11 +24,11 @@ from autotag.view import results
 from autotag.view.results import Tagged
 from models.bundle import BANKS, Bundle, publish
 from models.published import make_current
+from tests.bolts.test_components import SPOUT_FIELDS, conf
 from tests.conftest import make_event
 from tests.model_files import write_colour_bundle
 from tests.multilang import Component, command
 from tests.stream import wait
-from tests.test_components import SPOUT_FIELDS, conf
 from tests.zookeeper import ZooKeeper
 
 TASK = 7

@@ -23,9 +23,9 @@ from autotag.settings import Settings
 from autotag.stores import PhotoStore
 from models.bundle import Bundle, publish
 from models.published import locked, make_current
+from tests.cli.test_train import COLOURS, config_of, draw_photos
 from tests.model_files import write_colour_bundle
 from tests.stream import autotag, stored, wait
-from tests.test_train_cli import COLOURS, config_of, draw_photos
 from tests.zookeeper import ZooKeeper
 
 PHOTOS_OF_A_CLASS = 12
