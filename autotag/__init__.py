@@ -9,16 +9,16 @@ with Tagger.open(Settings.from_config(), any_file=True) as tagger:
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
+from autotag.errors import AutotagError
+from autotag.events import EventType, PhotoEvent
+from autotag.photos.errors import PhotoError
+from autotag.queues import open_queue
+from autotag.settings import Settings
+from autotag.stores import open_store
+
 if TYPE_CHECKING:
-    from autotag.errors import AutotagError
-    from autotag.events import EventType, PhotoEvent
-    from autotag.photos.reader import PhotoError
-    from autotag.queues import open_queue
-    from autotag.settings import Settings
-    from autotag.stores import open_store
     from autotag.tagging.tagger import Tagger
 
 __all__ = [
@@ -32,20 +32,11 @@ __all__ = [
     "open_store",
 ]
 
-_MODULES = {
-    "AutotagError": "errors",
-    "EventType": "events",
-    "PhotoError": "photos",
-    "PhotoEvent": "events",
-    "Settings": "settings",
-    "Tagger": "tagger",
-    "open_queue": "queues",
-    "open_store": "stores",
-}
-
 
 def __getattr__(name: str) -> Any:
-    # Imported when asked for: a spout needs no network runtime.
-    if name not in _MODULES:
+    # The network runtime is loaded only when asked for: a spout needs none.
+    if name != "Tagger":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    from autotag.tagging.tagger import Tagger
+
+    return Tagger

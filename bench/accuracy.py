@@ -1,4 +1,4 @@
-"""How right the tags are: writes thresholds.md, from which autotag/bundles/build.py takes its temperature and thresholds.
+"""How right the tags are: writes thresholds.md, from which bundles/build.py takes its temperature and thresholds.
 
     .venv/bin/python -m bench.accuracy PHOTOS --unseen FOLDER --calibration FOLDER
 

@@ -129,7 +129,7 @@ def cli(
         level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
     )
     # What fails in the end is said as the error; what succeeds at a later try is no news.
-    logging.getLogger("autotag.stores.thrift").setLevel(logging.NOTSET if verbose else logging.ERROR)
+    logging.getLogger("autotag.stores.hbase_link").setLevel(logging.NOTSET if verbose else logging.ERROR)
     context.obj = CommandLine(environment, config, dict(overrides))
 
 

@@ -1,1 +1,4 @@
-"""Work on many photos, on one machine or on Spark: a function over pieces of it, each done and kept by itself."""
+"""Work over a whole corpus in resumable pieces, on this machine or on Spark.
+
+Imports tagging and the layers below it (tests/test_layers.py).
+"""

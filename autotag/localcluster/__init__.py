@@ -1,1 +1,4 @@
-"""Real ZooKeeper, Storm and HBase on this machine. Imports errors and settings."""
+"""Real ZooKeeper, Storm and HBase on this machine, under process supervision.
+
+Imports settings and the layers below it (tests/test_layers.py).
+"""

@@ -1,6 +1,6 @@
 """Bytes of a photo to the pixels that a network wants.
 
-Run as a script, this file is the child process of `autotag.decoders.Decoder`: native decoders crash, hang and eat
+Run as a script, this file is the child process of `photos.decoder_pool.Decoder`: native decoders crash, hang and eat
 memory, and only a process of its own contains that. It starts in a few dozen milliseconds because it imports
 nothing of ours and little else; keep it so.
 

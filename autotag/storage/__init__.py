@@ -1,1 +1,4 @@
-"""Files and folders at any URL, lines, Parquet, SQLite files and locks. Imports photos and what is below it."""
+"""Files and folders at any URL, text lines, Parquet, SQLite files and locks.
+
+Imports photos and the layers below it (tests/test_layers.py).
+"""

@@ -1,1 +1,4 @@
-"""Tags photos with a bundle, and changes the bundle over while it runs. Imports bundles, stores, photos and what is below them."""
+"""Tagging photos with a bundle, changing the bundle over while it runs, and evaluating it.
+
+Imports bundles and the layers below it (tests/test_layers.py).
+"""

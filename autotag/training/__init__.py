@@ -1,1 +1,1 @@
-"""Training: photos and people's labels to classifiers, by way of a training set that is kept and grows."""
+"""Training: the data set, the fit, and the report."""

@@ -1,1 +1,4 @@
-"""The rule of what readers see: a pure function of all writes about a photo. Imports errors, events and models; no storage."""
+"""The rule of what readers see: a pure function of all writes about a photo, without any storage.
+
+Imports events and the layers below it (tests/test_layers.py).
+"""

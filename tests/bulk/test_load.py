@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from autotag.bulk import load
+from autotag.bulk.load import load as load_module
 from autotag.bulk.load import BulkLoad, Refused
 from autotag.bulk.source import MAX_LINE_BYTES, Source
 from autotag.errors import InputError, RunError
@@ -361,7 +361,7 @@ def test_without_pyarrow_parquet_is_refused_with_what_to_install(
 KILLED_AT_A_PUT = """
 import os, signal, sys
 from pathlib import Path
-from autotag.bulk import load
+from autotag.bulk.load import load
 from autotag.settings import Settings
 from autotag.stores import open_store
 
@@ -427,7 +427,7 @@ def test_a_repetition_after_a_kill_writes_the_same_cells_again(store: PhotoStore
 def test_two_loads_of_one_run_at_the_same_time_do_no_harm(
     store: PhotoStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(load, "BATCH_PHOTOS", 7)
+    monkeypatch.setattr(load_module, "BATCH_PHOTOS", 7)
     path = written(tmp_path / "a.jsonl", [*records(40), b"broken"])
     one, other = (BulkLoad(store, "run", Source.find(path), "bob") for _ in range(2))
     slow, quick = one.steps(), other.steps()
@@ -443,7 +443,7 @@ def test_two_loads_of_one_run_at_the_same_time_do_no_harm(
 def test_a_run_that_is_dropped_ends_the_load_that_is_under_way(
     store: PhotoStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(load, "BATCH_PHOTOS", 7)
+    monkeypatch.setattr(load_module, "BATCH_PHOTOS", 7)
     steps = BulkLoad(store, "run", Source.find(written(tmp_path / "a.jsonl", records(40))), "bob").steps()
     next(steps)
     store.registry.drop("run", "eve")

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from autotag.errors import JobError
-from autotag.jobs import archive
+from autotag.jobs import archive as archive_module
 from autotag.jobs.archive import Member, package
 from autotag.jobs.backfill import Backfill
 from autotag.jobs.photo_list import ListedPhotos
@@ -47,7 +47,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory, bundle: Bundle) -> Path:
     """What `autotag package` makes, packed in less time."""
     path = tmp_path_factory.mktemp("archive") / "environment.tar.gz"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(archive, "LEVEL", 1)
+        patch.setattr(archive_module, "LEVEL", 1)
         made = package(path, bundle.folder)
     assert made["bytes"] == path.stat().st_size
     assert list(path.parent.iterdir()) == [path]
@@ -97,7 +97,7 @@ print("".join(line for line in open("/proc/self/maps") if ".so" in line))
     assert done.returncode == 0, done.stderr
     loaded = {line.rpartition("/")[2] for line in done.stdout.splitlines() if line}
     own = {path.name for path in unpacked.rglob("*.so*")}
-    assert {name for name in loaded - own if not archive.GLIBC.match(name)} == set()
+    assert {name for name in loaded - own if not archive_module.GLIBC.match(name)} == set()
     # Python's own library is found by a path of this machine's first, which others do not have.
     assert "libpython3.11.so.1.0" not in loaded - {path.name for path in (unpacked / "lib").iterdir()}
 
@@ -126,14 +126,14 @@ def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(b"some" * 1000)
     members = [Member("a", source), Member("b", b"other", executable=True)]
-    archive._write(tmp_path / "one", members)
+    archive_module._write(tmp_path / "one", members)
     os.utime(source, (1, 1))
-    archive._write(tmp_path / "two", members)
+    archive_module._write(tmp_path / "two", members)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
 def test_a_package_that_is_not_here_is_named(tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "PACKAGES", (*archive.PACKAGES, "no-such-package"))
+    monkeypatch.setattr(archive_module, "PACKAGES", (*archive_module.PACKAGES, "no-such-package"))
     with pytest.raises(JobError, match="no-such-package is not installed here"):
         package(tmp_path / "out.tar.gz", bundle.folder)
     assert list(tmp_path.iterdir()) == []

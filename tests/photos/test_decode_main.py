@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from autotag.photos import decode_main
+from autotag.photos.reader import decode_main
 from autotag.photos.decode_main import UndecodableError, decode_photo
 from autotag.photos.decoder_pool import Decoder, DecoderPool
 from autotag.photos.errors import PhotoError, Reason
@@ -267,7 +267,7 @@ STAND_IN = """
 import os, signal, sys, time
 
 sys.path.insert(0, {project!r})
-from autotag.photos import decode_main
+from autotag.photos.reader import decode_main
 
 served = 0
 
@@ -443,10 +443,10 @@ class TestDecoder:
         """On fd 1 a Storm worker talks to Storm, and fd 2 is its log."""
         script = (
             "import contextlib\n"
-            "from autotag.decoders import Decoder\n"
+            "from autotag.photos.decoder_pool import Decoder\n"
             "from models.preprocessing import Preprocessing\n"
             "tiny = Preprocessing(size=8, resize_short_side=8, interpolation='hamming')\n"
-            "from autotag.reasons import PhotoError\n"
+            "from autotag.photos.errors import PhotoError\n"
             f"with Decoder(timeout_s=20, max_pixels=10**8, command={stand_in!r}) as decoder:\n"
             f"    with contextlib.suppress(PhotoError):\n        decoder.decode({photo!r}, tiny)\n"
         )
@@ -461,7 +461,7 @@ class TestDecoder:
     def test_no_process_outlives_a_parent_that_is_killed(self, stand_in: tuple[str, ...], photo: bytes) -> None:
         script = (
             "import os, threading, time\n"
-            "from autotag.decoders import Decoder\n"
+            "from autotag.photos.decoder_pool import Decoder\n"
             "from models.preprocessing import Preprocessing\n"
             "tiny = Preprocessing(size=8, resize_short_side=8, interpolation='hamming')\n"
             f"decoder = Decoder(timeout_s=1, max_pixels=10**8, command={stand_in!r})\n"

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from autotag.photos import decode_main
+from autotag.photos.reader import decode_main
 from autotag.photos.reader import PhotoError, PhotoReader, Reason, find_photos, photo_uri
 from autotag.settings import Settings
 from models.preprocessing import Preprocessing

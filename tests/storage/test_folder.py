@@ -17,7 +17,7 @@ from autotag.errors import InputError
 from autotag.photos.errors import PhotoError, Reason
 from autotag.photos.fetch import PhotoFetcher
 from autotag.settings import Settings
-from autotag.storage import folder
+from autotag.storage import folder as folder_module
 from autotag.storage.folder import Folder, located, read_photo, read_url
 from tests.object_store import ObjectStore, emptied, object_store
 from tests.photo_server import PhotoServer
@@ -91,7 +91,7 @@ def test_what_others_wrote_since_is_listed(s3: ObjectStore) -> None:
     folder = emptied(s3)
     assert folder.names() == []
     done = subprocess.run(
-        [sys.executable, "-c", f"from autotag.jobs.storage import Folder; Folder({s3.url!r}).write('x/new', b'1')"],
+        [sys.executable, "-c", f"from autotag.storage.folder import Folder; Folder({s3.url!r}).write('x/new', b'1')"],
         check=False,
     )
     assert done.returncode == 0
@@ -115,7 +115,7 @@ def test_a_writer_that_is_killed_leaves_the_old_file_or_the_new(tmp_path: Path) 
         [
             sys.executable,
             "-c",
-            "import sys; from autotag.jobs.storage import Folder; print(flush=True)\n"
+            "import sys; from autotag.storage.folder import Folder; print(flush=True)\n"
             f"while True: Folder({str(tmp_path)!r}).write('file', b'b' * 1000000)",
         ],
         stdout=subprocess.PIPE,
@@ -138,7 +138,7 @@ def test_where_files_are_moved_into_place_no_moment_is_without_the_old_bytes_or_
     system = fsspec.filesystem("memory")
     folder.write("file", b"old")
     if not moves_over:
-        monkeypatch.setattr(folder, "_MOVES_OVER", frozenset())
+        monkeypatch.setattr(folder_module, "_MOVES_OVER", frozenset())
     move, seen = system.mv, []
 
     def look_and_move(*paths: str) -> None:

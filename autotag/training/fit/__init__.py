@@ -1,1 +1,4 @@
-"""From a snapshot to classifiers: sums, solve, calibration, candidate bundle. Imports training.dataset and what is below it."""
+"""From a snapshot to classifiers: sums, solution, calibration, candidate bundle.
+
+Imports training.dataset and the layers below it (tests/test_layers.py).
+"""

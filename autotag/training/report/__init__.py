@@ -1,1 +1,4 @@
-"""The page that shows how good each class is. Imports training.fit and what is below it."""
+"""The page that shows how good each class is.
+
+Imports training.fit and the layers below it (tests/test_layers.py).
+"""
