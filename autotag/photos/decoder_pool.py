@@ -11,7 +11,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from autotag.photos.reader import decode_main
+from autotag.photos import decode_main
 from autotag.photos.decoder_process import COMMAND, DecoderChild, Preprocessing
 from autotag.photos.errors import PhotoError, Reason
 

@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from autotag.photos.reader import decode_main
+from autotag.photos import decode_main
 from autotag.photos.errors import PhotoError, Reason
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from autotag.bulk.load import load as load_module
+from autotag.bulk import load as load_module
 from autotag.bulk.load import BulkLoad, Refused
 from autotag.bulk.source import MAX_LINE_BYTES, Source
 from autotag.errors import InputError, RunError
@@ -361,7 +361,7 @@ def test_without_pyarrow_parquet_is_refused_with_what_to_install(
 KILLED_AT_A_PUT = """
 import os, signal, sys
 from pathlib import Path
-from autotag.bulk.load import load
+from autotag.bulk import load
 from autotag.settings import Settings
 from autotag.stores import open_store
 

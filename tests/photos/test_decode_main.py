@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from autotag.photos.reader import decode_main
+from autotag.photos import decode_main
 from autotag.photos.decode_main import UndecodableError, decode_photo
 from autotag.photos.decoder_pool import Decoder, DecoderPool
 from autotag.photos.errors import PhotoError, Reason
@@ -267,7 +267,7 @@ STAND_IN = """
 import os, signal, sys, time
 
 sys.path.insert(0, {project!r})
-from autotag.photos.reader import decode_main
+from autotag.photos import decode_main
 
 served = 0
 

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from autotag.photos.reader import decode_main
-from autotag.photos.reader import PhotoError, PhotoReader, Reason, find_photos, photo_uri
+from autotag.photos.reader import PhotoError, PhotoReader, Reason, decode_main, find_photos, photo_uri
 from autotag.settings import Settings
 from models.preprocessing import Preprocessing
 from tests.bad_photos import drawing, encoded, huge_png, slow_jpeg

@@ -18,7 +18,7 @@ from jinja2 import Environment, StrictUndefined
 
 from autotag.storage.folder import Folder
 from autotag.training.dataset.join import Watch
-from autotag.training.report.page import plots
+from autotag.training.report import plots
 from autotag.training.report.thumbnails import Thumbnail, thumbnailer, write_thumbnails
 from models.difference import WORSE
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from autotag.jobs.workers import LocalWorkers, Workers
 from autotag.training.dataset.snapshot import Joined
 from autotag.training.dataset.training_set import TrainingSet
-from autotag.training.fit.fit import scoring
+from autotag.training.fit import scoring
 from autotag.training.fit.scoring import MISTAKES, Extremes, Scores, score
 from autotag.training.fit.update_sums import update
 from models.fixed_point import from_fixed

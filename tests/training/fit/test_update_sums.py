@@ -20,8 +20,8 @@ from autotag.jobs.workers import LocalWorkers, Workers
 from autotag.storage.folder import Folder
 from autotag.training.dataset.snapshot import StaleStatisticsError
 from autotag.training.dataset.training_set import TrainingSet
-from autotag.training.fit.fit import scratch
-from autotag.training.fit.fit import update_sums as statistics_module
+from autotag.training.fit import scratch
+from autotag.training.fit import update_sums as statistics_module
 from autotag.training.fit.saved_sums import Kept, keep, latest
 from autotag.training.fit.update_sums import Update, part_rows, read_features, split, together, update
 from tests.set_histories import (

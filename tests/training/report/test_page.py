@@ -18,7 +18,7 @@ from PIL import Image
 
 from autotag.errors import InputError
 from autotag.settings import Settings
-from autotag.training.report.page import page
+from autotag.training.report import page
 from autotag.training.report.page import thumbnailer, write_report
 from autotag.training.report.plots import Axis, Plot
 from autotag.training.report.thumbnails import Thumbnail
