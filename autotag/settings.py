@@ -39,8 +39,8 @@ class Settings:
     """Folder of published bundles, of which the current one is used, or of one bundle, which is used for good."""
     model_location: str = ""
     """Where other hosts find what is published in `model`: ``https://HOST/PATH`` or ``file:///PATH``; empty: there."""
-    registry: str = "zookeeper:127.0.0.1:2181/autotag"
-    """Where is written which model is current: ``zookeeper:HOST:PORT,HOST:PORT/PATH`` (see `registry_address`)."""
+    model_registry: str = "zookeeper:127.0.0.1:2181/autotag"
+    """The registry of models: ``zookeeper:HOST:PORT,HOST:PORT/PATH`` (see `model_registry_address`)."""
     training: str = "build/training/default"
     """The training set: a folder, or a URL that fsspec knows, such as ``s3://BUCKET/PATH``."""
 
@@ -58,18 +58,18 @@ class Settings:
     photo_max_pixels: int = 100_000_000
     """Width times height as the header says, before anything is decoded."""
 
-    fetch_threads: int = 8
+    photo_fetch_threads: int = 8
     """Photos fetched at once by one bolt."""
-    decoders: int = 1
+    photo_decoders: int = 1
     """Decoding child processes of one bolt."""
-    network_threads: int = 1
+    tagger_network_threads: int = 1
     """Inference threads, and BLAS threads, of one bolt."""
-    batch_photos: int = 16
+    tagger_batch_photos: int = 16
     """Photos scored at once, at most; fewer when fewer wait."""
-    batch_writes: int = 64
+    writer_batch_results: int = 64
     """Results written to the store at once, at most."""
 
-    hbase_timeout_s: float = 10.0
+    store_hbase_timeout_s: float = 10.0
     """For one answer of HBase's Thrift server."""
 
     queue_attempts: int = 4
@@ -104,7 +104,7 @@ class Settings:
                 _check_number(field.name, value)
         self._check_cluster_ports()
         _store_address(self.store)
-        _registry_address(self.registry)
+        _registry_address(self.model_registry)
         if self.model_location and not _LOCATION.fullmatch(self.model_location):
             raise SettingsError(
                 "autotag.model.location must be an absolute URL, 'https://HOST/PATH', 'http://HOST/PATH' or "
@@ -179,9 +179,9 @@ class Settings:
         return _store_address(self.store)
 
     @property
-    def registry_address(self) -> tuple[str, str]:
+    def model_registry_address(self) -> tuple[str, str]:
         """The ZooKeeper servers, ``HOST:PORT,HOST:PORT``, and the path of our nodes there, ``/autotag``."""
-        return _registry_address(self.registry)
+        return _registry_address(self.model_registry)
 
     def path(self, value: str) -> Path:
         """`value` as a path; relative ones start at `home`."""
@@ -213,17 +213,18 @@ class Settings:
     def check_message_timeout(self, pending: int, timeout_s: float) -> None:
         """Refuse settings under which Storm would time out a tuple that only waits its turn.
 
-        The worst case: one bolt has all photos in flight (the spout may overshoot by one lease), `fetch_threads` of
-        them at a time, and each takes its whole deadline, waits as long as allowed for a decoder, and then in it.
+        The worst case: one bolt has all photos in flight (the spout may overshoot by one lease),
+        `photo_fetch_threads` of them at a time, and each takes its whole deadline, waits as long as allowed for a
+        decoder, and then in it.
         """
         photo_s = self.photo_deadline_s + self.decoder_wait_s + self.photo_decode_timeout_s
-        worst_s = math.ceil((pending + self.batch_photos) / self.fetch_threads) * photo_s
+        worst_s = math.ceil((pending + self.tagger_batch_photos) / self.photo_fetch_threads) * photo_s
         if worst_s > timeout_s:
             raise SettingsError(
                 f"topology.message.timeout.secs must be at least {worst_s:.0f}: {pending} photos in flight "
-                f"(topology.max.spout.pending) and a lease of autotag.batch.photos more, autotag.fetch.threads "
-                f"({self.fetch_threads}) at a time, each for autotag.photo.deadline.s + 4 x "
-                f"autotag.photo.decode.timeout.s. Given: {timeout_s:.0f}"
+                f"(topology.max.spout.pending) and a lease of autotag.tagger.batch.photos more, "
+                f"autotag.photo.fetch.threads ({self.photo_fetch_threads}) at a time, each for "
+                f"autotag.photo.deadline.s + 4 x autotag.photo.decode.timeout.s. Given: {timeout_s:.0f}"
             )
         if self.queue_lease_s <= timeout_s:
             raise SettingsError(
@@ -261,7 +262,7 @@ _LOCATION = re.compile(r"https?://[^/?#\s]+(?:/[^?#\s]*)?|file:(?://)?/[^?#\s]*"
 
 
 def _registry_address(url: str) -> tuple[str, str]:
-    """What `Settings.registry_address` says of `url`.
+    """What `Settings.model_registry_address` says of `url`.
 
     Raises:
         SettingsError: it has no form that we know.
@@ -269,7 +270,7 @@ def _registry_address(url: str) -> tuple[str, str]:
     found = _ZOOKEEPER.fullmatch(url)
     if not found or not all(0 < int(host.rpartition(":")[2]) < 65536 for host in found["hosts"].split(",")):
         raise SettingsError(
-            "autotag.registry must be 'zookeeper:HOST:PORT/PATH', with several HOST:PORT separated by commas. "
+            "autotag.model.registry must be 'zookeeper:HOST:PORT/PATH', with several HOST:PORT separated by commas. "
             f"Given: {url!r}"
         )
     return found["hosts"], found["path"]

@@ -18,7 +18,7 @@ from bench.processes import CONTEXT, settings_for
 from models.bundle import Bundle
 from models.network import FeatureNetwork
 
-BATCH = settings_for(Path("unused")).batch_photos
+BATCH = settings_for(Path("unused")).tagger_batch_photos
 
 
 @dataclass(frozen=True)

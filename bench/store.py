@@ -27,7 +27,7 @@ from autotag.stores.tables import OWNERS, PHOTOS, Cell
 from autotag.view.decisions import Action, Decision
 from autotag.view.merge import Write, merge
 from autotag.view.results import ModelVersion, Tagged
-from autotag.view.visibility import Registry
+from autotag.view.visibility import Visibility
 from bench.table import Table
 from models.bundle import Bundle, Tag
 
@@ -36,7 +36,7 @@ PHOTOS_A_ROUND = int(os.environ.get("BENCH_ROUND_PHOTOS", "20000"))
 RUN_PHOTOS = int(os.environ.get("BENCH_RUN_PHOTOS", "100000"))
 THRIFT_PORT = 29090
 """Of the bench's own HBase; the others are beside it."""
-BATCH = Settings().batch_writes
+BATCH = Settings().writer_batch_results
 
 
 def photos(count: int, label: str, owner: str | None = None, run: str | None = None) -> list[Tagged]:
@@ -92,7 +92,7 @@ def hbase(folder: Path) -> Iterator[Settings]:
         store = open_store(settings)
         store.tables.create()
         bundle = Bundle.open(PROJECT / "build/bundles/default")
-        store.registry.add_model(ModelVersion.of(bundle), bundle.classes)
+        store.runs.add_model(ModelVersion.of(bundle), bundle.classes)
         yield settings
     finally:
         cluster.down()
@@ -280,15 +280,15 @@ def reading(table: Table, store: PhotoStore, small: list[Tagged], large: list[Ta
 def publishing(table: Table, settings: Settings, store: PhotoStore, large: list[Tagged]) -> None:
     """A bulk run over all of an owner's photos: loaded, then seen at one moment, then not."""
     run = [tagged_again(result) for result in large]
-    store.registry.begin("again", "made here", "bench")
+    store.runs.begin("again", "made here", "bench")
     began = time.perf_counter()
     for batch in batched_list(run):
         store.write(batch)
     loaded_s = time.perf_counter() - began
-    store.registry.finish("again", len(run), 0)
+    store.runs.finish("again", len(run), 0)
     watch = Watch(settings, [run[0].photo_id, run[len(run) // 2].photo_id, run[-1].photo_id])
     began = time.perf_counter()
-    store.registry.publish("again", "bench")
+    store.runs.publish("again", "bench")
     publish_ms = 1000 * (time.perf_counter() - began)
     began = time.perf_counter()
     found, cursor = 0, None
@@ -362,7 +362,7 @@ def merging(table: Table) -> None:
     """The rule alone, and with the reading of cells before it."""
     (result,) = photos(1, "merge")
     bundle = Bundle.open(PROJECT / "build/bundles/default")
-    registry = Registry(published=frozenset({"again"}), models={result.model: bundle.classes})
+    registry = Visibility(published=frozenset({"again"}), models={result.model: bundle.classes})
     person = Decision(
         photo_id=result.photo_id,
         tag_id=bundle.classes.find("beagle") or "",

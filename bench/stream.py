@@ -33,7 +33,7 @@ def topology(model: Path, folder: Path) -> Iterator[Cluster]:
         "autotag.queue": f"sqlite:{folder / 'queue.db'}",
         "autotag.store": f"sqlite:{folder / 'store.db'}",
         "autotag.model": str(model),
-        "autotag.registry": "zookeeper:127.0.0.1:22181/autotag",
+        "autotag.model.registry": "zookeeper:127.0.0.1:22181/autotag",
     }
     path = folder / "config.json"
     path.write_text(json.dumps(config))

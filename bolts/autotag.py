@@ -32,9 +32,9 @@ class AutotagBolt(NaturalBatchingBolt):
     def load(self, settings: Settings) -> int:
         self.queue = open_queue(settings)
         self.swap = TaggerSwap(settings, self.topology_name, self.task_id, self.tell)
-        self.readers = ThreadPoolExecutor(settings.fetch_threads, thread_name_prefix="read")
+        self.readers = ThreadPoolExecutor(settings.photo_fetch_threads, thread_name_prefix="read")
         self.start_thread(self.swap.follow, "models")
-        return settings.batch_photos
+        return settings.tagger_batch_photos
 
     def process(self, tup: Any) -> None:
         self.readers.submit(self.guarded, self._read, tup)

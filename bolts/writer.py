@@ -29,7 +29,7 @@ class WriterBolt(NaturalBatchingBolt):
         self.bundles = settings.path(settings.model)
         self.known: set[ModelVersion] = set()
         self.away = False
-        return settings.batch_writes
+        return settings.writer_batch_results
 
     def process_batch(self, batch: list[Any]) -> None:
         written = [(tup, results.from_dict(tup.values.result)) for tup in batch]
@@ -59,9 +59,9 @@ class WriterBolt(NaturalBatchingBolt):
         unknown = {}
         for model in models - self.known:
             try:
-                if model not in self.store.registry.read().models:
+                if model not in self.store.runs.read().models:
                     found = Bundle.find(self.bundles, model.sequence, model.version)
-                    self.store.registry.add_model(model, found.classes)
+                    self.store.runs.add_model(model, found.classes)
                 self.known.add(model)
             except ModelError as error:
                 unknown[model] = f"the store does not know model {model}, and {error}"

@@ -22,10 +22,11 @@ from models import manifest
 from models.bank import ClassifierBank
 from models.classes import ClassTable
 from models.errors import ModelError
+from models.folders import locked
 from models.manifest import BANKS, BUILD_AGAIN, CLASSES, MANIFEST, NETWORK, check_files, read_manifest, write_manifest
 from models.preprocessing import Preprocessing
 from models.probe import PROBE, check_probe, read_probe
-from models.published import CURRENT, current, folder_name, locked, make_current, parse_folder_name, published
+from models.published import CURRENT, current, folder_name, make_current, parse_folder_name, published
 
 __all__ = [
     "BANKS",
@@ -234,7 +235,7 @@ def publish(folder: Path, root: Path, at_least: int = 0) -> Bundle:
     """
     bundle = Bundle.open(folder)
     root.mkdir(parents=True, exist_ok=True)
-    with locked(root):
+    with locked(root / ".lock"):
         newest = next(reversed(published(root)), None)
         number, version = (parse_folder_name(newest.name) if newest else None) or (0, "")
         if newest and number > at_least and bundle.version.startswith(version):

@@ -7,20 +7,13 @@ CURRENT                                     the name of one of them, in a line
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-import shutil
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from models.errors import ModelError
 
 CURRENT = "CURRENT"
-ABANDONED_S = 86400
-"""What is being made for so long was killed."""
 
 _FOLDER = re.compile(r"(\d{6,12})-([0-9a-f]{12})")
 
@@ -77,23 +70,6 @@ def make_current(root: Path, name: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     new.replace(path)
-
-
-@contextmanager
-def locked(root: Path, name: str = ".lock") -> Iterator[None]:
-    """Wait for the others who change this folder; a process that dies lets go."""
-    with (root / name).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def remove_abandoned(root: Path, prefix: str) -> None:
-    """Remove the folders of that prefix that were begun in `root` and not ended: by processes that were killed."""
-    for folder in root.glob(f"{prefix}*"):
-        with suppress(FileNotFoundError):  # another was faster, or has ended just now
-            # A copied folder has its original's time of the last change.
-            if time.time() - folder.stat().st_ctime > ABANDONED_S:
-                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _names(root: Path) -> list[str]:

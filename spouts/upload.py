@@ -31,7 +31,7 @@ class UploadSpout(Spout):
     def initialize(self, storm_conf: dict[str, Any], context: dict[str, Any]) -> None:
         settings = Settings.from_storm(storm_conf)
         self.queue = open_queue(settings)
-        self.lease_events = settings.batch_photos
+        self.lease_events = settings.tagger_batch_photos
         # The same after a restart, so that what an earlier life had leased is taken back at once.
         # A LocalCluster (`sparse run`) may run beside a deployed topology of the same name, and is another holder.
         self.holder = f"{self.topology_name}/{self.task_id}/{storm_conf.get('storm.cluster.mode', 'distributed')}"

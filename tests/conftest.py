@@ -37,7 +37,7 @@ def settings(tmp_path: Path) -> Settings:
         queue="sqlite:queue.db",
         store="sqlite:store.db",
         model=str(PROJECT / "build/bundles/default"),
-        registry="zookeeper:127.0.0.1:1/autotag",  # nobody's: a cluster beside the tests may have one
+        model_registry="zookeeper:127.0.0.1:1/autotag",  # nobody's: a cluster beside the tests may have one
         photo_roots=(str(tmp_path),),
         photo_private_hosts=True,
         queue_backoff_s=0.01,
@@ -121,7 +121,7 @@ def cluster_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = {
         "autotag.cluster.home": str(folder / "home"),
         "autotag.cluster.zookeeper.port": zookeeper,
-        "autotag.registry": f"zookeeper:127.0.0.1:{zookeeper}/autotag",
+        "autotag.model.registry": f"zookeeper:127.0.0.1:{zookeeper}/autotag",
         "autotag.cluster.nimbus.port": nimbus,
         "autotag.cluster.worker.ports": [worker, other_worker],
         "autotag.cluster.thrift.port": thrift,

@@ -15,27 +15,27 @@ from autotag.settings import PROJECT, Settings
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "config.json"
-    options = {"autotag.batch.photos": 4, "topology.workers": 2}
+    options = {"autotag.tagger.batch.photos": 4, "topology.workers": 2}
     path.write_text(json.dumps({"envs": {"local": {"options": options}}}))
     return path
 
 
 def test_config_json_gives_its_environments_keys_and_defaults_for_the_rest(config: Path) -> None:
     settings = Settings.from_config("local", config)
-    assert settings.batch_photos == 4
+    assert settings.tagger_batch_photos == 4
     assert settings.queue_attempts == Settings().queue_attempts
 
 
 def test_options_stand_over_the_file_and_text_becomes_what_the_field_is(config: Path) -> None:
     options = {
-        "autotag.batch.photos": "8",
+        "autotag.tagger.batch.photos": "8",
         "autotag.photo.private.hosts": "true",
         "autotag.photo.roots": "/a,/b",
         "autotag.cluster.worker.ports": "7000,7001",
         "autotag.queue.backoff.s": "0.5",
     }
     settings = Settings.from_config("local", config, options)
-    assert settings.batch_photos == 8
+    assert settings.tagger_batch_photos == 8
     assert settings.photo_private_hosts is True
     assert settings.photo_roots == ("/a", "/b")
     assert settings.cluster_worker_ports == (7000, 7001)
@@ -43,22 +43,25 @@ def test_options_stand_over_the_file_and_text_becomes_what_the_field_is(config: 
 
 
 def test_the_registry_is_several_servers_and_a_path(config: Path) -> None:
-    options = {"autotag.registry": "zookeeper:a.example.org:2181,[::1]:2182/teams/photos", "autotag.model.location": ""}
+    options = {
+        "autotag.model.registry": "zookeeper:a.example.org:2181,[::1]:2182/teams/photos",
+        "autotag.model.location": "",
+    }
     settings = Settings.from_config("local", config, options)
-    assert settings.registry_address == ("a.example.org:2181,[::1]:2182", "/teams/photos")
+    assert settings.model_registry_address == ("a.example.org:2181,[::1]:2182", "/teams/photos")
     assert settings.model_location == ""
-    assert Settings().registry_address == ("127.0.0.1:2181", "/autotag")
+    assert Settings().model_registry_address == ("127.0.0.1:2181", "/autotag")
 
 
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [
-        ("autotag.batch.photo", 4, "did you mean 'autotag.batch.photos'"),
+        ("autotag.batch.photo", 4, "did you mean 'autotag.tagger.batch.photos'"),
         ("autotag.zzz", 4, "did you mean 'autotag"),
-        ("autotag.batch.photos", "many", "whole number. Given: 'many'"),
-        ("autotag.batch.photos", 1.5, "whole number"),
-        ("autotag.batch.photos", True, "whole number"),
-        ("autotag.batch.photos", 0, "autotag.batch.photos must be more than 0"),
+        ("autotag.tagger.batch.photos", "many", "whole number. Given: 'many'"),
+        ("autotag.tagger.batch.photos", 1.5, "whole number"),
+        ("autotag.tagger.batch.photos", True, "whole number"),
+        ("autotag.tagger.batch.photos", 0, "autotag.tagger.batch.photos must be more than 0"),
         ("autotag.photo.deadline.s", "nan", "a number"),
         ("autotag.photo.deadline.s", "inf", "more than 0"),
         ("autotag.photo.roots", ["relative"], "absolute folders"),
@@ -79,13 +82,17 @@ def test_the_registry_is_several_servers_and_a_path(config: Path) -> None:
         ("autotag.store", "hbase://db.example.org:9090/x-y", "letters, digits and '_'"),
         ("autotag.store", "hbase://db.example.org:9090/", "letters, digits and '_'"),
         ("autotag.store", "hbase:db:9090/x", "must be 'hbase://HOST:PORT/PREFIX'"),
-        ("autotag.registry", "", "must be text"),
-        ("autotag.registry", "127.0.0.1:2181/autotag", "autotag.registry must be 'zookeeper:HOST:PORT/PATH'"),
-        ("autotag.registry", "zookeeper:127.0.0.1:2181", "autotag.registry must be"),
-        ("autotag.registry", "zookeeper:127.0.0.1/autotag", "autotag.registry must be"),
-        ("autotag.registry", "zookeeper:a:2181,b/autotag", "several HOST:PORT separated by commas"),
-        ("autotag.registry", "zookeeper:a:70000/autotag", "autotag.registry must be"),
-        ("autotag.registry", "zookeeper:a:2181/../x", "autotag.registry must be"),
+        ("autotag.model.registry", "", "must be text"),
+        (
+            "autotag.model.registry",
+            "127.0.0.1:2181/autotag",
+            "autotag.model.registry must be 'zookeeper:HOST:PORT/PATH'",
+        ),
+        ("autotag.model.registry", "zookeeper:127.0.0.1:2181", "autotag.model.registry must be"),
+        ("autotag.model.registry", "zookeeper:127.0.0.1/autotag", "autotag.model.registry must be"),
+        ("autotag.model.registry", "zookeeper:a:2181,b/autotag", "several HOST:PORT separated by commas"),
+        ("autotag.model.registry", "zookeeper:a:70000/autotag", "autotag.model.registry must be"),
+        ("autotag.model.registry", "zookeeper:a:2181/../x", "autotag.model.registry must be"),
         ("autotag.model.location", "/srv/bundles", "must be an absolute URL"),
         ("autotag.model.location", "ftp://models.example.org/x", "must be an absolute URL"),
         ("autotag.model.location", "https://models.example.org/x?y", "must be an absolute URL"),
@@ -139,7 +146,7 @@ def test_a_key_without_our_prefix_is_no_silent_mistake(config: Path) -> None:
 
 
 def test_storms_own_keys_are_left_to_storm() -> None:
-    assert Settings.from_storm({"topology.workers": 1, "autotag.batch.photos": 2}).batch_photos == 2
+    assert Settings.from_storm({"topology.workers": 1, "autotag.tagger.batch.photos": 2}).tagger_batch_photos == 2
 
 
 def test_a_tuple_that_could_time_out_while_it_waits_is_refused() -> None:

@@ -19,7 +19,7 @@ from autotag.stores.tables import FAMILIES, OWNERS, Tables
 from autotag.view.decisions import Action, Decision
 from autotag.view.merge import View, Write
 from autotag.view.results import Deleted, ModelVersion, Rejected, Tagged
-from autotag.view.visibility import Registry
+from autotag.view.visibility import Visibility
 from models.bundle import Tag
 from models.classes import ClassTable
 
@@ -89,10 +89,10 @@ def decided(
     return Decision(**{**values, "action": Action(action), "implied": implied, **more})
 
 
-def registry(published: str = "", ended: str = "", withdrawn: Iterable[int] = ()) -> Registry:
+def registry(published: str = "", ended: str = "", withdrawn: Iterable[int] = ()) -> Visibility:
     """Runs have names of one letter."""
     models = frozenset(str(model(sequence)) for sequence in withdrawn)
-    return Registry(frozenset(published), frozenset(ended), models, MODELS)
+    return Visibility(frozenset(published), frozenset(ended), models, MODELS)
 
 
 # The rule, told a second time, in the plainest way
@@ -115,7 +115,7 @@ def plain(view: View | None) -> dict[str, Any] | None:
     }
 
 
-def expected(writes: Iterable[Write], now: Registry) -> dict[str, Any] | None:
+def expected(writes: Iterable[Write], now: Visibility) -> dict[str, Any] | None:
     """What readers should see; decisions need different times, and machines' writes no complete ties."""
     writes = list(writes)
     deletions = [write.content_us for write in writes if isinstance(write, Deleted)]
@@ -267,7 +267,7 @@ def settings_of(request: pytest.FixtureRequest, settings: Settings) -> Settings:
         return settings
     hbase: Settings = request.getfixturevalue("hbase_settings")
     url = request.getfixturevalue("hbase_url")
-    settings = replace(settings, store=url, hbase_timeout_s=hbase.hbase_timeout_s)
+    settings = replace(settings, store=url, hbase_timeout_s=hbase.store_hbase_timeout_s)
     empty(open_tables(settings))
     return settings
 
@@ -342,9 +342,9 @@ def interrupted(tables: Tables, calls: int, act: Callable[[], object]) -> Wrappe
 
 def publish(store: PhotoStore, run: str) -> None:
     """Load, as it were, and publish a run."""
-    store.registry.begin(run, "file", "ann")
-    store.registry.finish(run, 1, 0)
-    store.registry.publish(run, "ann")
+    store.runs.begin(run, "file", "ann")
+    store.runs.finish(run, 1, 0)
+    store.runs.publish(run, "ann")
 
 
 def search_all(store: PhotoStore, tag: str, owner: str = "ann", limit: int = 50) -> list[str]:

@@ -12,7 +12,7 @@ from autotag.bulk.records import Records
 from autotag.bulk.source import Record, Source, read, shown
 from autotag.errors import EventError, InputError, ResultError, RunError
 from autotag.stores import PhotoStore
-from autotag.stores.runs import RegistryTable, Run, RunState
+from autotag.stores.runs import Run, RunState, RunTable
 from autotag.view.results import Tagged
 
 BATCH_PHOTOS = 500
@@ -81,18 +81,18 @@ class BulkLoad:
     """
 
     def __init__(self, store: PhotoStore, name: str, source: Source, by: str) -> None:
-        registry = store.registry.read()
-        if not registry.models:
+        visibility = store.runs.read()
+        if not visibility.models:
             raise RunError("the store knows no model whose tags could be loaded; run: autotag store init")
         self.source = source
-        loaded = _loaded(store.registry, name, source)
+        loaded = _loaded(store.runs, name, source)
         self.was_loaded = loaded is not None
         """Before, from the same input: `steps` has none, and nothing is written."""
-        self.run = loaded or store.registry.begin(name, source.fingerprint, by)
-        self.progress = Progress(**store.registry.progress(name))
+        self.run = loaded or store.runs.begin(name, source.fingerprint, by)
+        self.progress = Progress(**store.runs.progress(name))
         """As of the last batch."""
         self._store = store
-        self._records = Records(registry, name, self.run.begun_us)
+        self._records = Records(visibility, name, self.run.begun_us)
 
     @property
     def where(self) -> str:
@@ -122,7 +122,7 @@ class BulkLoad:
             ) from error
 
     def _steps(self) -> Iterator[Step]:
-        registry = self._store.registry
+        runs = self._store.runs
         for batch in self._batches():
             refused = tuple(self._write(batch))
             self.progress = replace(
@@ -131,13 +131,13 @@ class BulkLoad:
                 refused=self.progress.refused + len(refused),
             )
             yield Step(refused, batch.done_bytes)
-            registry.save_progress(self.run.name, vars(self.progress))
+            runs.save_progress(self.run.name, vars(self.progress))
         if Source.find(self.source.path).fingerprint != self.source.fingerprint:
             raise RunError(
                 f"the files of run {self.run.name!r} changed while it was loaded; drop it, and load under another name"
             )
-        registry.finish(self.run.name, self.progress.photos, self.progress.refused)
-        self.run = registry.run(self.run.name)
+        runs.finish(self.run.name, self.progress.photos, self.progress.refused)
+        self.run = runs.run(self.run.name)
         if self.run.state is RunState.DROPPED:
             raise RunError(f"run {self.run.name!r} was dropped while it was loaded")
 
@@ -179,10 +179,10 @@ class BulkLoad:
             batch.tags += len(photo.tags)
 
 
-def _loaded(registry: RegistryTable, name: str, source: Source) -> Run | None:
+def _loaded(runs: RunTable, name: str, source: Source) -> Run | None:
     """The run, if all of `source` is loaded and it has not ended."""
     try:
-        run = registry.run(name)
+        run = runs.run(name)
     except RunError:
         return None
     is_loaded = run.state in (RunState.LOADED, RunState.PUBLISHED) and run.input == source.fingerprint

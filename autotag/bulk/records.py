@@ -8,7 +8,7 @@ from typing import Any
 from autotag.errors import EventError, ResultError
 from autotag.events import MAX_AHEAD_US, SCHEMES, brief, iso_time, now_us, text_field, time_us
 from autotag.view.results import ModelVersion, Tagged
-from autotag.view.visibility import Registry
+from autotag.view.visibility import Visibility
 from models.bundle import Tag
 from models.classes import ClassTable
 
@@ -29,16 +29,16 @@ class Records:
     """Makes the writes of one run out of records.
 
     Args:
-        registry: whose models' tags are taken, but for withdrawn models.
+        visibility: whose models' tags are taken, but for withdrawn models.
         run: the run's name.
         computed_us: when a record's tags were computed if it does not say; microseconds since 1970.
     """
 
-    def __init__(self, registry: Registry, run: str, computed_us: int) -> None:
+    def __init__(self, visibility: Visibility, run: str, computed_us: int) -> None:
         self._run = run
         self._computed_us = computed_us
-        self._withdrawn = registry.withdrawn
-        self._models = {str(model): (model, classes) for model, classes in registry.models.items()}
+        self._withdrawn = visibility.withdrawn
+        self._models = {str(model): (model, classes) for model, classes in visibility.models.items()}
 
     def tagged(self, values: Any) -> Tagged:
         """The write that a record calls for.

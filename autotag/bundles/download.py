@@ -8,7 +8,6 @@ web server over the publisher's folder, is what every team has.
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,8 +19,8 @@ from autotag.bundles.registry import KnownModel
 from autotag.errors import FetchError
 from models.bundle import MANIFEST, Bundle, opened, put
 from models.errors import ModelError
+from models.folders import locked, staged
 from models.manifest import parse_manifest
-from models.published import locked
 
 MAX_MANIFEST_BYTES = 16 << 20
 MAX_BUNDLE_BYTES = 16 << 30
@@ -44,7 +43,7 @@ def fetch_bundle(known: KnownModel, root: Path) -> Path:
         return folder
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with locked(root, ".fetching"):
+        with locked(root / ".fetching"):
             if not opened(folder, known.version):  # while this process waited, another has fetched it
                 _fetch(known, root)
     except (OSError, requests.RequestException) as error:  # which is an OSError; its name is for the reader
@@ -55,9 +54,7 @@ def fetch_bundle(known: KnownModel, root: Path) -> Path:
 def _fetch(known: KnownModel, root: Path) -> None:
     for left in root.glob(".fetching-*"):  # by a process that died: only one fetches at a time
         shutil.rmtree(left)
-    folder = Path(tempfile.mkdtemp(prefix=".fetching-", dir=root))
-    try:
-        folder.chmod(0o755)  # mkdtemp's is for its owner alone
+    with staged(root, ".fetching-") as folder:
         _fetch_files(known.location, folder)
         try:
             version = Bundle.open(folder).version
@@ -66,8 +63,6 @@ def _fetch(known: KnownModel, root: Path) -> None:
         if version != known.version:
             raise ModelError(f"{known.location}: holds version {version[:12]}, not {known.version[:12]}")
         put(folder, root / known.folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _fetch_files(location: str, folder: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,10 +21,11 @@ from models import bundle as bundles
 from models.bundle import CLASSES, MANIFEST, Bundle, opened, put
 from models.classes import ClassTable
 from models.errors import ModelError
+from models.folders import locked, staged
 from models.manifest import read_manifest
 from models.network import FeatureNetwork
 from models.probe import probe_pixels
-from models.published import current, locked, make_current, parse_folder_name, published, remove_abandoned
+from models.published import current, make_current, parse_folder_name, published
 
 log = logging.getLogger(__name__)
 
@@ -157,14 +157,14 @@ class Publisher:
             RegistryError, StoreError, OSError: it is not current; the same call again goes on where this one ended.
         """
         bundle = Bundle.open(candidate)
-        network = FeatureNetwork.open(bundle.network_path, bundle.precision, self._settings.network_threads)
+        network = FeatureNetwork.open(bundle.network_path, bundle.precision, self._settings.tagger_network_threads)
         bundle.self_check(network.features(probe_pixels(bundle.preprocessing.size)))
         while True:
             seen, known = self._read()
-            standing = self._store.registry.read()
+            standing = self._store.runs.read()
             used = known.get(seen.model)
             if used and used.version == bundle.version and str(used.model) not in standing.withdrawn:
-                self._store.registry.add_model(used.model, bundle.classes)
+                self._store.runs.add_model(used.model, bundle.classes)
                 restored = self._restore(candidate, used)
                 self._use_here(used.folder)
                 return Change(used.model, used.folder, restored)
@@ -177,7 +177,7 @@ class Publisher:
             taken = (m.sequence for m in models if m.version != bundle.version or str(m) in standing.withdrawn)
             name = self._place(candidate, max(taken, default=0))
             new = replace(self._folder.describe(name), published_by=self._by, published_us=now_us())
-            self._store.registry.add_model(new.model, bundle.classes)
+            self._store.runs.add_model(new.model, bundle.classes)
             if self._registry.change(seen, name, self._by, [] if name in known else [new]):
                 self._use_here(name)
                 return Change(new.model, seen.model)
@@ -194,7 +194,7 @@ class Publisher:
             ModelError: the model's bundle is here and damaged.
         """
         seen, known = self._read()
-        withdrawn = self._store.registry.read().withdrawn
+        withdrawn = self._store.runs.read().withdrawn
         if (used := known.get(seen.model)) is None:
             raise PublishingError("no model was published yet, so there is none to go back from")
         target = self._target(name, seen, known, withdrawn)
@@ -204,7 +204,7 @@ class Publisher:
             Bundle.open(self._folder.root / target.folder)
         # In this order: after an end in between, the same call withdraws nothing else.
         self._let_store_know(used)
-        self._store.registry.withdraw(str(used.model), self._by)
+        self._store.runs.withdraw(str(used.model), self._by)
         if not self._registry.change(seen, target.folder, self._by):
             raise PublishingError(
                 f"{used.model} was withdrawn, but meanwhile another has become current: look, and decide"
@@ -258,7 +258,7 @@ class Publisher:
         folder = self._folder.root / known.folder
         if opened(folder, known.version):
             return False
-        with self._copied(candidate) as copy, locked(self._folder.root):
+        with self._copied(candidate) as copy, locked(self._folder.root / ".lock"):
             put(copy, folder)
         return True
 
@@ -270,23 +270,17 @@ class Publisher:
     @contextmanager
     def _copied(self, candidate: Path) -> Iterator[Path]:
         """A hidden copy of a bundle in the folder of published ones, to be moved to its place."""
-        root = self._folder.root
-        root.mkdir(parents=True, exist_ok=True)
-        remove_abandoned(root, _COPYING)
-        copy = Path(tempfile.mkdtemp(prefix=_COPYING, dir=root))
-        try:
+        with staged(self._folder.root, _COPYING) as copy:
             shutil.copytree(candidate, copy, copy_function=shutil.copyfile, dirs_exist_ok=True)
-            copy.chmod(0o755)  # mkdtemp's is for its owner alone
+            copy.chmod(0o755)  # copytree gives it the candidate's
             copy.touch()  # its time is when it was published
             yield copy
-        finally:
-            shutil.rmtree(copy, ignore_errors=True)
 
     def _let_store_know(self, known: KnownModel) -> None:
         """Let the store know a model, if its classes are here: only then can it be withdrawn."""
         classes = self._folder.root / known.folder / CLASSES
-        if known.model not in self._store.registry.read().models and classes.exists():
-            self._store.registry.add_model(known.model, ClassTable.open(classes))
+        if known.model not in self._store.runs.read().models and classes.exists():
+            self._store.runs.add_model(known.model, ClassTable.open(classes))
 
     def _use_here(self, name: str) -> None:
         if (self._folder.root / name).is_dir():

@@ -110,8 +110,8 @@ class ModelRegistry:
     """
 
     def __init__(self, settings: Settings, session_s: float = CONNECT_S) -> None:
-        self.address = settings.registry
-        self._hosts, self._root = settings.registry_address
+        self.address = settings.model_registry
+        self._hosts, self._root = settings.model_registry_address
         logger = logging.getLogger(f"{__name__}.connection")
         logger.setLevel(logging.ERROR)  # kazoo warns at each attempt; whoever uses this class says it once
         retry = {"max_tries": -1, "max_delay": RETRY_S}
@@ -127,7 +127,7 @@ class ModelRegistry:
             self._client.close()
             raise RegistryError(
                 f"{self.address}: no ZooKeeper answers: {error}; start it (the local cluster's: autotag cluster up), "
-                "or name another with autotag.registry"
+                "or name another with autotag.model.registry"
             ) from error
         return self
 

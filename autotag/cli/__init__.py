@@ -106,7 +106,7 @@ class Overrides(click.ParamType[tuple[str, str]]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
         key, equals, text = str(value).partition("=")
         if not equals or not key:
-            self.fail(f"{value!r} is not KEY=VALUE, such as autotag.batch.photos=8", param, ctx)
+            self.fail(f"{value!r} is not KEY=VALUE, such as autotag.tagger.batch.photos=8", param, ctx)
         return key, text
 
 

@@ -178,7 +178,7 @@ def _shown(photos: int) -> Iterator[Callable[[Summary], None]]:
 def _load(job: Backfill, store: PhotoStore, bundle: Bundle, name: str, as_json: bool) -> BulkLoad:
     """Load a finished job's tags as a bulk run."""
     with job.tags() as source:
-        store.registry.add_model(ModelVersion.of(bundle), bundle.classes)
+        store.runs.add_model(ModelVersion.of(bundle), bundle.classes)
         load = BulkLoad(store, name, source, user_name())
         with progress(source.total_bytes, "loading") as bar:
             for step in load.steps():

@@ -17,9 +17,9 @@ from autotag.events import iso_time
 from autotag.stores import open_store
 from autotag.stores.cleanup import GRACE_US
 from autotag.stores.cleanup import clean as remove
-from autotag.stores.runs import RegistryTable, Run, RunState
+from autotag.stores.runs import Run, RunState, RunTable
 
-Action = Callable[[RegistryTable, str, str], Run]
+Action = Callable[[RunTable, str, str], Run]
 TIMES = ("begun", "loaded", "published", "ended")
 
 
@@ -91,7 +91,7 @@ def _tell(step: Step, as_json: bool) -> None:
 @with_settings
 def publish(line: CommandLine, run: str, by: str, as_json: bool) -> None:
     """Show a loaded run to readers: all of it, at one moment."""
-    _act(line, RegistryTable.publish, run, by, as_json)
+    _act(line, RunTable.publish, run, by, as_json)
 
 
 @bulk.command()
@@ -101,7 +101,7 @@ def publish(line: CommandLine, run: str, by: str, as_json: bool) -> None:
 @with_settings
 def retract(line: CommandLine, run: str, by: str, as_json: bool) -> None:
     """Hide a published run again, for good; readers see at once what was there without it."""
-    _act(line, RegistryTable.retract, run, by, as_json)
+    _act(line, RunTable.retract, run, by, as_json)
 
 
 @bulk.command()
@@ -111,23 +111,23 @@ def retract(line: CommandLine, run: str, by: str, as_json: bool) -> None:
 @with_settings
 def drop(line: CommandLine, run: str, by: str, as_json: bool) -> None:
     """Give up a run that is not published, for good; a load that is under way ends."""
-    _act(line, RegistryTable.drop, run, by, as_json)
+    _act(line, RunTable.drop, run, by, as_json)
 
 
 DONE_IN: dict[Action, set[RunState]] = {
-    RegistryTable.publish: {RunState.PUBLISHED},
-    RegistryTable.retract: {RunState.RETRACTED},
-    RegistryTable.drop: {RunState.DROPPED, RunState.RETRACTED},
+    RunTable.publish: {RunState.PUBLISHED},
+    RunTable.retract: {RunState.RETRACTED},
+    RunTable.drop: {RunState.DROPPED, RunState.RETRACTED},
 }
 """In these states of a run there is nothing left to do."""
 
 
 def _act(line: CommandLine, action: Action, name: str, by: str, as_json: bool) -> None:
-    registry = open_store(line.settings).registry
-    run = registry.run(name)
+    runs = open_store(line.settings).runs
+    run = runs.run(name)
     is_done = run.state in DONE_IN[action]
     if not is_done:
-        run = action(registry, name, by)
+        run = action(runs, name, by)
     if as_json:
         print_json(run_as_dict(run))
     else:
@@ -140,7 +140,7 @@ def _act(line: CommandLine, action: Action, name: str, by: str, as_json: bool) -
 @with_settings
 def list_(line: CommandLine, as_json: bool) -> None:
     """All runs ever, the latest first."""
-    runs = open_store(line.settings).registry.runs()
+    runs = open_store(line.settings).runs.runs()
     if as_json:
         for run in runs:
             print_json(run_as_dict(run))

@@ -91,7 +91,7 @@ def evaluate_(line: CommandLine, folder: Path, as_json: bool) -> None:
     """Top-1 and top-5 on photos whose file names begin with a wnid, or whose sub-folders are classes."""
     settings = line.settings
     bundle = Bundle.open(settings.path(settings.model))
-    network = FeatureNetwork.open(bundle.network_path, bundle.precision, settings.network_threads)
+    network = FeatureNetwork.open(bundle.network_path, bundle.precision, settings.tagger_network_threads)
     with (
         PhotoReader(settings, bundle.preprocessing, any_file=True) as reader,
         progress(len(list(find_photos(folder))), "evaluating") as bar,
@@ -122,7 +122,7 @@ def withdraw(line: CommandLine, model_version: str, by: str, in_use: bool, as_js
             f"{model_version} is the model in use: nobody would see the tags of photos from now on. "
             "Go back from it, which withdraws it too (autotag model rollback), or say --in-use"
         )
-    open_store(line.settings).registry.withdraw(model_version, by)
+    open_store(line.settings).runs.withdraw(model_version, by)
     if as_json:
         print_json({"model": model_version, "withdrawn": True})
     else:
@@ -193,7 +193,7 @@ def _print_change(change: Change, as_json: bool) -> None:
 def list_(line: CommandLine, as_json: bool) -> None:
     """All models that were published, for all hosts or on this one, the newest last."""
     settings = line.settings
-    withdrawn = open_store(settings).registry.read().withdrawn
+    withdrawn = open_store(settings).runs.read().withdrawn
     listed = [
         {
             "model": str(known.model),

@@ -288,7 +288,7 @@ def _print_part(part: str, values: dict[str, Any] | list[dict[str, str]]) -> Non
 
 def _store(store: PhotoStore, bundle: Bundle) -> dict[str, Any]:
     values = asdict(store.status())
-    if str(ModelVersion.of(bundle)) in store.registry.read().withdrawn:
+    if str(ModelVersion.of(bundle)) in store.runs.read().withdrawn:
         values["problem"] = "the model in use is withdrawn: nobody sees the tags that it gives"
     return values
 
@@ -316,7 +316,7 @@ def _models(settings: Settings) -> dict[str, Any]:
 
 def _runs(store: PhotoStore) -> dict[str, Any]:
     """The runs that have not ended, and the last that have."""
-    runs = store.registry.runs()
+    runs = store.runs.runs()
     ended = [run.name for run in runs if run.ended_us is not None][:SHOWN]
     return {run.name: run.state for run in runs if run.ended_us is None or run.name in ended}
 

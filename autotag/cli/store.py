@@ -30,7 +30,7 @@ def init(line: CommandLine, as_json: bool) -> None:
     created = found.tables.create()
     bundle = Bundle.open(line.settings.path(line.settings.model))
     model = ModelVersion.of(bundle)
-    found.registry.add_model(model, bundle.classes)
+    found.runs.add_model(model, bundle.classes)
     if as_json:
         print_json({"created": created, "model": str(model)})
     else:

@@ -92,7 +92,7 @@ def tag_chunk(piece: Piece) -> Done:
             failed.append(_failed(photo, tags.reason, tags.detail, permanent=not tags.transient))
         else:
             records.append((photo, _record(photo, str(tagger.model), tags)))
-    refused = _write_outputs(records, piece.settings.fetch_threads)
+    refused = _write_outputs(records, piece.settings.photo_fetch_threads)
     failed += [_failed(photo, OUTPUT_FAILED, detail, permanent=False) for photo, detail in refused.items()]
     _keep(piece, [record for photo, record in records if photo not in refused], failed)
     return Done(piece.number, piece.attempt, failures_of(failed))

@@ -138,11 +138,11 @@ class StoredPhotos:
 
     def entries(self) -> Iterator[Entry]:
         """In the order of the store, which is as good as random."""
-        registry = self._store.registry.read()
+        visibility = self._store.runs.read()
         start, line = b"", 0
         while rows := self._store.tables.scan(PHOTOS, start, None, LOOKED_UP):
             for _, columns in rows:
-                if view := merge(layout.read_facts(columns), registry):
+                if view := merge(layout.read_facts(columns), visibility):
                     line += 1
                     yield (
                         _of_view(line, view)
@@ -268,9 +268,9 @@ def _lacks(photo: Photo) -> bool:
 
 def _stored(store: PhotoStore, ids: Iterable[str]) -> dict[str, Photo]:
     """What readers see of these photos, where they see any."""
-    registry = store.registry.read()
+    visibility = store.runs.read()
     found = store.tables.get(PHOTOS, [layout.photo_row(id_) for id_ in ids])
-    views = (merge(layout.read_facts(columns), registry) for columns in found.values())
+    views = (merge(layout.read_facts(columns), visibility) for columns in found.values())
     return {view.photo_id: _of_view(0, view) for view in views if view}
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
 import json
 import logging
 import os
@@ -13,7 +11,7 @@ import string
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from autotag.localcluster.nimbus import ComponentError, Nimbus, Topology
 from autotag.localcluster.processes import Process, end, listener, processes_with
 from autotag.localcluster.supervisord import DAEMONS, HBASE_DAEMONS, Daemon, Supervisord, server_name
 from autotag.settings import PROJECT, Settings
+from models.folders import locked
 
 __all__ = ["DAEMONS", "HBASE_DAEMONS", "Cluster", "Component", "Daemon", "Status"]
 
@@ -147,7 +146,7 @@ class Cluster:
             raise ClusterError("java is not on PATH; Debian has it: apt-get install openjdk-17-jdk-headless")
         self.prepare(progress)
         self.logs_folder.mkdir(parents=True, exist_ok=True)
-        with _locked(self.home / "lock"):
+        with locked(self.home / "lock"):
             if not self._supervisord.runs():
                 self._end_orphans(progress)
                 self._forget_dead_workers()
@@ -173,7 +172,7 @@ class Cluster:
         if not self._processes():
             return
         progress("stopping the cluster")
-        with _locked(self.home / "lock"):
+        with locked(self.home / "lock"):
             self._end(_named("nimbus", "supervisor", None), stopping=("nimbus", "supervisor"))
             self._end_hbase()
             self._supervisord.shut_down()
@@ -188,7 +187,7 @@ class Cluster:
         self._check_daemon(name)
         if not self.home.is_dir():
             raise ClusterError(f"the cluster in {self.home} was never up; start it with `autotag cluster up`")
-        with _locked(self.home / "lock"):
+        with locked(self.home / "lock"):
             if not self._supervisord.runs():
                 raise ClusterError(f"the cluster in {self.home} is not up; start it with `autotag cluster up`")
             progress(f"restarting {name}")
@@ -200,7 +199,7 @@ class Cluster:
 
     def status(self) -> Status:
         """The servers, slots and topologies now; asks the servers, and never raises because one is down."""
-        return self._status(self.settings.hbase_timeout_s)
+        return self._status(self.settings.store_hbase_timeout_s)
 
     def _status(self, hbase_timeout_s: float) -> Status:
         status = self._storm_status()
@@ -497,14 +496,6 @@ def _runs_topology(process: Process, name: str) -> bool:
         return False
     ids = [argument.removeprefix("-Dstorm.id=") for argument in process.command if argument.startswith("-Dstorm.id=")]
     return any(topology.rsplit("-", 2)[0] == name for topology in ids)
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Wait for the others who start or stop this cluster."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _lines(path: Path) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autotag.errors import ClusterError
+from models.folders import locked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +34,7 @@ class Assembly:
         digest = hashlib.sha256(b"".join(path.read_bytes() for path in self.sources)).hexdigest()
         stamp = self.folder / "STAMP"
         self.folder.parent.mkdir(exist_ok=True)
-        with self.folder.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(self.folder.with_suffix(".lock")):
             if stamp.exists() and stamp.read_text() == digest:
                 return
             progress(f"fetching the jars of {self.contents}")

@@ -50,7 +50,7 @@ class PhotoFetcher:
     passwords of the environment are not used.
 
     Args:
-        settings: the ``photo_*`` and `fetch_threads`.
+        settings: the ``photo_*`` and `photo_fetch_threads`.
         any_file: read any file, not only those below `photo_roots`: for a person who names the files.
         other_schemes: what fetches URIs of other schemes; without it they are refused.
     """
@@ -61,7 +61,9 @@ class PhotoFetcher:
         self._files = FileFetcher(settings, any_file=any_file)
         self._heard = float("-inf")
         self._session = _Session()
-        adapter = LeashedAdapter(pool_connections=settings.fetch_threads, pool_maxsize=settings.fetch_threads)
+        adapter = LeashedAdapter(
+            pool_connections=settings.photo_fetch_threads, pool_maxsize=settings.photo_fetch_threads
+        )
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
 

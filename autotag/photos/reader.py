@@ -34,7 +34,7 @@ class PhotoReader:
     """Fetches and decodes photos. Safe for many threads; a context manager. No photo can end or block the process.
 
     Args:
-        settings: the ``photo_*``, `fetch_threads` and `decoders`.
+        settings: the ``photo_*``, `photo_fetch_threads` and `decoders`.
         preprocessing: the network's.
         any_file: read any file, not only those below `photo_roots`: for a person who names the files.
         other_schemes: what fetches URIs that are not file, http or https; without it they are refused.
@@ -49,7 +49,7 @@ class PhotoReader:
     ) -> None:
         self._fetcher = PhotoFetcher(settings, any_file=any_file, other_schemes=other_schemes)
         self._decoders = DecoderPool(
-            settings.decoders,
+            settings.photo_decoders,
             preprocessing,
             timeout_s=settings.photo_decode_timeout_s,
             wait_s=settings.decoder_wait_s,

@@ -22,4 +22,4 @@ def open_tables(settings: Settings) -> Tables:
         return SqliteTables(settings.path(settings.store.removeprefix("sqlite:")))
     from autotag.stores.hbase_tables import HBaseTables
 
-    return HBaseTables(*settings.store_address, settings.hbase_timeout_s)
+    return HBaseTables(*settings.store_address, settings.store_hbase_timeout_s)

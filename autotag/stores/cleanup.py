@@ -18,7 +18,7 @@ from autotag.stores.tables import OWNERS, PHOTOS, Cell, Columns, delete_as_read
 from autotag.view.decisions import Decision
 from autotag.view.merge import unreachable
 from autotag.view.results import Deleted, Rejected, Tagged
-from autotag.view.visibility import Registry
+from autotag.view.visibility import Visibility
 
 BATCH_ROWS = 500
 """Photos looked at between two signs of progress."""
@@ -47,24 +47,24 @@ def clean(store: PhotoStore, watch: Watch = lambda _: None, grace_us: int = GRAC
 
     Safe while others write, and to be killed at any moment: no view changes by it. Costs one pass over all photos.
     """
-    until_us = store.registry.clock_us() - grace_us
+    until_us = store.runs.clock_us() - grace_us
     runs = _settled(store, until_us)
-    registry = replace(store.registry.read(), ended=frozenset(runs))
+    visibility = replace(store.runs.read(), ended=frozenset(runs))
     removed = Removed()
     for rows in _pages(store, PHOTOS):
-        _clean(store, rows, registry, until_us, removed)
+        _clean(store, rows, visibility, until_us, removed)
         watch(_part(rows[-1][0]))
     for run in runs:  # nothing of them is left, so readers need not know of them
-        store.registry.archive(run)
+        store.runs.archive(run)
     return removed
 
 
 def _clean(
-    store: PhotoStore, rows: Sequence[tuple[bytes, Columns]], registry: Registry, until_us: int, removed: Removed
+    store: PhotoStore, rows: Sequence[tuple[bytes, Columns]], visibility: Visibility, until_us: int, removed: Removed
 ) -> None:
     """Clean these photos, and put back what the index lacks of what they keep."""
     everyone = store.tables.embedded
-    found = {row: _sorted(columns, registry, until_us, everyone=everyone) for row, columns in rows}
+    found = {row: _sorted(columns, visibility, until_us, everyone=everyone) for row, columns in rows}
     places = {entry for one in found.values() for entry in one.unneeded | one.needed}
     indexed = store.tables.get(OWNERS, list({row for row, _ in places}))
     stored_us = {(row, column): one.stored_us for row, columns in indexed.items() for column, one in columns.items()}
@@ -89,7 +89,7 @@ def _settled(store: PhotoStore, until_us: int) -> list[str]:
     """The runs that readers have not seen for a while, and will not again."""
     return [
         run.name
-        for run in store.registry.runs()
+        for run in store.runs.runs()
         if run.state in (RunState.RETRACTED, RunState.DROPPED) and (run.ended_us or 0) <= until_us
     ]
 
@@ -102,9 +102,9 @@ class _Sorted(NamedTuple):
     needed: set[tuple[bytes, bytes]]
 
 
-def _sorted(columns: Columns, registry: Registry, until_us: int, *, everyone: bool) -> _Sorted:
+def _sorted(columns: Columns, visibility: Visibility, until_us: int, *, everyone: bool) -> _Sorted:
     facts = {column: layout.read_fact(column, one.value) for column, one in columns.items()}
-    lost = {id(write) for write in unreachable(list(facts.values()), registry)}
+    lost = {id(write) for write in unreachable(list(facts.values()), visibility)}
     gone = [column for column, write in facts.items() if id(write) in lost and columns[column].stored_us <= until_us]
     kept = layout.entries([write for column, write in facts.items() if column not in gone], everyone=everyone)
     unneeded = layout.entries(facts.values(), everyone=everyone) - kept if gone else set()
@@ -143,12 +143,12 @@ def erase_owner(store: PhotoStore, owner: str, watch: Callable[[int], None] = la
     was interrupted, it goes on.
     """
     removed = Removed()
-    registry = store.registry.read()
+    visibility = store.runs.read()
     start, stop = layout.owner_range(owner)
     while rows := store.tables.scan(OWNERS, start, stop, BATCH_ROWS):
         photos = store.tables.get(PHOTOS, list(dict.fromkeys(layout.entry_photo(row) for row, _ in rows)))
         for photo, columns in photos.items():
-            _erase_for_owner(store, owner, photo, columns, registry, removed)
+            _erase_for_owner(store, owner, photo, columns, visibility, removed)
         # Last, for by them the photos are found; and some have no photo any more.
         read = {(row, column): one.stored_us for row, columns in rows for column, one in columns.items()}
         delete_as_read(store.tables, OWNERS, read)
@@ -159,14 +159,14 @@ def erase_owner(store: PhotoStore, owner: str, watch: Callable[[int], None] = la
 
 
 def _erase_for_owner(
-    store: PhotoStore, owner: str, photo: bytes, columns: Columns, registry: Registry, removed: Removed
+    store: PhotoStore, owner: str, photo: bytes, columns: Columns, visibility: Visibility, removed: Removed
 ) -> None:
     facts = {column: layout.read_fact(column, one.value) for column, one in columns.items()}
     results = {column: write for column, write in facts.items() if isinstance(write, Tagged | Rejected)}
     own = {column: write for column, write in results.items() if write.owner == owner}
     if not own:
         return
-    seen = [write for write in results.values() if isinstance(write, Rejected) or registry.sees(write.run)]
+    seen = [write for write in results.values() if isinstance(write, Rejected) or visibility.sees(write.run)]
     newest_us = max((write.content_us for write in seen), default=0)
     member = layout.member_row(owner, photo)
     photo_id = next(iter(own.values())).photo_id

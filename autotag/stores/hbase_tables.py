@@ -10,10 +10,10 @@ each of four region servers:
         {NUMREGIONS => 16, SPLITALGO => 'UniformSplit'}
     create 'autotag_owners', {NAME => 'e', VERSIONS => 1, BLOOMFILTER => 'ROW', COMPRESSION => 'SNAPPY'}, \
         {NUMREGIONS => 16, SPLITALGO => 'UniformSplit'}
-    create 'autotag_registry', {NAME => 'r', VERSIONS => 1, BLOOMFILTER => 'ROW', COMPRESSION => 'SNAPPY'}, \
+    create 'autotag_runs', {NAME => 'r', VERSIONS => 1, BLOOMFILTER => 'ROW', COMPRESSION => 'SNAPPY'}, \
         {NAME => 'c', VERSIONS => 1, BLOOMFILTER => 'ROW', COMPRESSION => 'SNAPPY'}
 
-The keys of photos and owners begin with bytes of a hash, so that equal splits get equal loads; the registry is small.
+The keys of photos and owners begin with bytes of a hash, so that equal splits get equal loads; ``runs`` is small.
 'ZSTD' is smaller than 'SNAPPY', and slower. A namespace (prefix ``photos:``) is made first: create_namespace 'photos'.
 `check` is content with these tables, too.
 

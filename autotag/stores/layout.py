@@ -22,7 +22,7 @@ writes the same cell again, and what they come to is decided by whoever reads (m
                                                                       e:       may have the tag, by stream or people
                                                                       e:RUN    may have it, by a bulk run
 
-``registry``, what is common to all photos; readers get the row "standing" with every answer, so a run's publication is
+``runs``, what is common to all photos; readers get the row "standing" with every answer, so a run's publication is
 one cell, and one moment
 
     "standing"      r:published/RUN  r:ended/RUN  r:withdrawn/MODEL  r:model/MODEL
@@ -188,7 +188,7 @@ def run_of(column: bytes) -> str | None:
     return column[2:].decode() or None
 
 
-# The registry
+# The table of runs
 
 
 def run_row(run: str) -> bytes:

@@ -10,14 +10,14 @@ from autotag.errors import ResultError, StoreError, TagError
 from autotag.events import now_us
 from autotag.stores import layout
 from autotag.stores.responses import FoundPhoto, HistoryEntry, OwnerTags, Page, StoredPhoto, StoreStatus, TagCount
-from autotag.stores.runs import RegistryTable
+from autotag.stores.runs import RunTable
 from autotag.stores.sampling import Sample
 from autotag.stores.tables import OWNERS, PHOTOS, Cell, Columns, Tables, delete_as_read
 from autotag.stores.tag_names import named_tag, tag_ids
 from autotag.view.decisions import Action, Decision
 from autotag.view.merge import View, Write, last_deletion_us, merge, stream_content_us, unreachable
 from autotag.view.results import Deleted, Rejected, Tagged, check_result
-from autotag.view.visibility import Registry
+from autotag.view.visibility import Visibility
 
 MAX_FACT_BYTES = 1024 * 1024
 """Of one write, as JSON: some 10,000 tags."""
@@ -34,7 +34,7 @@ class PhotoStore:
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
-        self.registry = RegistryTable(tables)
+        self.runs = RunTable(tables)
 
     # Writing
 
@@ -159,17 +159,17 @@ class PhotoStore:
         Raises:
             TagError: there is no such photo or tag.
         """
-        registry = self.registry.read()
+        visibility = self.runs.read()
         if not 0 < len(by) <= MAX_PERSON or not by.isprintable():
             raise TagError(
                 f"a decision needs to know by whom, in 1 to {MAX_PERSON} printable characters. Given: {by[:80]!r}"
             )
         with self.tables.atomically():
             writes = [write for write, _ in self._facts(photo_id)]
-            view = merge(writes, registry)
+            view = merge(writes, visibility)
             if view is None:
                 raise _unknown(photo_id)
-            tag_id, name = named_tag(tag, view, registry, new=new)
+            tag_id, name = named_tag(tag, view, visibility, new=new)
             last_us = max((write.decided_us for write in writes if isinstance(write, Decision)), default=0)
             decision = Decision(
                 photo_id=photo_id,
@@ -179,18 +179,18 @@ class PhotoStore:
                 by=by,
                 decided_us=max(now_us(), last_us + 1),
                 content_us=_content_us(writes, view),
-                implied=tuple(sorted(registry.ancestors(tag_id))) if action is Action.ADD else (),
+                implied=tuple(sorted(visibility.ancestors(tag_id))) if action is Action.ADD else (),
             )
-            self._put_decision(decision, registry)
+            self._put_decision(decision, visibility)
         return decision
 
-    def _put_decision(self, decision: Decision, registry: Registry) -> None:
+    def _put_decision(self, decision: Decision, visibility: Visibility) -> None:
         """Write a decision, and what it needs of the index; as in `write`, nothing of it stays where it is late."""
         cell = layout.fact_cell(decision)
         self.tables.put(PHOTOS, [cell])
         writes = [write for write, _ in self._facts(decision.photo_id)]
         # With what nobody can reach any more, somebody may be cleaning its entries away just now.
-        lost = unreachable(writes, registry)
+        lost = unreachable(writes, visibility)
         found = [write for write in writes if isinstance(write, Tagged | Rejected) and write not in lost]
         bare = [replace(write, tags=()) if isinstance(write, Tagged) else write for write in found]
         entries = layout.entries([decision, *bare], everyone=self.tables.embedded)
@@ -204,9 +204,9 @@ class PhotoStore:
 
     def get(self, photo_id: str) -> StoredPhoto | None:
         """What readers see of a photo; None when nothing is known of it, or it was deleted."""
-        registry = self.registry.read()
+        visibility = self.runs.read()
         facts = self._facts(photo_id)
-        view = merge([write for write, _ in facts], registry)
+        view = merge([write for write, _ in facts], visibility)
         if view is None:
             return None
         seen = {id(origin) for origin in view.origins}
@@ -215,9 +215,9 @@ class PhotoStore:
 
     def history(self, photo_id: str) -> list[HistoryEntry]:
         """All that was written about a photo and not cleaned away, the newest first."""
-        registry = self.registry.read()
+        visibility = self.runs.read()
         facts = self._facts(photo_id)
-        view = merge([write for write, _ in facts], registry)
+        view = merge([write for write, _ in facts], visibility)
         seen = {id(origin) for origin in view.origins} if view else set()
         entries = [HistoryEntry(write, stored_us, id(write) in seen) for write, stored_us in facts]
         return sorted(entries, key=lambda entry: entry.stored_us, reverse=True)
@@ -228,10 +228,10 @@ class PhotoStore:
         columns = self.tables.get(PHOTOS, [row]).get(row, {})
         return [(layout.read_fact(column, one.value, photo_id), one.stored_us) for column, one in columns.items()]
 
-    def _views(self, rows: Sequence[bytes], registry: Registry) -> dict[bytes, View]:
+    def _views(self, rows: Sequence[bytes], visibility: Visibility) -> dict[bytes, View]:
         """What readers see of the photos in these rows, where they see any."""
         found = self.tables.get(PHOTOS, list(dict.fromkeys(rows)))
-        views = ((row, merge(layout.read_facts(columns), registry)) for row, columns in found.items())
+        views = ((row, merge(layout.read_facts(columns), visibility)) for row, columns in found.items())
         return {row: view for row, view in views if view}
 
     def search(self, tag: str, owner: str | None = None, limit: int = 50, cursor: str | None = None) -> Page:
@@ -250,13 +250,13 @@ class PhotoStore:
             raise StoreError(
                 "a search here needs its owner (--owner): all owners' photos by one tag are too many for one server"
             )
-        registry = self.registry.read()
-        ids = tag_ids(tag, registry)
+        visibility = self.runs.read()
+        ids = tag_ids(tag, visibility)
         after = None if cursor is None else _read_cursor(cursor)
         found: list[FoundPhoto] = []
         for _ in range(4):
             entries = self._entries_after(ids, owner, after, limit)
-            for position, photo in self._checked(entries, owner, ids, registry):
+            for position, photo in self._checked(entries, owner, ids, visibility):
                 found.append(photo)
                 if len(found) == limit:
                     at_end = len(entries) < limit and position == entries[-1][0]
@@ -279,11 +279,11 @@ class PhotoStore:
         return sorted(merged.items())[:limit]
 
     def _checked(
-        self, entries: Sequence[tuple[bytes, Columns]], owner: str | None, ids: Collection[str], registry: Registry
+        self, entries: Sequence[tuple[bytes, Columns]], owner: str | None, ids: Collection[str], visibility: Visibility
     ) -> Iterator[tuple[bytes, FoundPhoto]]:
         """The photos that entries name, where their view has the tag, in that owner's hands, at that position."""
-        seen = [one for one, columns in entries if any(registry.sees(layout.run_of(column)) for column in columns)]
-        views = self._views([layout.entry_photo(position) for position in seen], registry)
+        seen = [one for one, columns in entries if any(visibility.sees(layout.run_of(column)) for column in columns)]
+        views = self._views([layout.entry_photo(position) for position in seen], visibility)
         for position in seen:
             view = views.get(layout.entry_photo(position))
             if view and view.content_us == layout.entry_content_us(position) and owner in (None, view.owner):
@@ -296,14 +296,14 @@ class PhotoStore:
 
         Costs `SAMPLE` photos at most, and is an estimate if there are more; with `exact`, each of them.
         """
-        registry = self.registry.read()
+        visibility = self.runs.read()
         start, stop = layout.member_range(owner)
         counts: Counter[str] = Counter()
         names: dict[str, str] = {}
         photos = 0
         sample = Sample(self.tables, OWNERS, start, stop)
         for rows in sample.pages(every=exact):
-            for view in self._views([layout.entry_photo(row) for row, _ in rows], registry).values():
+            for view in self._views([layout.entry_photo(row) for row, _ in rows], visibility).values():
                 if view.owner == owner:
                     photos += 1
                     counts.update(tag.id for tag in view.tags)
@@ -317,11 +317,11 @@ class PhotoStore:
 
     def status(self) -> StoreStatus:
         """The counts now; costs `SAMPLE` photos at most, and is an estimate if there are more."""
-        registry = self.registry.read()
+        visibility = self.runs.read()
         counts: Counter[str | None] = Counter()
         sample = Sample(self.tables, PHOTOS, b"", None)
         for rows in sample.pages(every=False):
-            views = (merge(layout.read_facts(columns), registry) for _, columns in rows)
+            views = (merge(layout.read_facts(columns), visibility) for _, columns in rows)
             counts.update(view.rejected.reason if view.rejected else None for view in views if view and view.origins)
         found = {reason: round(count * sample.factor) for reason, count in counts.items()}
         tagged = found.pop(None, 0)

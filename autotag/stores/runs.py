@@ -1,4 +1,4 @@
-"""RegistryTable: bulk runs and models, as they are in the store."""
+"""RunTable: bulk runs and models, as they are in the store."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from autotag.errors import RunError, StoreError
 from autotag.events import now_us
 from autotag.stores import layout
 from autotag.stores.layout import CLOCK, MODELS, STANDING
-from autotag.stores.tables import REGISTRY, Cell, Columns, Tables, delete_as_read
+from autotag.stores.tables import RUNS, Cell, Columns, Tables, delete_as_read
 from autotag.view.results import RUN_NAME, ModelVersion
-from autotag.view.visibility import Registry
+from autotag.view.visibility import Visibility
 from models.classes import ClassTable
 
 
@@ -50,39 +50,39 @@ class Run:
     ended_by: str | None
 
 
-class RegistryTable:
-    """Reads and writes table ``registry``; every method raises StoreError when the store is away."""
+class RunTable:
+    """Reads and writes table ``runs``; every method raises StoreError when the store is away."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
-        self._registry = Registry()
+        self._visibility = Visibility()
 
-    def read(self) -> Registry:
+    def read(self) -> Visibility:
         """As of now. One get; class tables, which never change, are fetched once."""
         columns = self._row(STANDING)
         published, ended, withdrawn = (
             layout.names_after(columns, prefix) for prefix in (b"r:published/", b"r:ended/", b"r:withdrawn/")
         )
-        known = self._registry
+        known = self._visibility
         models = layout.names_after(columns, b"r:model/")
         if models - {str(model) for model in known.models}:
             found = dict(layout.read_classes(stored.value) for stored in self._row(MODELS).values())
             # One that is not standing yet is not known to others, for whom everything is to be the same.
             found = {model: classes for model, classes in found.items() if str(model) in models}
-            known = Registry(published, ended, withdrawn, found)
+            known = Visibility(published, ended, withdrawn, found)
         elif (published, ended, withdrawn) != (known.published, known.ended, known.withdrawn):
-            known = Registry(published, ended, withdrawn, known.models)
-        self._registry = known
+            known = Visibility(published, ended, withdrawn, known.models)
+        self._visibility = known
         return known
 
     def _row(self, row: bytes) -> Columns:
-        return self._tables.get(REGISTRY, [row]).get(row, {})
+        return self._tables.get(RUNS, [row]).get(row, {})
 
     # Models
 
     def add_model(self, model: ModelVersion, classes: ClassTable) -> None:
         """Make a model known: only known ones' tags can be loaded in bulk, and their classes have names and parents."""
-        if model not in self._registry.models:
+        if model not in self._visibility.models:
             value = layout.write_classes(model, classes)
             self._put(MODELS, layout.model_column(model), value)
             self._put(STANDING, b"r:model/" + str(model).encode(), b"")
@@ -96,9 +96,7 @@ class RegistryTable:
         known = sorted(map(str, self.read().models))
         if model not in known:
             raise StoreError(f"no model {model!r} has written here; there are {known}")
-        self._tables.put_if_absent(
-            REGISTRY, Cell(STANDING, b"r:withdrawn/" + model.encode(), _json(us=now_us(), by=by))
-        )
+        self._tables.put_if_absent(RUNS, Cell(STANDING, b"r:withdrawn/" + model.encode(), _json(us=now_us(), by=by)))
 
     # Bulk runs
 
@@ -111,7 +109,7 @@ class RegistryTable:
         if not RUN_NAME.fullmatch(name):
             raise RunError(f"a run's name has 1 to 100 letters, digits, '.', '_' or '-'. Given: {name!r}")
         mine = _json(input=source, us=now_us(), by=by)
-        self._tables.put_if_absent(REGISTRY, Cell(layout.run_row(name), b"r:begun", mine))
+        self._tables.put_if_absent(RUNS, Cell(layout.run_row(name), b"r:begun", mine))
         run = self.run(name)
         if run.state is not RunState.LOADING:
             raise RunError(f"run {name!r} is {run.state}; a run's name is never used again: choose another")
@@ -131,7 +129,7 @@ class RegistryTable:
         standing = self._row(STANDING)
         found: list[Run] = []
         start = b"run/"
-        while rows := self._tables.scan(REGISTRY, start, b"run0", limit=1000):
+        while rows := self._tables.scan(RUNS, start, b"run0", limit=1000):
             found += [_run(row[4:].decode(), columns, standing) for row, columns in rows]
             start = rows[-1][0] + b"\0"
         return sorted(found, key=lambda run: run.begun_us, reverse=True)
@@ -155,7 +153,7 @@ class RegistryTable:
         """
         self.run(name)
         loaded = _json(us=now_us(), photos=photos, refused=refused)
-        self._tables.put_if_absent(REGISTRY, Cell(layout.run_row(name), b"r:loaded", loaded))
+        self._tables.put_if_absent(RUNS, Cell(layout.run_row(name), b"r:loaded", loaded))
 
     def publish(self, name: str, by: str) -> Run:
         """Show a run to readers: one cell, and so one moment for all its photos. Doing it twice changes nothing.
@@ -166,7 +164,7 @@ class RegistryTable:
         state = self.run(name).state
         if state not in (RunState.LOADED, RunState.PUBLISHED):
             raise RunError(f"run {name!r} is {state}; only a loaded one can be published")
-        self._tables.put_if_absent(REGISTRY, Cell(STANDING, b"r:published/" + name.encode(), _json(us=now_us(), by=by)))
+        self._tables.put_if_absent(RUNS, Cell(STANDING, b"r:published/" + name.encode(), _json(us=now_us(), by=by)))
         return self.run(name)
 
     def retract(self, name: str, by: str) -> Run:
@@ -193,7 +191,7 @@ class RegistryTable:
     def _end(self, name: str, by: str) -> Run:
         if (run := self.run(name)).ended_us is not None:
             return run
-        self._tables.put_if_absent(REGISTRY, Cell(STANDING, b"r:ended/" + name.encode(), _json(us=now_us(), by=by)))
+        self._tables.put_if_absent(RUNS, Cell(STANDING, b"r:ended/" + name.encode(), _json(us=now_us(), by=by)))
         return self.run(name)
 
     def archive(self, name: str) -> None:
@@ -203,7 +201,7 @@ class RegistryTable:
             if (found := standing.get(b"r:" + part + b"/" + name.encode())) is not None:
                 self._put(layout.run_row(name), b"r:" + part, found.value)
                 place = (STANDING, b"r:" + part + b"/" + name.encode())
-                delete_as_read(self._tables, REGISTRY, {place: found.stored_us})
+                delete_as_read(self._tables, RUNS, {place: found.stored_us})
 
     def clock_us(self) -> int:
         """The time by the database's clock, microseconds since 1970."""
@@ -211,7 +209,7 @@ class RegistryTable:
         return self._row(CLOCK)[b"r:now"].stored_us
 
     def _put(self, row: bytes, column: bytes, value: bytes) -> None:
-        self._tables.put(REGISTRY, [Cell(row, column, value)])
+        self._tables.put(RUNS, [Cell(row, column, value)])
 
 
 def _run(name: str, columns: Columns, standing: Columns) -> Run:

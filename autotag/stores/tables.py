@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
-PHOTOS, OWNERS, REGISTRY = "photos", "owners", "registry"
-FAMILIES: Mapping[str, tuple[bytes, ...]] = {PHOTOS: (b"m", b"o"), OWNERS: (b"e",), REGISTRY: (b"r", b"c")}
+PHOTOS, OWNERS, RUNS = "photos", "owners", "runs"
+FAMILIES: Mapping[str, tuple[bytes, ...]] = {PHOTOS: (b"m", b"o"), OWNERS: (b"e",), RUNS: (b"r", b"c")}
 """The column families of each table."""
 
 

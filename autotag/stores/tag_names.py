@@ -7,7 +7,7 @@ import unicodedata
 
 from autotag.errors import TagError
 from autotag.view.merge import View
-from autotag.view.visibility import Registry
+from autotag.view.visibility import Visibility
 
 MAX_NAME = 100
 """Characters in a tag of people's own."""
@@ -26,20 +26,20 @@ def own_tag(text: str) -> tuple[str, str]:
     return _own_id(name), name
 
 
-def tag_ids(tag: str, registry: Registry) -> list[str]:
+def tag_ids(tag: str, visibility: Visibility) -> list[str]:
     """The ids of the tags that go by a name or id: a class, one of a model that is not known, one of people's own."""
-    return list(dict.fromkeys([registry.classes.find(tag) or tag, tag, _own_id(tag)]))
+    return list(dict.fromkeys([visibility.classes.find(tag) or tag, tag, _own_id(tag)]))
 
 
-def named_tag(tag: str, view: View, registry: Registry, *, new: bool) -> tuple[str, str]:
+def named_tag(tag: str, view: View, visibility: Visibility, *, new: bool) -> tuple[str, str]:
     """The id and name of the tag that a person means."""
     for shown in view.tags:  # what the person sees comes before what models know
         if _own_id(tag) in (_own_id(shown.id), _own_id(shown.name)):
             return shown.id, shown.name
-    if id_ := registry.classes.find(tag):
-        return id_, registry.classes.name(id_)
+    if id_ := visibility.classes.find(tag):
+        return id_, visibility.classes.name(id_)
     if not new:
-        known = [*registry.classes.names, *(shown.name for shown in view.tags)]
+        known = [*visibility.classes.names, *(shown.name for shown in view.tags)]
         near = difflib.get_close_matches(tag.casefold()[:MAX_NAME], known, n=3)
         hint = f" (did you mean {', '.join(map(repr, near))}?)" if near else ""
         raise TagError(f"no class is called {tag[:MAX_NAME]!r}{hint}; a tag of your own is added as a new one (--new)")

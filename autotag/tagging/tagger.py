@@ -29,7 +29,7 @@ class FeatureExtractor:
     def __init__(
         self, bundle: Bundle, settings: Settings, *, any_file: bool = False, other_schemes: Fetch | None = None
     ) -> None:
-        self.network = FeatureNetwork.open(bundle.network_path, bundle.precision, settings.network_threads)
+        self.network = FeatureNetwork.open(bundle.network_path, bundle.precision, settings.tagger_network_threads)
         # Computed here, while nobody else uses the network; and what is done once, is done before the first photo.
         self.probe = self.network.features(probe_pixels(bundle.preprocessing.size))
         """The network's features of the probe, float32 [8, d]."""
@@ -72,7 +72,7 @@ class Tagger:
     ) -> Tagger:
         """Load an opened bundle and check it on this machine.
 
-        Limits numpy's BLAS to `network_threads` in this whole process: the processes of a host share its cores.
+        Limits numpy's BLAS to `tagger_network_threads` in this whole process: the processes of a host share its cores.
 
         Args:
             beside: another Tagger, which may be in use; if its network is the same, this one shares it and its reader.
@@ -80,7 +80,7 @@ class Tagger:
         Raises:
             ModelError: as `open` does.
         """
-        threadpool_limits(settings.network_threads, user_api="blas")
+        threadpool_limits(settings.tagger_network_threads, user_api="blas")
         if beside and beside.bundle.network_key == bundle.network_key:
             extractor = beside.extractor
         else:
@@ -136,9 +136,9 @@ class Tagger:
         compute: Callable[[NDArray[np.uint8]], Sequence[Value]],
     ) -> Iterator[tuple[str, Value | PhotoError]]:
         """What is computed of each photo's pixels, a batch at a time, while the photos behind them are read."""
-        ahead = self._settings.fetch_threads + 2 * self._settings.batch_photos
+        ahead = self._settings.photo_fetch_threads + 2 * self._settings.tagger_batch_photos
         reads: deque[tuple[str, Future[NDArray[np.uint8]]]] = deque()
-        pool = ThreadPoolExecutor(self._settings.fetch_threads, thread_name_prefix="read")
+        pool = ThreadPoolExecutor(self._settings.photo_fetch_threads, thread_name_prefix="read")
         try:
             for uri in uris:
                 reads.append((uri, pool.submit(read, uri)))
@@ -156,7 +156,7 @@ class Tagger:
     ) -> Iterator[tuple[str, Value | PhotoError]]:
         """Take the oldest read and whatever is read behind it, up to the batch limit, and compute it at once."""
         batch: list[tuple[str, NDArray[np.uint8] | PhotoError]] = []
-        while reads and len(batch) < self._settings.batch_photos and (not batch or reads[0][1].done()):
+        while reads and len(batch) < self._settings.tagger_batch_photos and (not batch or reads[0][1].done()):
             uri, pixels = reads.popleft()
             try:
                 batch.append((uri, pixels.result()))

@@ -20,7 +20,7 @@ from json.encoder import encode_basestring_ascii
 from autotag.view import results
 from autotag.view.decisions import Decision, verdicts
 from autotag.view.results import Deleted, ModelVersion, Rejected, Tagged
-from autotag.view.visibility import Registry
+from autotag.view.visibility import Visibility
 
 Write = Tagged | Rejected | Deleted | Decision
 """What can be written about a photo."""
@@ -75,7 +75,7 @@ class View:
         return self.machine if isinstance(self.machine, Rejected) else None
 
 
-def merge(writes: Iterable[Write], registry: Registry) -> View | None:
+def merge(writes: Iterable[Write], visibility: Visibility) -> View | None:
     """What a reader sees after these writes about one photo; None when there is nothing, or it was deleted."""
     decisions: list[Decision] = []
     seen: list[Tagged | Rejected] = []
@@ -85,13 +85,13 @@ def merge(writes: Iterable[Write], registry: Registry) -> View | None:
             decisions.append(write)
         elif isinstance(write, Deleted):
             deleted_us = max(deleted_us, write.content_us)
-        elif isinstance(write, Rejected) or registry.sees(write.run):
+        elif isinstance(write, Rejected) or visibility.sees(write.run):
             seen.append(write)
     content_us = max((result.content_us for result in seen), default=-1)
     if content_us <= deleted_us:
         return None
     newest = [result for result in seen if result.content_us == content_us]
-    counting = [result for result in newest if not isinstance(result, Tagged) or registry.trusts(result)]
+    counting = [result for result in newest if not isinstance(result, Tagged) or visibility.trusts(result)]
     machine = _highest(counting) if counting else None
     described = machine or _highest(newest)
     located = described if described.uri else _highest([one for one in newest if one.uri] or newest)  # runs may not say
@@ -105,7 +105,7 @@ def merge(writes: Iterable[Write], registry: Registry) -> View | None:
         owner=described.owner,
         uri=located.uri,
         taken=located.taken,
-        tags=tuple(_decided(shown, alive, registry) if alive else shown),
+        tags=tuple(_decided(shown, alive, visibility) if alive else shown),
         machine=machine,
     )
 
@@ -164,17 +164,17 @@ def _text(value: str | None) -> str:
 _encode = json.JSONEncoder(allow_nan=False, check_circular=False, separators=(",", ":"), sort_keys=True).encode
 
 
-def _decided(shown: list[ViewTag], decisions: list[Decision], registry: Registry) -> list[ViewTag]:
+def _decided(shown: list[ViewTag], decisions: list[Decision], visibility: Visibility) -> list[ViewTag]:
     """The tags after people's decisions: added ones first, in the order of their names."""
-    stand = verdicts(decisions, registry.ancestors)
-    people = [ViewTag(tag_id, _name(tag_id, by, registry), PERSONS_SCORE, by) for tag_id, by in stand.added.items()]
-    machines = [tag for tag in shown if tag.id not in stand.added and not stand.hides(tag.id, registry.ancestors)]
+    stand = verdicts(decisions, visibility.ancestors)
+    people = [ViewTag(tag_id, _name(tag_id, by, visibility), PERSONS_SCORE, by) for tag_id, by in stand.added.items()]
+    machines = [tag for tag in shown if tag.id not in stand.added and not stand.hides(tag.id, visibility.ancestors)]
     return sorted(people, key=lambda tag: (tag.name, tag.id)) + machines
 
 
-def _name(tag_id: str, decision: Decision, registry: Registry) -> str:
-    if tag_id in registry.classes:
-        return registry.classes.name(tag_id)
+def _name(tag_id: str, decision: Decision, visibility: Visibility) -> str:
+    if tag_id in visibility.classes:
+        return visibility.classes.name(tag_id)
     return decision.name if tag_id == decision.tag_id else tag_id
 
 
@@ -192,7 +192,7 @@ def _is_streams(write: Write) -> bool:
     return isinstance(write, Rejected) or (isinstance(write, Tagged) and write.run is None)
 
 
-def unreachable(writes: Sequence[Write], registry: Registry) -> list[Write]:
+def unreachable(writes: Sequence[Write], visibility: Visibility) -> list[Write]:
     """Those of all the writes about one photo that no reader can ever see any more, whatever else is written.
 
     Without them, every later view is the same. What a run's retraction or a model's withdrawal could bring back is not
@@ -215,15 +215,15 @@ def unreachable(writes: Sequence[Write], registry: Registry) -> list[Write]:
         if isinstance(write, Decision):
             return False
         if write.content_us != content_us:
-            return write.content_us < content_us or _has_ended(write, registry)
+            return write.content_us < content_us or _has_ended(write, visibility)
         over = best.get(_model(write), write)
-        return _has_ended(write, registry) or (over != write and _highest([over, write]) == over)
+        return _has_ended(write, visibility) or (over != write and _highest([over, write]) == over)
 
     return [write for write in writes if is_unreachable(write)]
 
 
-def _has_ended(result: Tagged | Rejected, registry: Registry) -> bool:
-    return isinstance(result, Tagged) and result.run in registry.ended
+def _has_ended(result: Tagged | Rejected, visibility: Visibility) -> bool:
+    return isinstance(result, Tagged) and result.run in visibility.ended
 
 
 def _model(result: Tagged | Rejected) -> str | None:

@@ -1,4 +1,4 @@
-"""Registry: what decides which machines' tags count, for all photos at once - bulk runs, models and their classes."""
+"""Visibility: which bulk runs and models count for readers, and the classes of all models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from models.classes import ClassTable
 
 
 @dataclass(frozen=True)
-class Registry:
+class Visibility:
     """As of one moment. Every part of it only ever grows, so registries too are the same in whatever order written."""
 
     published: frozenset[str] = frozenset()

@@ -320,11 +320,11 @@ def test_the_writer_lets_the_store_know_a_models_classes_before_its_tags(
     with writer_bolt(settings, tmp_path) as writer:
         writer.tuple("autotag", "rejected", result_values(make_rejected("p0")))
         writer.wait_for(command("ack"))
-        assert store.registry.read().models == {}
+        assert store.runs.read().models == {}
         writer.tuple("autotag", "tagged", result_values(make_tagged("p1", model)))
         writer.wait_for(command("ack"), count=2)
-    assert list(store.registry.read().models) == [model]
-    assert store.registry.read().classes.find("beagle") is not None
+    assert list(store.runs.read().models) == [model]
+    assert store.runs.read().classes.find("beagle") is not None
 
 
 def test_tags_of_a_model_that_is_nowhere_wait_until_it_is_known_and_hold_up_nothing_else(
@@ -343,7 +343,7 @@ def test_tags_of_a_model_that_is_nowhere_wait_until_it_is_known_and_hold_up_noth
         writer.wait_for(lambda m: m.get("command") == "error" and "000042-ffffffffffff" in m["msg"])
         queue.fail([event.key], "h")
         assert queue.status().waiting + queue.status().ready == 1  # and no attempt is used up
-        store.registry.add_model(elsewhere, Bundle.open(Path(settings.model)).classes)
+        store.runs.add_model(elsewhere, Bundle.open(Path(settings.model)).classes)
         writer.tuple("autotag", "tagged", values)
         writer.wait_for(command("ack"), count=2)
     assert store.get("p1") is not None

@@ -49,7 +49,7 @@ def store(settings: Settings) -> Iterator[PhotoStore]:
 
 def knowing(store: PhotoStore) -> PhotoStore:
     """The store, knowing the model of these tests."""
-    store.registry.add_model(MODEL, CLASSES)
+    store.runs.add_model(MODEL, CLASSES)
     return store
 
 
@@ -132,7 +132,7 @@ def test_the_model_may_be_an_object_and_the_time_of_computation_is_when_the_run_
 def test_the_best_tag_comes_first_and_there_may_be_none(store: PhotoStore, tmp_path: Path) -> None:
     lines = [record("a", tags=[*reversed(TAGS)]), record("b", tags=[])]
     load(store, written(tmp_path / "a.jsonl", lines))
-    store.registry.publish("run", "bob")
+    store.runs.publish("run", "bob")
     assert seen(store, "a") == (["dog", "animal"], ["a"], 2)
     assert seen(store, "b")[0] == []
     photo = store.get("b")
@@ -145,7 +145,7 @@ def test_what_show_prints_is_loaded_without_what_people_said(store: PhotoStore, 
     from autotag.view.decisions import Action
 
     load(store, written(tmp_path / "a.jsonl", [record()]), "old")
-    store.registry.publish("old", "bob")
+    store.runs.publish("old", "bob")
     store.decide("p", "our garden", Action.ADD, "bob", new=True)
     photo = store.get("p")
     assert photo is not None
@@ -233,7 +233,7 @@ def test_each_broken_line_is_refused_with_its_number_and_reason_and_the_rest_is_
 
 
 def test_the_tags_of_a_withdrawn_model_are_refused(store: PhotoStore, tmp_path: Path) -> None:
-    store.registry.withdraw(str(MODEL), "bob")
+    store.runs.withdraw(str(MODEL), "bob")
     _, (refused,) = load(store, written(tmp_path / "a.jsonl", [record()]))
     assert refused.reason == "model 'default/000002-f25f3aed1109' was withdrawn: none of its tags count any more"
 
@@ -241,7 +241,7 @@ def test_the_tags_of_a_withdrawn_model_are_refused(store: PhotoStore, tmp_path: 
 def test_a_line_that_the_store_refuses_is_told_like_the_others(store: PhotoStore, tmp_path: Path) -> None:
     table = ClassTable((f"{i:04d}" + "x" * 2000, f"class {i}", ()) for i in range(600))
     model = replace(MODEL, sequence=9)
-    store.registry.add_model(model, table)
+    store.runs.add_model(model, table)
     tags = [{"name": name, "score": 0.5} for name in table.names]
     lines = [record("a"), record("b", model=str(model), tags=tags), record("c")]
     run, (refused,) = load(store, written(tmp_path / "a.jsonl", lines))
@@ -253,7 +253,7 @@ def test_a_store_that_knows_no_model_is_told_before_the_name_is_used(settings: S
     store = open_store(settings)
     with pytest.raises(RunError, match="autotag store init"):
         load(store, written(tmp_path / "a.jsonl", [record()]))
-    assert store.registry.runs() == []
+    assert store.runs.runs() == []
     store.close()
 
 
@@ -300,7 +300,7 @@ def test_a_damaged_file_is_told_and_what_was_whole_is_loaded(
         InputError, match=rf"^{name}: cannot be read: [^\n]+: `autotag bulk drop run`, then load [^\n]+$"
     ):
         load(store, whole.parent)
-    assert store.registry.run("run").state is RunState.LOADING
+    assert store.runs.run("run").state is RunState.LOADING
 
 
 def table_of(lines: list[dict[str, Any]], time: str) -> pa.Table:
@@ -401,8 +401,8 @@ def test_loading_goes_on_where_it_was_killed_and_ends_as_if_it_never_was(
         if (code := subprocess.run(script, timeout=60).returncode) == 0:
             break
         assert code == -signal.SIGKILL
-        places.append(other.registry.progress("run").get("file"))
-    run, _ = load(other, folder) if code else (other.registry.run("run"), [])
+        places.append(other.runs.progress("run").get("file"))
+    run, _ = load(other, folder) if code else (other.runs.run("run"), [])
     assert [one for one in places if one is not None] == sorted(one for one in places if one is not None)
     assert {0, 1, 2} <= {*places}, places
     assert (
@@ -419,7 +419,7 @@ def test_a_repetition_after_a_kill_writes_the_same_cells_again(store: PhotoStore
     killed = BulkLoad(store, "run", Source.find(path), "bob").steps()
     next(killed)  # it is in the store, and not noted as done
     killed.close()
-    assert store.registry.progress("run") == {}
+    assert store.runs.progress("run") == {}
     assert load(store, path)[0].photos == 30
     assert {len(store.history(f"p{i}")) for i in range(30)} == {1}
 
@@ -435,7 +435,7 @@ def test_two_loads_of_one_run_at_the_same_time_do_no_harm(
     for _ in quick:
         pass
     for _ in slow:
-        assert (store.registry.run("run").photos, store.registry.run("run").refused) == (40, 1)
+        assert (store.runs.run("run").photos, store.runs.run("run").refused) == (40, 1)
     assert one.run == other.run
     assert {len(store.history(f"p{i}")) for i in range(40)} == {1}
 
@@ -446,10 +446,10 @@ def test_a_run_that_is_dropped_ends_the_load_that_is_under_way(
     monkeypatch.setattr(load_module, "BATCH_PHOTOS", 7)
     steps = BulkLoad(store, "run", Source.find(written(tmp_path / "a.jsonl", records(40))), "bob").steps()
     next(steps)
-    store.registry.drop("run", "eve")
+    store.runs.drop("run", "eve")
     with pytest.raises(RunError, match="dropped while it was loaded"):
         list(steps)
-    run = store.registry.run("run")
+    run = store.runs.run("run")
     assert (run.state, run.ended_by) == (RunState.DROPPED, "eve")
     assert clean(store, grace_us=0).facts == 7
     assert cells(store) == []
@@ -458,8 +458,8 @@ def test_a_run_that_is_dropped_ends_the_load_that_is_under_way(
 def test_a_run_that_is_dropped_at_the_last_moment_is_told_to_be(store: PhotoStore, tmp_path: Path) -> None:
     steps = BulkLoad(store, "run", Source.find(written(tmp_path / "a.jsonl", records(4))), "bob").steps()
     next(steps)
-    store.registry.save_progress("run", {})
-    store.registry.drop("run", "eve")
+    store.runs.save_progress("run", {})
+    store.runs.drop("run", "eve")
     with pytest.raises(RunError, match="dropped while it was loaded"):
         list(steps)
 
@@ -475,7 +475,7 @@ def test_a_name_is_never_used_for_another_input_nor_again(store: PhotoStore, tmp
         load(store, path)
     path = written(path, records(4))
     load(store, path)
-    for act in (None, store.registry.publish, store.registry.retract):
+    for act in (None, store.runs.publish, store.runs.retract):
         if act:
             act("run", "bob")
         with pytest.raises(RunError, match=r"is (loaded|published|retracted); a run's name is never used again"):
@@ -488,7 +488,7 @@ def test_a_run_that_is_loaded_or_published_is_not_loaded_again(store: PhotoStore
     path = written(tmp_path / "a.jsonl", [*records(4), {}])
     loaded, _ = load(store, path)
     before = cells(store)
-    for act in (store.registry.run, lambda name: store.registry.publish(name, "bob")):
+    for act in (store.runs.run, lambda name: store.runs.publish(name, "bob")):
         run = act("run")
         again = BulkLoad(store, "run", Source.find(path), "eve")
         assert (again.was_loaded, list(again.steps()), again.run) == (True, [], run)
@@ -504,7 +504,7 @@ def test_files_that_change_while_they_are_loaded_make_no_loaded_run(store: Photo
     written(path, records(5))
     with pytest.raises(RunError, match="changed while it was loaded"):
         list(steps)
-    assert store.registry.run("run").state is RunState.LOADING
+    assert store.runs.run("run").state is RunState.LOADING
 
 
 # What readers see
@@ -521,10 +521,10 @@ def test_readers_see_a_run_from_its_publication_to_its_retraction_and_then_what_
     load(store, written(tmp_path / "a.jsonl", [record(), record("q")]))
     assert seen(store) == ([], [], 1)
     assert seen(store, "q") == ([], [], 1)
-    store.registry.publish("run", "bob")
+    store.runs.publish("run", "bob")
     assert seen(store) == (["dog", "animal"], ["p", "q"], 2)
     assert seen(store, "q")[0] == ["dog", "animal"]
-    store.registry.retract("run", "bob")
+    store.runs.retract("run", "bob")
     assert seen(store) == ([], [], 1)
     assert store.get("q") is None
     assert clean(store).facts == 0  # all of it is too young
@@ -547,21 +547,21 @@ def test_on_hbase_too_a_run_is_loaded_on_after_a_stop_published_found_retracted_
         steps = BulkLoad(store, "run", Source.find(path), "bob").steps()
         assert [len(next(steps).refused) for _ in range(2)] == [0, 0]
         steps.close()
-        assert 0 < store.registry.progress("run")["photos"] < 2500
+        assert 0 < store.runs.progress("run")["photos"] < 2500
         run, refused = load(store, path)
         assert (run.photos, run.refused, [one.number for one in refused]) == (2500, 1, [2501])
         assert seen(store, "p1", "owner1") == ([], [], 0)
-        store.registry.publish("run", "bob")
+        store.runs.publish("run", "bob")
         tags, found, photos = seen(store, "p1", "owner1")
         assert (tags, len(found), photos) == (["dog"], 50, 833)
-        store.registry.retract("run", "bob")
+        store.runs.retract("run", "bob")
         assert seen(store, "p1", "owner1") == ([], [], 0)
         assert clean(store, grace_us=0).facts == 2500
         assert cells(store) == []
     finally:
         store.close()
         connection = happybase.Connection(host, port)
-        for table in (b"photos", b"owners", b"registry"):
+        for table in (b"photos", b"owners", b"runs"):
             connection.delete_table(prefix.encode() + b"_" + table, disable=True)
         connection.close()
 
@@ -620,7 +620,7 @@ def test_the_commands_load_publish_list_retract_and_clean(program: Program, stor
     assert program("list").stdout.splitlines()[1].startswith("r1   retracted  2       1 ")
     for act in ("retract", "drop"):
         assert program(act, "r1").stdout == "run r1 is retracted already, nothing was changed: 2 photos\n"
-    assert store.registry.run("r1").ended_by == "eve"
+    assert store.runs.run("r1").ended_by == "eve"
     cleaned = program("clean")
     assert cleaned.stdout.startswith(
         "looked at 2 photos; removed 0 facts, 0 index entries; put back 0 that the index lacked. "
@@ -653,11 +653,11 @@ def test_the_program_killed_in_the_middle_says_where_it_goes_on(
     path = written(tmp_path / "a.jsonl", [b"broken", *records(20_000)])
     command = [PROGRAM, "--config", str(config), "bulk", "load", "run", str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        while not any(run.photos for run in store.registry.runs()):
+        while not any(run.photos for run in store.runs.runs()):
             assert process.poll() is None
         process.kill()
     assert process.returncode == -signal.SIGKILL
-    done = store.registry.run("run")
+    done = store.runs.run("run")
     assert (done.state, done.refused) == (RunState.LOADING, 1)
     going_on = program("load", "run", path, "--json")
     assert going_on.stderr.startswith(

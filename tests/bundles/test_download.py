@@ -17,7 +17,7 @@ from autotag.errors import FetchError
 from models import manifest as manifests
 from models.bundle import CLASSES, MANIFEST, NETWORK, Bundle, publish
 from models.errors import ModelError
-from models.published import locked
+from models.folders import locked
 from tests.model_files import write_small_bundle
 from tests.photo_server import PhotoServer
 
@@ -157,7 +157,7 @@ def test_a_fetch_waits_for_another_that_is_at_it(known: KnownModel, tmp_path: Pa
     here = tmp_path / "here"
     here.mkdir()
     fetched = threading.Event()
-    with locked(here, ".fetching"):
+    with locked(here / ".fetching"):
         thread = threading.Thread(target=lambda: (fetch_bundle(known, here), fetched.set()))
         thread.start()
         assert not fetched.wait(0.2)

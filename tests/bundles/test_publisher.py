@@ -19,7 +19,7 @@ from autotag.errors import PublishingError, RegistryError, SettingsError
 from autotag.settings import Settings
 from autotag.stores import PhotoStore, open_store
 from autotag.view.results import ModelVersion
-from models import published
+from models import folders
 from models.bundle import MANIFEST, NETWORK, PROBE, Bundle, publish
 from models.errors import ModelError
 from models.published import CURRENT, make_current
@@ -40,7 +40,7 @@ def settings(settings: Settings, server: ZooKeeper, tmp_path: Path) -> Settings:
     write_colour_bundle(tmp_path / "built", weight=1)
     bundle = publish(tmp_path / "built", tmp_path / "bundles")
     make_current(tmp_path / "bundles", bundle.folder.name)
-    return replace(settings, model="bundles", registry=f"{server.url}/{tmp_path.name}")
+    return replace(settings, model="bundles", model_registry=f"{server.url}/{tmp_path.name}")
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_a_published_bundle_is_current_everywhere_and_what_was_used_before_is_kn
         (2, "ann", 6),
     ]
     assert registry.known()[1].location == bundle.folder.as_uri()
-    assert {str(model) for model in store.registry.read().models} == {
+    assert {str(model) for model in store.runs.read().models} == {
         f"small/{folder.name}" for folder in (first.folder, bundle.folder)
     }
     assert Bundle.open(tmp_path / "candidate").sequence == 0  # it stays where it was
@@ -134,7 +134,7 @@ def test_what_a_killed_publishing_left_goes_a_day_later(
     left.mkdir()
     publisher.publish(write_colour_bundle(tmp_path / "candidate2", weight=2).folder)
     assert left.exists()  # another may be at work there
-    monkeypatch.setattr(published, "ABANDONED_S", -1)
+    monkeypatch.setattr(folders, "ABANDONED_S", -1)
     publisher.publish(write_colour_bundle(tmp_path / "candidate3", weight=3).folder)
     assert not left.exists()
 
@@ -240,7 +240,7 @@ def test_going_back_makes_the_one_before_current_and_what_was_current_count_no_m
     assert (change.model.sequence, change.changed) == (2, True)
     assert Bundle.open(tmp_path / "bundles").sequence == 2
     third = str(registry.known()[2].model)
-    assert store.registry.read().withdrawn == {third}
+    assert store.runs.read().withdrawn == {third}
     with pytest.raises(
         PublishingError, match=rf"{third} is withdrawn.*autotag model publish --again {tmp_path}/bundles/000003"
     ):
@@ -269,7 +269,7 @@ def test_going_back_by_name_skips_those_between(
         publisher.publish(tmp_path / f"candidate{weight}")
     first, _, third = registry.known()
     assert publisher.roll_back(first.folder).model == first.model
-    assert store.registry.read().withdrawn == {str(third.model)}
+    assert store.runs.read().withdrawn == {str(third.model)}
     write_colour_bundle(tmp_path / "candidate4", weight=4)
     publisher.publish(tmp_path / "candidate4")
     assert publisher.roll_back().model == first.model  # what was before, though the second is newer and counts
@@ -293,7 +293,7 @@ def test_a_rollback_that_another_change_overtakes_withdraws_nothing_else(
     ):
         Publisher(settings, store, overtaken, "bob").roll_back()
     assert registry.known()[2].folder == registry.current().model
-    assert len(store.registry.read().withdrawn) == 1
+    assert len(store.runs.read().withdrawn) == 1
 
 
 @pytest.mark.parametrize("damage", ["byte", "probe", "manifest"])
@@ -316,7 +316,7 @@ def test_a_bundle_that_is_damaged_or_computes_something_else_here_is_refused_and
     with pytest.raises(ModelError, match=message):
         publisher.publish(tmp_path / "candidate")
     assert (registry.current(), registry.known(), names(settings)) == (Current(), [], before)
-    assert store.registry.read().models == {}
+    assert store.runs.read().models == {}
 
 
 def test_where_zookeeper_dies_in_between_the_same_call_goes_on(
@@ -360,7 +360,7 @@ def test_without_a_registry_a_host_has_its_own(settings: Settings, store: PhotoS
     assert Bundle.open(tmp_path / "bundles").sequence == 2
     assert publisher.roll_back().model.sequence == 1
     assert Bundle.open(tmp_path / "bundles").sequence == 1
-    assert len(store.registry.read().withdrawn) == 1
+    assert len(store.runs.read().withdrawn) == 1
     assert publisher.publish(candidate.folder, again=True).model.sequence == 3
 
 
@@ -368,7 +368,7 @@ def test_numbers_are_above_those_that_the_store_knows(
     settings: Settings, store: PhotoStore, publisher: Publisher, tmp_path: Path
 ) -> None:
     bundle = Bundle.open(tmp_path / "bundles")
-    store.registry.add_model(ModelVersion("small", "f" * 64, 41), bundle.classes)
+    store.runs.add_model(ModelVersion("small", "f" * 64, 41), bundle.classes)
     candidate = write_colour_bundle(tmp_path / "candidate", weight=2)
     assert publisher.publish(candidate.folder).model.sequence == 42
 
@@ -399,10 +399,10 @@ def test_what_is_not_ours_is_named(settings: Settings, registry: ModelRegistry) 
         name="small", version="f" * 64, sequence=1, classes=1, location="x", published_by="ann", published_us=1
     )
     assert registry.change(Current(), known.folder, "ann", [known])
-    registry._client.set(f"{settings.registry_address[1]}/known/{known.folder}", b"?")
+    registry._client.set(f"{settings.model_registry_address[1]}/known/{known.folder}", b"?")
     with pytest.raises(RegistryError, match="/known: holds what autotag did not write"):
         registry.known()
-    registry._client.set(f"{settings.registry_address[1]}/current", b"[]")
+    registry._client.set(f"{settings.model_registry_address[1]}/current", b"[]")
     with pytest.raises(RegistryError, match="/current: holds what autotag did not write"):
         registry.current()
 
@@ -451,7 +451,7 @@ def test_without_zookeeper_the_command_line_says_how_to_start_it_and_what_this_h
     config: Path, tmp_path: Path
 ) -> None:
     write_colour_bundle(tmp_path / "candidate", weight=2)
-    away = ("-o", "autotag.registry=zookeeper:127.0.0.1:1/autotag")
+    away = ("-o", "autotag.model.registry=zookeeper:127.0.0.1:1/autotag")
     refused = autotag(config, *away, "model", "publish", str(tmp_path / "candidate"))
     assert refused.returncode == 1
     assert "autotag cluster up" in refused.stderr

@@ -97,10 +97,10 @@ def test_tag_reads_urls_and_says_no_to_private_addresses_unless_allowed(run: Run
         (["push"], "give photos, or --events FILE"),
         (["push", ""], "an empty name"),
         (["tag", ""], "an empty name"),
-        (["-o", "batch.photos=3", "status"], "did you mean 'autotag.batch.photos'"),
+        (["-o", "batch.photos=3", "status"], "did you mean 'autotag.tagger.batch.photos'"),
         (["dead", "drop"], "give keys"),
         (["-o", "nonsense", "status"], "is not KEY=VALUE"),
-        (["-o", "autotag.bach.photos=3", "status"], "did you mean 'autotag.batch.photos'"),
+        (["-o", "autotag.bach.photos=3", "status"], "did you mean 'autotag.tagger.batch.photos'"),
         (["-e", "staging", "status"], "no environment 'staging'"),
         (["model", "build", "--precision", "int8"], "needs --calibration"),
         (["cluster", "restart", "hbase"], "is not one of"),
@@ -159,7 +159,7 @@ def test_show_tells_tags_or_the_reason_and_fails_for_the_unknown(
     run: Run, settings: Settings, store: PhotoStore, tmp_path: Path
 ) -> None:
     path = tmp_path / "dog.jpg"
-    store.registry.add_model(worlds.model(), CLASSES)
+    store.runs.add_model(worlds.model(), CLASSES)
     store.write([tagged(path.as_uri()), rejected(photo_id="gone")])
     shown = run("show", "dog.jpg", cwd=tmp_path)
     assert shown.returncode == 0
@@ -173,7 +173,7 @@ def test_show_tells_tags_or_the_reason_and_fails_for_the_unknown(
 
 
 def test_a_person_decides_everyone_sees_it_and_an_erasure_leaves_no_trace(run: Run, store: PhotoStore) -> None:
-    store.registry.add_model(worlds.model(), CLASSES)
+    store.runs.add_model(worlds.model(), CLASSES)
     store.write([tagged("p"), tagged("p", content=2, tags=(CAT,)), tagged("q")])
     assert run("tags", "add", "p", "Beagle", "--by", "bob").returncode == 0
     assert run("tags", "remove", "p", "domestic cat", "--by", "eve").returncode == 0
@@ -205,7 +205,7 @@ def test_a_person_decides_everyone_sees_it_and_an_erasure_leaves_no_trace(run: R
 def test_an_erasure_takes_the_queued_events_too_and_says_what_is_in_flight(
     run: Run, settings: Settings, store: PhotoStore
 ) -> None:
-    store.registry.add_model(worlds.model(), CLASSES)
+    store.runs.add_model(worlds.model(), CLASSES)
     store.write([tagged("p")])
     queue = open_queue(settings)
     leased, waiting, other = make_event("p"), make_event("p"), make_event("q", owner="eve")
@@ -238,11 +238,11 @@ def test_a_store_that_is_away_is_one_line_and_the_tries_before_it_are_told_only_
 
 
 def test_a_model_is_withdrawn(run: Run, store: PhotoStore) -> None:
-    store.registry.add_model(worlds.model(), CLASSES)
+    store.runs.add_model(worlds.model(), CLASSES)
     version = str(worlds.model())
     done = run("model", "withdraw", version, "--by", "eve", "--json")
     assert (done.returncode, json.loads(done.stdout)) == (0, {"model": version, "withdrawn": True})
-    assert version in store.registry.read().withdrawn
+    assert version in store.runs.read().withdrawn
 
 
 def test_the_tables_of_an_embedded_store_come_with_its_file(run: Run) -> None:

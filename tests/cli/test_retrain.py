@@ -22,7 +22,8 @@ from autotag.photos.reader import photo_uri
 from autotag.settings import Settings
 from autotag.stores import PhotoStore
 from models.bundle import Bundle, publish
-from models.published import locked, make_current
+from models.folders import locked
+from models.published import make_current
 from tests.cli.test_train import COLOURS, config_of, draw_photos
 from tests.model_files import write_colour_bundle
 from tests.stream import autotag, stored, wait
@@ -43,7 +44,7 @@ def settings(settings: Settings, server: ZooKeeper, tmp_path: Path) -> Settings:
     write_colour_bundle(tmp_path / "built")
     bundle = publish(tmp_path / "built", tmp_path / "bundles")
     make_current(tmp_path / "bundles", bundle.folder.name)
-    return replace(settings, model="bundles", training="set", registry=f"{server.url}/{tmp_path.name}")
+    return replace(settings, model="bundles", training="set", model_registry=f"{server.url}/{tmp_path.name}")
 
 
 @pytest.fixture
@@ -162,7 +163,7 @@ def test_a_chain_that_is_killed_takes_its_step_along_and_goes_on_when_it_is_star
     program = [str(Path(sys.executable).parent / "autotag"), "--config", str(config)]
     environment = {**os.environ, "AUTOTAG_TEST_CHAIN": str(tmp_path)}
     bundles = settings.path(settings.model)
-    with locked(bundles):  # which publishing waits for
+    with locked(bundles / ".lock"):  # which publishing waits for
         with subprocess.Popen([*program, *train_arguments(album)], env=environment, stderr=subprocess.DEVNULL) as chain:
             try:
                 wait(lambda: list(bundles.glob(".publishing-*")) or chain.poll() is not None, running)
@@ -218,7 +219,7 @@ def test_without_a_registry_that_answers_a_class_is_learned_from_what_this_host_
 ) -> None:
     assert autotag(config, "join", "--photos", str(album), "--by-folder", "--workers", "1").returncode == 0
     assert autotag(config, "train", "--workers", "1", "--least-recall", "0").returncode == 0
-    away = ("-o", "autotag.registry=zookeeper:127.0.0.1:1/autotag")
+    away = ("-o", "autotag.model.registry=zookeeper:127.0.0.1:1/autotag")
     shown = draw_photos(tmp_path / "shown", (60, 60, 60), 6)
     learned = autotag(config, *away, "learn", "night", str(shown))
     assert learned.returncode == 0, learned.stderr

@@ -204,7 +204,7 @@ def test_a_list_that_cannot_be_read_is_named(tmp_path: Path, store: PhotoStore, 
 
 
 def test_what_the_list_does_not_say_the_store_is_asked_for(tmp_path: Path, store: PhotoStore) -> None:
-    store.registry.add_model(model(), CLASSES)
+    store.runs.add_model(model(), CLASSES)
     store.write([tagged("known", content=5_000_000, owner="bob")])
     url = listed(tmp_path, ["known file:///a", "unknown file:///b"])
     known = Photo(line=1, photo_id="known", uri="file:///a", owner="bob", content_time=iso_time(5_000_000))
@@ -229,7 +229,7 @@ def test_a_photo_with_an_output_gets_an_owner_where_there_is_one_and_needs_none(
 
 
 def test_the_stores_photos_are_those_that_readers_see(store: PhotoStore) -> None:
-    store.registry.add_model(model(), CLASSES)
+    store.runs.add_model(model(), CLASSES)
     seen = [tagged(f"p{number}", content=number + 1, owner=f"owner{number}") for number in range(1200)]
     store.write([*seen, tagged("gone", 1), deleted(2, "gone"), rejected(photo_id="no-uri", content=7)])
     found = list(StoredPhotos(store, "here").entries())
@@ -523,8 +523,8 @@ def test_a_list_becomes_an_unpublished_run(tmp_path: Path, draw: Draw, config: P
     assert "should be: photo_id uri" in failed(Folder(job))[0]["detail"]
     with contextlib.closing(open_store(settings)) as store:
         assert store.get("p1") is None
-        assert store.registry.run("again").state is RunState.LOADED
-        store.registry.publish("again", "tests")
+        assert store.runs.run("again").state is RunState.LOADED
+        store.runs.publish("again", "tests")
         found = store.get("p1")
         assert found is not None
         assert found.view.owner == "ann"
@@ -536,12 +536,12 @@ def test_a_list_becomes_an_unpublished_run(tmp_path: Path, draw: Draw, config: P
 def test_all_that_the_store_knows_is_tagged_again(draw: Draw, tmp_path: Path, config: Path, settings: Settings) -> None:
     uri = draw("drawn/a.jpg").as_uri()
     with contextlib.closing(open_store(settings)) as store:
-        store.registry.add_model(model(), CLASSES)
+        store.runs.add_model(model(), CLASSES)
         store.write([replace(tagged("p"), uri=uri, content_us=5_000_000)])
     done = run(config, "--from-store", "--job", str(tmp_path / "job"), "--workers", "1", "--load", "again")
     assert done.returncode == 0, done.stderr
     with contextlib.closing(open_store(settings)) as store:
-        store.registry.publish("again", "tests")
+        store.runs.publish("again", "tests")
         (newest, *_) = [entry.write for entry in store.history("p")]
         assert getattr(newest, "run", "") == "again"
         assert (newest.content_us, getattr(newest, "uri", "")) == (5_000_000, uri)

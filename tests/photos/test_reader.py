@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from autotag.photos.reader import PhotoError, PhotoReader, Reason, decode_main, find_photos, photo_uri
+from autotag.photos import decode_main
+from autotag.photos.reader import PhotoError, PhotoReader, Reason, find_photos, photo_uri
 from autotag.settings import Settings
 from models.preprocessing import Preprocessing
 from tests.bad_photos import drawing, encoded, huge_png, slow_jpeg
@@ -105,7 +106,7 @@ class TestPhotoReader:
             assert (pixels.dtype, pixels.shape) == (np.uint8, (224, 224, 3))
             return "read"
 
-        with PhotoReader(settings(folder, decoders=2), LITE0) as reader, ThreadPoolExecutor(8) as threads:
+        with PhotoReader(settings(folder, photo_decoders=2), LITE0) as reader, ThreadPoolExecutor(8) as threads:
             reader.start()
             assert dict(zip(uris, threads.map(outcome_of, uris), strict=True)) == uris
 

@@ -22,7 +22,7 @@ from autotag.events import now_us
 from autotag.settings import Settings
 from autotag.stores import PhotoStore, cleanup, layout, open_store
 from autotag.stores.cleanup import clean, erase_owner, erase_photo, traces
-from autotag.stores.tables import OWNERS, PHOTOS, REGISTRY
+from autotag.stores.tables import OWNERS, PHOTOS, RUNS
 from autotag.view.decisions import Action
 from autotag.view.results import Deleted, Rejected, Tagged
 from models.classes import ClassTable
@@ -53,7 +53,7 @@ SECOND_US = 1_000_000
 @pytest.fixture
 def store(store_settings: Settings) -> Iterator[PhotoStore]:
     store = open_store(store_settings)
-    store.registry.add_model(model(), CLASSES)
+    store.runs.add_model(model(), CLASSES)
     yield store
     store.close()
 
@@ -105,10 +105,10 @@ def test_cleaning_keeps_what_a_retraction_can_bring_back_and_removes_an_ended_ru
     store.write([tagged(tags=(DOG,)), tagged(computed=2, run="up", tags=(CAT,)), tagged(content=5, run="down")])
     publish(store, "up")
     publish(store, "down")
-    store.registry.retract("down", "ann")
+    store.runs.retract("down", "ann")
     assert clean_now(store).facts == 1
     check_index(store, ["p"])
-    store.registry.retract("up", "ann")
+    store.runs.retract("up", "ann")
     assert view(store)["tags"].keys() == {"n-dog"}  # type: ignore[index]
     check_index(store, ["p"])
 
@@ -124,11 +124,11 @@ def test_a_run_that_ended_within_the_grace_is_not_cleaned_yet(
     store: PhotoStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.write([tagged(run="a")])
-    store.registry.begin("a", "file", "ann")
+    store.runs.begin("a", "file", "ann")
     time.sleep(0.002)
     before_us = now_us()
-    store.registry.drop("a", "ann")
-    monkeypatch.setattr(store.registry, "clock_us", lambda: before_us)
+    store.runs.drop("a", "ann")
+    monkeypatch.setattr(store.runs, "clock_us", lambda: before_us)
     assert clean(store, grace_us=0).facts == 0
     monkeypatch.undo()
     assert clean_now(store).facts == 1
@@ -153,8 +153,8 @@ def scene(store: PhotoStore) -> list[str]:
     store.write([tagged("d", run="loaded"), tagged("d", content=0 + 5, run="dropped"), rejected(photo_id="d")])
     store.decide("a", "beagle", Action.ADD, "bob")
     store.decide("c", "dog", Action.REMOVE, "eve")
-    store.registry.begin("dropped", "file", "ann")
-    store.registry.drop("dropped", "ann")
+    store.runs.begin("dropped", "file", "ann")
+    store.runs.drop("dropped", "ann")
     return ["a", "b", "c", "d"]
 
 
@@ -255,7 +255,7 @@ def play(store: PhotoStore, acts: list[Any], number: str) -> None:
     owner = f"owner-{number}"
     ended: set[str] = set()
     for act in acts:
-        runs = store.registry.read()
+        runs = store.runs.read()
         if isinstance(act, Tagged | Rejected | Deleted):
             if not isinstance(act, Deleted):
                 act = replace(act, owner=owner)
@@ -275,11 +275,11 @@ def play(store: PhotoStore, acts: list[Any], number: str) -> None:
                 publish(store, name)
             elif act[0] == "retract" and name in runs.published:
                 ended.add(name)
-                store.registry.retract(name, "ann")
+                store.runs.retract(name, "ann")
             elif act[0] == "drop" and name not in runs.published | ended:
                 ended.add(name)
-                store.registry.begin(name, "file", "ann")
-                store.registry.drop(name, "ann")
+                store.runs.begin(name, "file", "ann")
+                store.runs.drop(name, "ann")
         assert view(store, cleaned) == view(store, whole)
         check_index(store, [cleaned, whole], [owner])
 
@@ -294,7 +294,7 @@ def _clean_one(store: PhotoStore, photo_id: str) -> None:
 
         def scan(self, table: str, start: bytes, stop: bytes | None, limit: int) -> Any:
             found = store.tables.scan(table, start, stop, limit)
-            return found if table == REGISTRY else [one for one in found if one[0] == row]
+            return found if table == RUNS else [one for one in found if one[0] == row]
 
     clean_now(PhotoStore(One()))  # type: ignore[arg-type]
 
@@ -451,7 +451,7 @@ def test_an_entry_whose_photo_is_gone_is_erased_with_its_owner(store: PhotoStore
 def test_a_changed_hierarchy_of_classes_hides_no_entry_from_an_erasure(store: PhotoStore) -> None:
     fill(store)
     flat = ClassTable([(id_, name, []) for id_, name in zip(CLASSES.ids, CLASSES.names, strict=True)])
-    store.registry.add_model(model(2), flat)
+    store.runs.add_model(model(2), flat)
     erase_photo(store, "p")
     assert traces(store, "p") == left_of_photo(store, "p") == 0
 
@@ -599,14 +599,14 @@ def test_what_somebody_who_was_killed_did_not_index_is_put_back_by_cleaning(stor
 def test_readers_need_not_know_of_an_ended_run_once_it_is_cleaned_and_its_name_stays_taken(store: PhotoStore) -> None:
     store.write([tagged(), tagged(run="up", computed=2, tags=(CAT,))])
     publish(store, "up")
-    store.registry.retract("up", "ann")
-    assert store.registry.read().ended == {"up"}
+    store.runs.retract("up", "ann")
+    assert store.runs.read().ended == {"up"}
     clean_now(store)
-    assert store.registry.read().ended == store.registry.read().published == set()
-    run = store.registry.run("up")
+    assert store.runs.read().ended == store.runs.read().published == set()
+    run = store.runs.run("up")
     assert (run.state, run.ended_by) == ("retracted", "ann")
     with pytest.raises(RunError, match="never used again"):
-        store.registry.begin("up", "file", "ann")
+        store.runs.begin("up", "file", "ann")
     store.write([tagged(run="up", computed=3, tags=(CAT,))])  # a straggler
     assert store.search("cat", "ann").photos == ()
     assert clean_now(store).facts == 1
@@ -616,7 +616,7 @@ def test_a_decision_is_erased_with_the_photo_also_if_a_run_said_that_its_content
     store.write([tagged(content=10), tagged(content=100, run="up")])
     publish(store, "up")
     store.decide("p", "beagle", Action.ADD, "bob")
-    store.registry.retract("up", "ann")
+    store.runs.retract("up", "ann")
     store.write([deleted(50), tagged(content=60, tags=(CAT,))])
     assert view(store)["tags"].keys() == {"n-cat"}  # type: ignore[index]
 

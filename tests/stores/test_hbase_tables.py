@@ -25,7 +25,7 @@ from autotag.localcluster.hbase_jars import problem
 from autotag.settings import Settings
 from autotag.stores import hbase_link
 from autotag.stores.hbase_tables import ROWS, HBaseTables
-from autotag.stores.tables import OWNERS, PHOTOS, REGISTRY, Cell
+from autotag.stores.tables import OWNERS, PHOTOS, RUNS, Cell
 from tests.drop_proxy import DropProxy
 
 EVERY_BYTE = bytes(range(256))
@@ -54,7 +54,7 @@ def prefix(address: Address) -> Iterator[str]:
     """The prefix of tables that are there; a test keeps its rows apart by a key of its own."""
     with dropped_after(address, f"test{secrets.token_hex(4)}") as prefix:
         tables = HBaseTables(*address, prefix, 60.0)
-        assert tables.create() == [f"{prefix}_{table}" for table in (PHOTOS, OWNERS, REGISTRY)]
+        assert tables.create() == [f"{prefix}_{table}" for table in (PHOTOS, OWNERS, RUNS)]
         tables.close()
         yield prefix
 
@@ -213,18 +213,18 @@ def test_a_deleted_cell_is_gone_with_all_its_versions_until_it_is_put_again(tabl
 
 
 def test_put_if_absent_says_whether_the_cell_holds_the_value(tables: HBaseTables, key: bytes) -> None:
-    assert tables.put_if_absent(REGISTRY, Cell(key, b"c:a", b"1"))
-    assert tables.put_if_absent(REGISTRY, Cell(key, b"c:a", b"1"))  # as after an answer that was lost
-    assert not tables.put_if_absent(REGISTRY, Cell(key, b"c:a", b"2"))
-    assert tables.put_if_absent(REGISTRY, Cell(key, b"c:b", b"2"))
-    assert values(tables, [key], REGISTRY) == {key: {b"c:a": b"1", b"c:b": b"2"}}
+    assert tables.put_if_absent(RUNS, Cell(key, b"c:a", b"1"))
+    assert tables.put_if_absent(RUNS, Cell(key, b"c:a", b"1"))  # as after an answer that was lost
+    assert not tables.put_if_absent(RUNS, Cell(key, b"c:a", b"2"))
+    assert tables.put_if_absent(RUNS, Cell(key, b"c:b", b"2"))
+    assert values(tables, [key], RUNS) == {key: {b"c:a": b"1", b"c:b": b"2"}}
 
 
 def _race(address: Address, prefix: str, key: bytes, me: int, start: Barrier, won: Queue[tuple[int, int]]) -> None:
     tables = HBaseTables(*address, prefix, 60.0)
     start.wait()
     for i in range(20):
-        if tables.put_if_absent(REGISTRY, Cell(key, b"c:%d" % i, b"%d" % me)):
+        if tables.put_if_absent(RUNS, Cell(key, b"c:%d" % i, b"%d" % me)):
             won.put((i, me))
     tables.close()
     won.put((-1, me))
@@ -247,7 +247,7 @@ def test_of_several_who_put_if_absent_one_does(
         one.join()
     wins = sorted((i, me) for i, me in winners if i >= 0)
     assert [i for i, _ in wins] == list(range(20))
-    found = values(tables, [key], REGISTRY)[key]
+    found = values(tables, [key], RUNS)[key]
     assert found == {b"c:%d" % i: b"%d" % me for i, me in wins}
 
 
@@ -315,7 +315,7 @@ def test_without_its_tables_everything_says_how_to_create_them(address: Address,
     for call, args in calls:
         refuses(f"table {new_prefix}_photos: is not there; run: autotag store init", call, *args)
     assert tables.check() == [
-        f"{new_prefix}_{table}: the table is missing; run: autotag store init" for table in (PHOTOS, OWNERS, REGISTRY)
+        f"{new_prefix}_{table}: the table is missing; run: autotag store init" for table in (PHOTOS, OWNERS, RUNS)
     ]
     tables.close()
 
@@ -336,7 +336,7 @@ def test_tables_are_created_as_they_should_be_by_several_at_once(address: Addres
         thread.start()
     for thread in threads:
         thread.join()
-    assert set(created) == {f"{new_prefix}_{table}" for table in (PHOTOS, OWNERS, REGISTRY)}
+    assert set(created) == {f"{new_prefix}_{table}" for table in (PHOTOS, OWNERS, RUNS)}
     for tables in several:
         assert tables.create() == []
         assert tables.check() == []
@@ -443,8 +443,8 @@ def test_an_answer_that_was_lost_does_not_lose_the_cell(
     for i, fault in enumerate(["lost", "torn"]):
         assert behind.get(PHOTOS, [key]) == {}
         proxy.faults = [fault]
-        assert behind.put_if_absent(REGISTRY, Cell(key, b"c:%d" % i, b"mine"))
-        assert not tables.put_if_absent(REGISTRY, Cell(key, b"c:%d" % i, b"another's"))
+        assert behind.put_if_absent(RUNS, Cell(key, b"c:%d" % i, b"mine"))
+        assert not tables.put_if_absent(RUNS, Cell(key, b"c:%d" % i, b"another's"))
     assert proxy.faults == []
 
 

@@ -29,7 +29,7 @@ from autotag.stores.tables import PHOTOS, Cell
 from autotag.view.decisions import Action, Decision
 from autotag.view.merge import merge
 from autotag.view.results import Deleted, ModelVersion, Rejected, Tagged
-from autotag.view.visibility import Registry
+from autotag.view.visibility import Visibility
 from models.bundle import Tag
 from models.classes import ClassTable
 from tests.worlds import (
@@ -62,7 +62,7 @@ HOUR_US = 3600 * 1_000_000
 def store(store_settings: Settings) -> Iterator[PhotoStore]:
     """Empty, but for the model with sequence number 1."""
     store = open_store(store_settings)
-    store.registry.add_model(model(), CLASSES)
+    store.runs.add_model(model(), CLASSES)
     yield store
     store.close()
 
@@ -165,7 +165,7 @@ def test_a_bulk_run_becomes_visible_and_invisible_again_at_one_moment(
     assert [names(store, photo) for photo in photos] == [["beagle", "dog"]] * 20
     assert sorted(search_all(store, "dog")) == sorted(photos)
     check_index(store, photos)
-    store.registry.retract("again", "ann")
+    store.runs.retract("again", "ann")
     assert [names(store, photo) for photo in photos] == [["domestic cat"]] * 10 + [None] * 10
     check_index(store, photos)
 
@@ -228,8 +228,8 @@ def test_a_later_bulk_run_takes_the_place_of_an_earlier_one(store: PhotoStore) -
     for act, wanted in [
         (lambda: publish(store, "two"), ["beagle"]),
         (lambda: publish(store, "one"), ["beagle"]),
-        (lambda: store.registry.retract("two", "ann"), ["domestic cat"]),
-        (lambda: store.registry.retract("one", "ann"), ["dog"]),
+        (lambda: store.runs.retract("two", "ann"), ["domestic cat"]),
+        (lambda: store.runs.retract("one", "ann"), ["dog"]),
     ]:
         act()
         assert names(store) == wanted
@@ -237,9 +237,9 @@ def test_a_later_bulk_run_takes_the_place_of_an_earlier_one(store: PhotoStore) -
 
 
 def test_a_withdrawn_models_tags_are_seen_no_more_by_anyone(store: PhotoStore) -> None:
-    store.registry.add_model(model(2), CLASSES)
+    store.runs.add_model(model(2), CLASSES)
     store.write([tagged(tags=(CAT,)), tagged(sequence=2), tagged("q", sequence=2)])
-    store.registry.withdraw(str(model(2)), "ann")
+    store.runs.withdraw(str(model(2)), "ann")
     assert (names(store), names(store, "q")) == (["domestic cat"], [])
     assert search_all(store, "dog") == []
     check_index(store, ["p", "q"])
@@ -353,7 +353,7 @@ def test_a_later_models_classes_neither_add_to_what_a_person_added_nor_hide_it_f
     store.write([tagged(tags=(POODLE,))])
     store.decide("p", "beagle", Action.ADD, "bob")
     rows = [("n-beagle", "beagle", ["n-pet"]), ("n-pet", "pet", []), ("n-poodle", "poodle", [])]
-    store.registry.add_model(model(2), ClassTable(rows))
+    store.runs.add_model(model(2), ClassTable(rows))
     assert names(store) == ["animal", "beagle", "dog", "poodle"]
     check_index(store, ["p"])
     store.write([tagged(sequence=2, tags=(CAT,))])
@@ -424,7 +424,7 @@ def test_a_call_reads_no_more_than_its_share_however_stale_the_index_is(store: P
     while True:
         counted = Wrapped(store.tables)
         reader = over(counted)
-        reader.registry.read()
+        reader.runs.read()
         counted.calls = counted.rows = 0
         page = reader.search("dog", "ann", 10, cursor)
         calls += 1
@@ -593,8 +593,8 @@ def play(store: PhotoStore, acts: list[Any], photo: str, suffix: str) -> None:
                 store.decide(photo, act[1], act[0], "bob", new=True)
         elif act[0] == "publish":
             publish(store, act[1] + suffix)
-        elif act[0] == "retract" and act[1] + suffix in store.registry.read().published:
-            store.registry.retract(act[1] + suffix, "ann")
+        elif act[0] == "retract" and act[1] + suffix in store.runs.read().published:
+            store.runs.retract(act[1] + suffix, "ann")
 
 
 def playable(acts: list[Any]) -> list[Any]:
@@ -615,7 +615,7 @@ def histories(store: PhotoStore, acts: list[Any]) -> None:
     play(store, acts, photo, f"-{number}")
     check_index(store, [photo], [owner])
     writes = [entry.write for entry in store.history(photo)]
-    now = store.registry.read()
+    now = store.runs.read()
     view = merge(writes, now)
     found = store.get(photo)
     assert plain(found and found.view) == plain(view)
@@ -816,7 +816,7 @@ class _Atomic(Wrapped):
 
 def test_an_empty_registry_is_all_that_a_write_needs(settings: Settings) -> None:
     store = open_store(settings)
-    assert store.registry.read() == Registry()
+    assert store.runs.read() == Visibility()
     store.write([tagged()])
     assert names(store) == ["dog"]
     check_index(store, ["p"])
@@ -835,7 +835,7 @@ def test_a_run_that_does_not_say_where_a_photo_is_does_not_hide_it(store: PhotoS
 def test_a_tag_of_peoples_own_is_found_and_removed_also_when_a_model_has_a_class_of_its_name(store: PhotoStore) -> None:
     store.write([tagged()])
     store.decide("p", "Sky Diving", Action.ADD, "bob", new=True)
-    store.registry.add_model(ModelVersion("later", "f" * 64, 9), ClassTable([("n-sky", "sky diving", [])]))
+    store.runs.add_model(ModelVersion("later", "f" * 64, 9), ClassTable([("n-sky", "sky diving", [])]))
     store.write([tagged("q", content=2, sequence=9, tags=(Tag("n-sky", "sky diving", 0.9, "bank"),))])
     assert [photo.view.photo_id for photo in store.search("sky diving", "ann").photos] == ["q", "p"]
     store.decide("p", "sky diving", Action.REMOVE, "bob")

@@ -40,7 +40,10 @@ def config(cluster_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     config = json.loads(cluster_config.read_text())
     options = config["envs"]["local"]["options"]
     options |= {f"autotag.{name}": f"sqlite:{folder / name}.db" for name in ("queue", "store")}
-    options |= {"autotag.model": str(folder / "bundles"), "autotag.registry": f"{options['autotag.registry']}/swap"}
+    options |= {
+        "autotag.model": str(folder / "bundles"),
+        "autotag.model.registry": f"{options['autotag.model.registry']}/swap",
+    }
     (folder / "config.json").write_text(json.dumps(config))
     return folder / "config.json"
 

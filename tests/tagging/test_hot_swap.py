@@ -47,7 +47,7 @@ def settings(settings: Settings, server: ZooKeeper, tmp_path: Path) -> Settings:
     write_colour_bundle(tmp_path / "built", weight=1)
     bundle = publish(tmp_path / "built", tmp_path / "bundles")
     make_current(tmp_path / "bundles", bundle.folder.name)
-    return replace(settings, model="bundles", registry=f"{server.url}/{tmp_path.name}", network_threads=1)
+    return replace(settings, model="bundles", model_registry=f"{server.url}/{tmp_path.name}", network_threads=1)
 
 
 class World:
@@ -313,7 +313,7 @@ def test_a_host_that_has_no_model_fetches_the_current_one_before_it_begins(world
         found = world.tag(bolt)
     shutil.copytree(tmp_path / "fresh", tmp_path / "bundles", dirs_exist_ok=True)
     world.assert_tagged_by(second, found)
-    world.settings = replace(world.settings, model="fresher", registry="zookeeper:127.0.0.1:1/autotag")
+    world.settings = replace(world.settings, model="fresher", model_registry="zookeeper:127.0.0.1:1/autotag")
     with world.bolt() as bolt:
         bolt.wait_for(lambda m: m.get("command") == "error" and "there is no bundle here" in m["msg"])
         assert bolt.wait_for_end() == 1

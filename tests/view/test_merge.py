@@ -16,7 +16,7 @@ from autotag.view import results
 from autotag.view.decisions import Decision
 from autotag.view.merge import Write, canonical, merge, unreachable
 from autotag.view.results import Deleted, ModelVersion, Rejected, Tagged
-from autotag.view.visibility import Registry
+from autotag.view.visibility import Visibility
 from models.bundle import Tag
 from tests.worlds import (
     BEAGLE,
@@ -39,7 +39,7 @@ from tests.worlds import (
 NOTHING = registry()
 
 
-def tags(*writes: Write, now: Registry = NOTHING) -> list[str]:
+def tags(*writes: Write, now: Visibility = NOTHING) -> list[str]:
     view = merge(writes, now)
     assert view is not None
     return [tag.name for tag in view.tags]
@@ -201,7 +201,7 @@ STATES = [
 
 
 @pytest.mark.parametrize("now", STATES, ids=range(len(STATES)))
-def test_every_order_of_every_few_writes_ends_in_the_view_of_the_rule(now: Registry) -> None:
+def test_every_order_of_every_few_writes_ends_in_the_view_of_the_rule(now: Visibility) -> None:
     for size in range(5):
         for chosen in itertools.combinations(POOL, size):
             wanted = expected(chosen, now)
@@ -210,14 +210,17 @@ def test_every_order_of_every_few_writes_ends_in_the_view_of_the_rule(now: Regis
 
 
 @pytest.mark.parametrize("now", STATES, ids=range(len(STATES)))
-def test_cleaning_every_few_writes_changes_no_view_after_any_other_write(now: Registry) -> None:
+def test_cleaning_every_few_writes_changes_no_view_after_any_other_write(now: Visibility) -> None:
     for size in range(1, 5):
         for writes in itertools.combinations(POOL, size):
             lost = unreachable(writes, now)
             if not lost:
                 continue
             kept = [write for write in writes if write not in lost]
-            later = [Registry(now.published | {"a"}, now.ended, now.withdrawn, MODELS), registry("ab", "ab", [1, 2, 3])]
+            later = [
+                Visibility(now.published | {"a"}, now.ended, now.withdrawn, MODELS),
+                registry("ab", "ab", [1, 2, 3]),
+            ]
             for then in [now, *later] if not now.ended else [now, later[1]]:
                 for more in [[], *([write] for write in POOL)]:
                     assert merge([*kept, *more], then) == merge([*writes, *more], then)
@@ -228,7 +231,7 @@ def test_cleaning_every_few_writes_changes_no_view_after_any_other_write(now: Re
 
 @given(worlds, registries)
 @hypothesis_settings(max_examples=300)
-def test_the_view_is_that_of_the_rule(writes: list[Write], now: Registry) -> None:
+def test_the_view_is_that_of_the_rule(writes: list[Write], now: Visibility) -> None:
     writes = with_different_times(writes)
     assert plain(merge(writes, now)) == expected(writes, now)
 
@@ -236,7 +239,7 @@ def test_the_view_is_that_of_the_rule(writes: list[Write], now: Registry) -> Non
 @given(worlds, registries, st.randoms(use_true_random=False))
 @hypothesis_settings(max_examples=200)
 def test_any_order_and_repetition_ends_in_the_same_view(
-    writes: list[Write], now: Registry, chance: random.Random
+    writes: list[Write], now: Visibility, chance: random.Random
 ) -> None:
     again = writes + chance.choices(writes, k=3) if writes else []
     chance.shuffle(again)
@@ -273,11 +276,13 @@ def test_decisions_of_one_moment_are_ordered_alike_in_any_order() -> None:
 @given(worlds, worlds, worlds, registries, registries, registries)
 @hypothesis_settings(max_examples=300)
 def test_cleaning_at_any_time_changes_no_view_then_or_later(
-    first: list[Write], second: list[Write], third: list[Write], one: Registry, two: Registry, three: Registry
+    first: list[Write], second: list[Write], third: list[Write], one: Visibility, two: Visibility, three: Visibility
 ) -> None:
     """Registries only grow; what is cleaned by may be behind (a run that ended lately counts as not ended)."""
-    two = Registry(one.published | two.published, one.ended | two.ended, one.withdrawn | two.withdrawn, MODELS)
-    three = Registry(two.published | three.published, two.ended | three.ended, two.withdrawn | three.withdrawn, MODELS)
+    two = Visibility(one.published | two.published, one.ended | two.ended, one.withdrawn | two.withdrawn, MODELS)
+    three = Visibility(
+        two.published | three.published, two.ended | three.ended, two.withdrawn | three.withdrawn, MODELS
+    )
     whole = first
     kept = [write for write in first if write not in unreachable(first, one)]
     assert merge(kept, one) == merge(whole, one)
@@ -290,7 +295,7 @@ def test_cleaning_at_any_time_changes_no_view_then_or_later(
 
 
 @given(worlds, registries)
-def test_cleaning_twice_cleans_nothing_more(writes: list[Write], now: Registry) -> None:
+def test_cleaning_twice_cleans_nothing_more(writes: list[Write], now: Visibility) -> None:
     kept = [write for write in writes if write not in unreachable(writes, now)]
     assert unreachable(kept, now) == []
 

@@ -1,4 +1,4 @@
-"""Registry: runs and models that count, the classes of all models; and how it lies in the store."""
+"""Visibility: which runs and models count, the classes of all models; and how the table of runs holds it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from autotag.errors import RunError, StoreError
 from autotag.settings import Settings
 from autotag.stores import PhotoStore, open_store
 from autotag.stores.runs import RunState
-from autotag.stores.tables import REGISTRY
-from autotag.view.visibility import Registry, join_classes
+from autotag.stores.tables import RUNS
+from autotag.view.visibility import Visibility, join_classes
 from models.classes import ClassTable
 from tests.worlds import CLASSES, Killed, dying, model, tagged
 
@@ -29,20 +29,20 @@ def store(store_settings: Settings) -> Iterator[PhotoStore]:
 
 
 def loaded(store: PhotoStore, name: str = "run-1") -> None:
-    store.registry.begin(name, "file", "ann")
-    store.registry.finish(name, 1, 0)
+    store.runs.begin(name, "file", "ann")
+    store.runs.finish(name, 1, 0)
 
 
 # As of one moment
 
 
 def test_real_time_always_counts_and_a_run_from_its_publication_to_its_end() -> None:
-    now = Registry(published=frozenset({"a", "b"}), ended=frozenset({"b", "c"}))
+    now = Visibility(published=frozenset({"a", "b"}), ended=frozenset({"b", "c"}))
     assert [now.sees(run) for run in (None, "a", "b", "c", "d", "")] == [True, True, False, False, False, False]
 
 
 def test_a_withdrawn_model_is_trusted_no_more_and_others_are() -> None:
-    now = Registry(withdrawn=frozenset({str(model(2))}))
+    now = Visibility(withdrawn=frozenset({str(model(2))}))
     assert now.trusts(tagged(sequence=1))
     assert not now.trusts(tagged(sequence=2))
 
@@ -50,7 +50,7 @@ def test_a_withdrawn_model_is_trusted_no_more_and_others_are() -> None:
 def test_names_and_parents_are_those_of_the_newest_model_that_has_the_class() -> None:
     older = ClassTable([("a", "Dog", []), ("b", "beagle", ["a"]), ("c", "cat", [])])
     newer = ClassTable([("a", "dog", ["d"]), ("d", "animal", []), ("e", "Cat", [])])
-    now = Registry(models={model(2): newer, model(1): older})
+    now = Visibility(models={model(2): newer, model(1): older})
     assert now.classes.name("a") == "dog"
     assert now.ancestors("b") == {"a", "d"}
     assert now.classes.find("cat") == "e"  # the name is the newer's
@@ -102,38 +102,38 @@ def test_the_classes_of_any_models_can_be_joined(drawn: list[dict[str, tuple[str
 def test_a_model_and_its_classes_are_known_to_everyone_from_then_on(
     store: PhotoStore, store_settings: Settings
 ) -> None:
-    assert store.registry.read() == Registry()
+    assert store.runs.read() == Visibility()
     other = open_store(store_settings)
-    other.registry.add_model(model(1), CLASSES)
-    other.registry.add_model(model(1), CLASSES)
-    now = store.registry.read()
+    other.runs.add_model(model(1), CLASSES)
+    other.runs.add_model(model(1), CLASSES)
+    now = store.runs.read()
     assert list(now.models) == [model(1)]
     assert now.ancestors("n-beagle") == {"n-dog", "n-animal"}
-    other.registry.add_model(model(2), CLASSES)
-    assert set(store.registry.read().models) == {model(1), model(2)}
+    other.runs.add_model(model(2), CLASSES)
+    assert set(store.runs.read().models) == {model(1), model(2)}
     other.close()
 
 
 def test_a_model_that_nobody_knows_cannot_be_withdrawn(store: PhotoStore) -> None:
-    store.registry.add_model(model(1), CLASSES)
+    store.runs.add_model(model(1), CLASSES)
     with pytest.raises(StoreError, match="no model 'x'"):
-        store.registry.withdraw("x", "ann")
-    store.registry.withdraw(str(model(1)), "ann")
-    assert store.registry.read().withdrawn == {str(model(1))}
+        store.runs.withdraw("x", "ann")
+    store.runs.withdraw(str(model(1)), "ann")
+    assert store.runs.read().withdrawn == {str(model(1))}
 
 
 def test_a_model_is_known_with_its_classes_or_not_at_all_wherever_its_writer_is_killed(store: PhotoStore) -> None:
     for calls in range(4):
         with contextlib.suppress(Killed):
-            PhotoStore(dying(store.tables, calls)).registry.add_model(model(calls + 1), CLASSES)
-        now = PhotoStore(store.tables).registry.read()
+            PhotoStore(dying(store.tables, calls)).runs.add_model(model(calls + 1), CLASSES)
+        now = PhotoStore(store.tables).runs.read()
         assert all(now.models[known] is not None for known in now.models)
         assert now.ancestors("n-beagle") == ({"n-dog", "n-animal"} if now.models else frozenset())
-    assert len(PhotoStore(store.tables).registry.read().models) == 2
+    assert len(PhotoStore(store.tables).runs.read().models) == 2
 
 
 def test_a_run_goes_from_loading_to_its_end_and_its_name_is_never_used_again(store: PhotoStore) -> None:
-    runs = store.registry
+    runs = store.runs
     begun = runs.begin("run-1", "file", "ann")
     assert (begun.state, begun.begun_by, begun.input, begun.photos) == (RunState.LOADING, "ann", "file", 0)
     runs.save_progress("run-1", {"photos": 3, "refused": 1, "place": "x"})
@@ -161,7 +161,7 @@ def test_a_run_goes_from_loading_to_its_end_and_its_name_is_never_used_again(sto
 
 
 def test_a_run_that_is_dropped_can_neither_be_loaded_nor_published(store: PhotoStore) -> None:
-    runs = store.registry
+    runs = store.runs
     runs.begin("run-1", "file", "ann")
     with pytest.raises(RunError, match="only a published one"):
         runs.retract("run-1", "ann")
@@ -176,37 +176,37 @@ def test_a_run_that_is_dropped_can_neither_be_loaded_nor_published(store: PhotoS
 @pytest.mark.parametrize("name", ["", "a/b", "a b", ".a", "a" * 101, "ä", "\ud800", "a\n"])
 def test_a_name_that_is_none_is_refused(store: PhotoStore, name: str) -> None:
     with pytest.raises(RunError):
-        store.registry.begin(name, "file", "ann")
+        store.runs.begin(name, "file", "ann")
     with pytest.raises(RunError, match="there is no run"):
-        store.registry.run(name)
+        store.runs.run(name)
 
 
 def test_a_load_is_continued_with_the_same_input_only(store: PhotoStore) -> None:
-    store.registry.begin("run-1", "file", "ann")
+    store.runs.begin("run-1", "file", "ann")
     with pytest.raises(RunError, match="another input"):
-        store.registry.begin("run-1", "other", "ann")
+        store.runs.begin("run-1", "other", "ann")
 
 
 def test_what_is_said_of_a_run_that_was_never_begun_spoils_no_list(store: PhotoStore) -> None:
     loaded(store)
     with pytest.raises(RunError, match="there is no run 'run-2'"):
-        store.registry.finish("run-2", 1, 0)
+        store.runs.finish("run-2", 1, 0)
     with pytest.raises(RunError, match="there is no run 'run-2'"):
-        store.registry.save_progress("run-2", {})
-    assert [run.name for run in store.registry.runs()] == ["run-1"]
+        store.runs.save_progress("run-2", {})
+    assert [run.name for run in store.runs.runs()] == ["run-1"]
 
 
 def test_all_runs_are_listed_the_latest_first(store: PhotoStore) -> None:
     for name in ("b", "a", "c"):
         loaded(store, name)
-    assert [run.name for run in store.registry.runs()] == ["c", "a", "b"]
+    assert [run.name for run in store.runs.runs()] == ["c", "a", "b"]
 
 
 def test_a_publication_is_one_cell(store: PhotoStore) -> None:
     loaded(store)
-    before = dict(store.tables.scan(REGISTRY, b"", None, 100))
-    store.registry.publish("run-1", "ann")
-    after = dict(store.tables.scan(REGISTRY, b"", None, 100))
+    before = dict(store.tables.scan(RUNS, b"", None, 100))
+    store.runs.publish("run-1", "ann")
+    after = dict(store.tables.scan(RUNS, b"", None, 100))
     changed = {
         (row, column) for row, columns in after.items() for column in columns if column not in before.get(row, {})
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from models.bank import ClassifierBank, Sigmoid, Softmax
 from models.bundle import BANKS, CLASSES, Bundle, opened, put
 from models.classes import ClassTable
 from models.difference import QUALITY
-from models.published import remove_abandoned
+from models.folders import staged
 
 LEARNED = "learned"
 """The bank of provisional classes, of a handful of examples each."""
@@ -70,11 +69,7 @@ def write_candidate(base: Bundle, bank: str, content: BankContent, made: Mapping
     """
     check_bank(base, bank)
     ids = _ids(base, content.class_ids)
-    root.mkdir(parents=True, exist_ok=True)
-    remove_abandoned(root, _MAKING)
-    folder = Path(tempfile.mkdtemp(prefix=_MAKING, dir=root))
-    try:
-        folder.chmod(0o755)  # mkdtemp's is for its owner alone
+    with staged(root, _MAKING) as folder:
         shutil.copytree(
             base.folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json", CLASSES)
         )
@@ -88,8 +83,6 @@ def write_candidate(base: Bundle, bank: str, content: BankContent, made: Mapping
         # One of the same content, but from what was current then, could not be published now.
         stays = base.version == sealed.version or (there and there.made.get("base") == made.get("base"))
         return there if there and stays else put(folder, target)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def read_quality(bundle: Bundle, bank: str) -> dict[str, Any]:

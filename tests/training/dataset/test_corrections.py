@@ -27,7 +27,7 @@ from autotag.training.dataset.training_set import TrainingSet
 from autotag.view.decisions import Action, Decision
 from autotag.view.merge import Write
 from autotag.view.results import Deleted
-from autotag.view.visibility import Registry
+from autotag.view.visibility import Visibility
 from models.bundle import Bundle
 from tests.model_files import write_colour_bundle
 from tests.training_sets import add_photos, features_of, labels_of, write_photo
@@ -37,7 +37,7 @@ from tests.worlds import BEAGLE, CAT, CLASSES, DOG, expected, model, registries,
 @pytest.fixture
 def store(store_settings: Settings) -> Iterator[PhotoStore]:
     store = open_store(store_settings)
-    store.registry.add_model(model(), CLASSES)
+    store.runs.add_model(model(), CLASSES)
     yield store
     store.close()
 
@@ -100,7 +100,7 @@ def test_photos_that_nobody_decided_about_or_that_are_deleted_are_left_out(
 
 @given(worlds, registries)
 def test_true_is_what_readers_see_of_people_and_false_is_what_they_do_not_see(
-    writes: list[Write], now: Registry
+    writes: list[Write], now: Visibility
 ) -> None:
     writes = with_different_times(writes)
     seen = expected(writes, now)
@@ -142,7 +142,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.fixture
 def embedded(settings: Settings) -> Iterator[PhotoStore]:
     store = open_store(settings)
-    store.registry.add_model(model(), CLASSES)
+    store.runs.add_model(model(), CLASSES)
     yield store
     store.close()
 
@@ -251,10 +251,10 @@ def test_of_a_photo_that_nobody_knows_the_address_of_the_set_needs_the_features(
     joined: Joined, embedded: PhotoStore, training_set: TrainingSet
 ) -> None:
     add_photos(training_set, ["known"])
-    embedded.registry.begin("r", "-", "ann")
+    embedded.runs.begin("r", "-", "ann")
     embedded.write([replace(tagged(id_, tags=(DOG,), run="r"), uri="") for id_ in ("known", "unknown")])
-    embedded.registry.finish("r", 2, 0)
-    embedded.registry.publish("r", "ann")
+    embedded.runs.finish("r", 2, 0)
+    embedded.runs.publish("r", "ann")
     for id_ in ("known", "unknown"):
         embedded.decide(id_, "dog", Action.REMOVE, "bob")
     summary = joined(embedded)

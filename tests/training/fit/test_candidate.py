@@ -12,7 +12,7 @@ import pytest
 
 from autotag.errors import InputError, JobError
 from autotag.training.fit.candidate import BankContent, read_quality, write_candidate
-from models import published
+from models import folders
 from models.bank import Sigmoid
 from models.bundle import Bundle
 from tests.model_files import CLASS_ROWS, write_small_bundle
@@ -137,7 +137,7 @@ def test_what_a_killed_making_left_goes_a_day_later(
     left.mkdir(parents=True)
     made(base, tmp_path / "out", ["corgi"])
     assert left.exists()  # another may be at work there
-    monkeypatch.setattr(published, "ABANDONED_S", -1)
+    monkeypatch.setattr(folders, "ABANDONED_S", -1)
     made(base, tmp_path / "out", ["corgi"])
     assert not left.exists()
 
