@@ -9,7 +9,7 @@ from pathlib import Path
 from models.errors import ModelError
 
 IMAGENET = Path(__file__).with_name("imagenet.tsv")
-"""ImageNet's 1,000 classes in index order, then the classes above them; written by make_imagenet.py."""
+"""ImageNet's 1,000 classes in index order, then the classes above them; written by tools/make_imagenet.py."""
 
 
 class ClassTable:

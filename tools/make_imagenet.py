@@ -1,6 +1,6 @@
 """Writes imagenet.tsv, the class table, from WordNet 3.0 and the list of ImageNet's 1,000 synsets in index order.
 
-    python -m models.make_imagenet /usr/share/wordnet/data.noun .../timm/data/_info/imagenet_synsets.txt
+    python -m tools.make_imagenet /usr/share/wordnet/data.noun .../timm/data/_info/imagenet_synsets.txt
 
 The first is in Debian's package wordnet-base, the second in the wheel timm (1.0.31). A WordNet id (wnid) is ``n`` and
 the synset's offset in data.noun. Source: wndb(5WN) for the format, WordNet 3.0 for names and hierarchy.
@@ -197,7 +197,7 @@ def main() -> None:
     arguments = parser.parse_args()
     synsets, licence = read_wordnet(arguments.wordnet)
     table = make_table(synsets, arguments.synsets.read_text(encoding="utf-8").split())
-    source = "id, name, parents. Written by models/make_imagenet.py; names and parents are facts of WordNet 3.0:"
+    source = "id, name, parents. Written by tools/make_imagenet.py; names and parents are facts of WordNet 3.0:"
     table.write(arguments.output, f"{source}\n\n{licence}")
 
 

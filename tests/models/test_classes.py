@@ -9,8 +9,8 @@ import pytest
 
 from models.classes import IMAGENET, ClassTable
 from models.errors import ModelError
-from models.make_imagenet import make_table, read_wordnet
 from tests.model_files import CLASS_ROWS
+from tools.make_imagenet import make_table, read_wordnet
 
 
 @pytest.fixture
