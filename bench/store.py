@@ -19,7 +19,7 @@ from typing import Any
 
 import happybase
 
-from autotag.events import now_us
+from autotag.events.times import now_us
 from autotag.localcluster.cluster import Cluster
 from autotag.settings import PROJECT, Settings
 from autotag.stores import PhotoStore, layout, open_store

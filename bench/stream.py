@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from autotag.events import PhotoEvent, now_us
+from autotag.events import PhotoEvent
+from autotag.events.times import now_us
 from autotag.localcluster.cluster import Cluster
 from autotag.queues import open_queue
 from autotag.settings import PROJECT, Settings

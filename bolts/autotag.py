@@ -9,7 +9,8 @@ import numpy as np
 from streamparse import Stream
 
 from autotag.errors import QueueError
-from autotag.events import PhotoEvent, now_us
+from autotag.events import PhotoEvent
+from autotag.events.times import now_us
 from autotag.photos.reader import PhotoError
 from autotag.queues import open_queue
 from autotag.settings import Settings

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from PIL import Image, ImageDraw
 
-from autotag.events import EventType, PhotoEvent, now_us
+from autotag.events import EventType, PhotoEvent
+from autotag.events.times import now_us
 from autotag.localcluster.cluster import Cluster
 from autotag.queues import EventQueue, open_queue
 from autotag.settings import PROJECT, Settings

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from hypothesis import strategies as st
 
-from autotag.events import now_us
+from autotag.events.times import now_us
 from autotag.storage.folder import Folder
 from autotag.training.dataset.photo_states import compact, remove
 from autotag.training.dataset.snapshot import Joined

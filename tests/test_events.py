@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autotag.errors import EventError
-from autotag.events import EventType, PhotoEvent, iso_time, now_us
+from autotag.events import EventType, PhotoEvent
+from autotag.events.times import iso_time, now_us
 
 GOOD: dict[str, Any] = {
     "specversion": "1.0",

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from autotag.errors import EventError, ResultError
-from autotag.events import MAX_AHEAD_US, SCHEMES, brief, iso_time, now_us, text_field, time_us
+from autotag.events.fields import brief, check_scheme, text_field
+from autotag.events.times import check_past, iso_time, time_us
 from autotag.view.results import ModelVersion, Tagged
 from autotag.view.visibility import Visibility
 from models.bundle import Tag
@@ -146,10 +147,7 @@ def _past_us(values: Mapping[str, Any], name: str) -> int:
     """A time after 1970 that is not a day ahead of our clock, in microseconds."""
     value = values.get(name)
     us = int(value) if type(value) is Micros else time_us(text_field(values, name), name)
-    if us <= 0:
-        raise EventError(f"{name!r} must be after 1970. Given: {brief(value)}")
-    if us > now_us() + MAX_AHEAD_US:
-        raise EventError(f"{name!r} lies more than a day in the future. Given: {brief(value)}")
+    check_past(us, name, value)
     return us
 
 
@@ -171,6 +169,5 @@ def _uri(values: Mapping[str, Any]) -> str:
     if values.get("uri") in (None, ""):
         return ""
     uri = text_field(values, "uri")
-    if not uri.lower().startswith(SCHEMES):
-        raise EventError(f"'uri' must begin with one of {', '.join(SCHEMES)}. Given: {brief(uri)}")
+    check_scheme(uri, "uri")
     return uri

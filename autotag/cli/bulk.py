@@ -13,7 +13,7 @@ from autotag.bulk.load import BulkLoad, Step
 from autotag.bulk.source import Source
 from autotag.cli import CommandLine, counted, print_json, print_table, progress, user_name, with_json, with_settings
 from autotag.errors import InputError
-from autotag.events import iso_time
+from autotag.events.times import iso_time
 from autotag.stores import open_store
 from autotag.stores.cleanup import GRACE_US
 from autotag.stores.cleanup import clean as remove

@@ -19,7 +19,7 @@ from autotag.bundles.registry import KnownModel, ModelRegistry
 from autotag.cli import CommandLine, print_json, print_table, progress, user_name, with_json, with_settings
 from autotag.cli.reading import model_facts
 from autotag.errors import RegistryError
-from autotag.events import iso_time
+from autotag.events.times import iso_time
 from autotag.photos.reader import PhotoError, PhotoReader, find_photos, photo_uri
 from autotag.settings import Settings
 from autotag.stores import open_store

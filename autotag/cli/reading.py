@@ -16,7 +16,7 @@ import click
 from autotag.bundles.registry import ModelRegistry
 from autotag.cli import CommandLine, print_json, print_table, with_json, with_settings
 from autotag.errors import AutotagError
-from autotag.events import iso_time, now_us
+from autotag.events.times import iso_time, now_us
 from autotag.localcluster.cluster import Cluster, Status
 from autotag.photos.reader import photo_uri
 from autotag.queues import open_queue

@@ -9,7 +9,7 @@ import click
 from autotag.cli import CommandLine, counted, print_json, progress, user_name, with_json, with_settings
 from autotag.cli.reading import stored_id
 from autotag.errors import TagError
-from autotag.events import iso_time
+from autotag.events.times import iso_time
 from autotag.queues import open_queue
 from autotag.stores import open_store
 from autotag.stores.cleanup import erase_owner, erase_photo, traces

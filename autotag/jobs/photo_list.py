@@ -14,7 +14,8 @@ from typing import Any, Protocol
 from autotag.bulk.parquet import PARQUET
 from autotag.bulk.source import LINES
 from autotag.errors import EventError, InputError
-from autotag.events import MAX_AHEAD_US, brief, iso_time, now_us, text_field, time_us
+from autotag.events.fields import brief, text_field
+from autotag.events.times import check_past, iso_time, time_us
 from autotag.storage.folder import Folder, located
 from autotag.storage.text_lines import Fault, FaultError, ListedPhoto, listed_uri, photo_lines, text_lines
 from autotag.stores import PhotoStore, layout
@@ -257,9 +258,7 @@ def check_content_time(value: str) -> None:
     """Raises EventError where a content time is given that no photo can have."""
     if not value:
         return
-    us = time_us(value, "content_time")
-    if not 0 < us <= now_us() + MAX_AHEAD_US:
-        raise EventError(f"'content_time' must be after 1970, and not a day ahead. Given: {brief(value)}")
+    check_past(time_us(value, "content_time"), "content_time", value)
 
 
 def _lacks(photo: Photo) -> bool:

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from autotag.errors import QueueError
-from autotag.events import PhotoEvent, now_us
+from autotag.events import PhotoEvent
+from autotag.events.times import now_us
 from autotag.queues import LOST, DeadLetter, Lease, QueueStatus
 from autotag.settings import Settings
 from autotag.storage.sqlite_file import Database

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from autotag.events import now_us
+from autotag.events.times import now_us
 from autotag.stores import layout
 from autotag.stores.photo_store import PhotoStore
 from autotag.stores.runs import RunState

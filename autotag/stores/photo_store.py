@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, 
 from dataclasses import replace
 
 from autotag.errors import ResultError, StoreError, TagError
-from autotag.events import now_us
+from autotag.events.times import now_us
 from autotag.stores import layout
 from autotag.stores.responses import FoundPhoto, HistoryEntry, OwnerTags, Page, StoredPhoto, StoreStatus, TagCount
 from autotag.stores.runs import RunTable

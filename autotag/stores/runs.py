@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from autotag.errors import RunError, StoreError
-from autotag.events import now_us
+from autotag.events.times import now_us
 from autotag.stores import layout
 from autotag.stores.layout import CLOCK, MODELS, STANDING
 from autotag.stores.tables import RUNS, Cell, Columns, Tables, delete_as_read

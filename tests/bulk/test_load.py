@@ -24,7 +24,7 @@ from autotag.bulk import load as load_module
 from autotag.bulk.load import BulkLoad, Refused
 from autotag.bulk.source import MAX_LINE_BYTES, Source
 from autotag.errors import InputError, RunError
-from autotag.events import iso_time, now_us
+from autotag.events.times import iso_time, now_us
 from autotag.settings import Settings
 from autotag.stores import PhotoStore, open_store
 from autotag.stores.cleanup import clean

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from autotag.errors import AutotagError, QueueError, SettingsError
-from autotag.events import MAX_AHEAD_US, PhotoEvent, now_us
+from autotag.events import PhotoEvent
+from autotag.events.times import MAX_AHEAD_US, now_us
 from autotag.queues import LOST, EventQueue, open_queue
 from autotag.settings import Settings
 from autotag.stores import open_store

@@ -18,7 +18,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from autotag.errors import RunError, TagError
-from autotag.events import now_us
+from autotag.events.times import now_us
 from autotag.settings import Settings
 from autotag.stores import PhotoStore, cleanup, layout, open_store
 from autotag.stores.cleanup import clean, erase_owner, erase_photo, traces
@@ -574,7 +574,7 @@ def test_a_cleaner_whose_clock_is_hours_ahead_hides_nothing_that_is_written_late
     store.write([tagged(content=1, owner="ann"), tagged(content=2, owner="eve")])
     with monkeypatch.context() as clock:
         clock.setattr("autotag.stores.cleanup.now_us", lambda: ahead_us)
-        clock.setattr("autotag.events.now_us", lambda: ahead_us)
+        clock.setattr("autotag.events.times.now_us", lambda: ahead_us)
         assert clean(store).facts == 0  # too young, by the database's clock
         assert clean_now(store).facts == 1
     store.write([tagged(content=3, owner="ann")])

@@ -19,7 +19,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from autotag.errors import StoreError, TagError
-from autotag.events import now_us
+from autotag.events.times import now_us
 from autotag.settings import Settings
 from autotag.stores import PhotoStore, layout, open_store
 from autotag.stores import photo_store as store_module

@@ -21,7 +21,8 @@ import pytest
 
 from autotag.bundles.sample_photos import sample_photos
 from autotag.errors import StoreError
-from autotag.events import EventType, PhotoEvent, iso_time, now_us
+from autotag.events import EventType, PhotoEvent
+from autotag.events.times import iso_time, now_us
 from autotag.localcluster.cluster import Cluster
 from autotag.photos.reader import photo_uri
 from autotag.queues import EventQueue, open_queue

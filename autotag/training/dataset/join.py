@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from autotag.errors import InputError
-from autotag.events import now_us
+from autotag.events.times import now_us
 from autotag.jobs.tagger_cache import close_tagger
 from autotag.jobs.workers import Workers
 from autotag.settings import Settings

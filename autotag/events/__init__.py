@@ -7,22 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 from autotag.errors import EventError
+from autotag.events.fields import brief, check_scheme, text_field
+from autotag.events.times import check_past, iso_time, now_us, time_us
 
 MAX_EVENT_BYTES = 64 * 1024
-MAX_TEXT = 4096
-"""Characters in any one attribute."""
-SCHEMES = ("file:", "http:", "https:")
-MAX_AHEAD_US = 24 * 3600 * 1_000_000
-"""How far in the future an event's time may lie: content versions only grow, so one wrong clock would end updates."""
 
 
 class EventType(StrEnum):
@@ -94,14 +89,17 @@ class PhotoEvent:
         if taken:
             time_us(taken, "data.taken")
         uri = text_field(data, "uri", "data.uri", required=required)
-        if uri and not accepted and not uri.lower().startswith(SCHEMES):
-            raise EventError(f"'data.uri' must begin with one of {', '.join(SCHEMES)}. Given: {brief(uri)}")
+        if uri and not accepted:
+            check_scheme(uri, "data.uri")
+        time = text_field(event, "time")
+        content_us = time_us(time, "time")
+        check_past(content_us, "time", time, any_future=accepted)
         return cls(
             type=EventType(type_),
             source=text_field(event, "source"),
             id=text_field(event, "id"),
             photo_id=text_field(event, "subject"),
-            content_us=_content_us(text_field(event, "time"), 2**63 - 1 if accepted else now_us() + MAX_AHEAD_US),
+            content_us=content_us,
             owner=text_field(data, "owner", "data.owner", required=required),
             uri=uri,
             taken=taken or None,
@@ -119,63 +117,3 @@ class PhotoEvent:
             "time": iso_time(self.content_us),
             "data": {name: value for name, value in data.items() if value},
         }
-
-
-def now_us() -> int:
-    """The clock, in microseconds since 1970."""
-    return time.time_ns() // 1000
-
-
-def iso_time(time_us: int) -> str:
-    """Microseconds since 1970 as RFC 3339 text in UTC."""
-    # Built of whole numbers: a float of seconds cannot hold microseconds of every year.
-    seconds, micros = divmod(time_us, 1_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{micros:06d}Z"
-
-
-def text_field(mapping: Mapping[str, Any], name: str, shown: str | None = None, *, required: bool = True) -> str:
-    """The text in one field of a JSON object; empty where it may be missing and is.
-
-    Raises:
-        EventError: it is missing, no text, too long, or has characters that are none; `shown` is its name there.
-    """
-    shown = shown or name
-    value = mapping.get(name)
-    if value is None and not required:
-        return ""
-    if value is None or value == "":
-        raise EventError(f"{shown!r} is missing")
-    if not isinstance(value, str):
-        raise EventError(f"{shown!r} must be text. Given: {brief(value)}")
-    if len(value) > MAX_TEXT:
-        raise EventError(f"{shown!r} has {len(value)} characters; at most {MAX_TEXT} are accepted")
-    if not value.isprintable() and any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) <= 0xDFFF for c in value):
-        raise EventError(f"{shown!r} has control characters or half a surrogate pair. Given: {brief(value)}")
-    return value
-
-
-def time_us(value: str, name: str) -> int:
-    """RFC 3339 text in microseconds since 1970, negative before; EventError, with the field's `name`, if it is none."""
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError as error:
-        raise EventError(f"{name!r} must be a time such as '2026-01-31T12:00:00Z'. Given: {brief(value)}") from error
-    if moment.tzinfo is None:
-        raise EventError(f"{name!r} needs its offset from UTC, such as 'Z' or '+02:00'. Given: {brief(value)}")
-    delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return (delta.days * 86400 + delta.seconds) * 1_000_000 + delta.microseconds
-
-
-def _content_us(value: str, latest_us: int) -> int:
-    content_us = time_us(value, "time")
-    if content_us <= 0:
-        raise EventError(f"'time' must be after 1970. Given: {brief(value)}")
-    if content_us > latest_us:
-        raise EventError(f"'time' lies more than a day in the future: is the sender's clock right? Given: {value!r}")
-    return content_us
-
-
-def brief(value: Any) -> str:
-    """A value for a message: printable, 80 characters at most."""
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
