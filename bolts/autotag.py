@@ -54,9 +54,7 @@ class AutotagBolt(NaturalBatchingBolt):
     def _give_up(self, tup: Any, event: PhotoEvent, error: PhotoError) -> None:
         self.logger.info("%s: %s", event.photo_id, error)
         if not error.transient:
-            rejected = Rejected(
-                **results.of_event(event), reason=error.reason, detail=error.detail, computed_us=now_us()
-            )
+            rejected = Rejected.of(event, reason=error.reason, detail=error.detail, computed_us=now_us())
             self._emit(tup, "rejected", rejected)
             return
         try:
@@ -72,7 +70,7 @@ class AutotagBolt(NaturalBatchingBolt):
     def _score(self, tagger: Tagger, photos: list[Any]) -> None:
         scored = tagger.score(np.stack([pixels for _, _, pixels in photos]))
         for (tup, event, _), tags in zip(photos, scored, strict=True):
-            tagged = Tagged(**results.of_event(event), model=tagger.model, tags=tags, computed_us=now_us())
+            tagged = Tagged.of(event, model=tagger.model, tags=tags, computed_us=now_us())
             self._emit(tup, "tagged", tagged)
             self.swap.end(tagger)
 

@@ -95,7 +95,15 @@ _made = iter(range(10**9))
 
 def make_event(photo_id: str = "p1", type: EventType = EventType.UPLOADED, **changes: object) -> PhotoEvent:
     """An event of its own identity."""
-    event = PhotoEvent(type, "tests", f"event-{next(_made)}", photo_id, now_us(), "ann", "file:///nowhere.jpg")
+    event = PhotoEvent(
+        type=type,
+        source="tests",
+        id=f"event-{next(_made)}",
+        photo_id=photo_id,
+        content_us=now_us(),
+        owner="ann",
+        uri="file:///nowhere.jpg",
+    )
     return replace(event, **changes)  # type: ignore[arg-type]
 
 

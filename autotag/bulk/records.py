@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from autotag.errors import EventError, ResultError
-from autotag.events.fields import brief, check_scheme, text_field
+from autotag.events.checks import brief, check_scheme, text_field
 from autotag.events.times import check_past, iso_time, time_us
 from autotag.view.results import ModelVersion, Tagged
 from autotag.view.visibility import Visibility

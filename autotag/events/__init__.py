@@ -1,4 +1,4 @@
-"""PhotoEvent: what the upload pipeline sends, a CloudEvents 1.0 JSON object.
+"""Photo events, which the upload pipeline sends as CloudEvents 1.0 JSON objects. Imports errors only.
 
 Source: CloudEvents specification 1.0.2, "Required Attributes" and the JSON event format.
 """
@@ -9,12 +9,12 @@ import hashlib
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 from autotag.errors import EventError
-from autotag.events.fields import brief, check_scheme, text_field
+from autotag.events.checks import brief, check_scheme, text_field
 from autotag.events.times import check_past, iso_time, now_us, time_us
 
 MAX_EVENT_BYTES = 64 * 1024
@@ -28,18 +28,34 @@ class EventType(StrEnum):
     DELETED = "photo.deleted"
 
 
-@dataclass(frozen=True)
-class PhotoEvent:
-    """One checked event. Times are microseconds since 1970, UTC; `content_us` is the photo's content version."""
+@dataclass(frozen=True, kw_only=True)
+class PhotoVersion:
+    """One content of a photo: what an event tells, and what its result and its view repeat."""
+
+    photo_id: str
+    content_us: int
+    """The content version: when the photo got this content, microseconds since 1970, UTC."""
+    owner: str = ""
+    uri: str = ""
+    taken: str | None = None
+    """When the photo was taken, RFC 3339 text; None where the event does not tell."""
+
+    @classmethod
+    def of(cls, version: PhotoVersion, **others: Any) -> Self:
+        """Return an object of this class about the same photo version; `others` are its own fields."""
+        return cls(**{name: getattr(version, name) for name in _FACTS}, **others)
+
+
+_FACTS = tuple(field.name for field in fields(PhotoVersion))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoEvent(PhotoVersion):
+    """One checked event."""
 
     type: EventType
     source: str
     id: str
-    photo_id: str
-    content_us: int
-    owner: str = ""
-    uri: str = ""
-    taken: str | None = None
 
     @property
     def key(self) -> str:
@@ -48,12 +64,20 @@ class PhotoEvent:
 
     @classmethod
     def uploaded(cls, photo_id: str, uri: str, owner: str) -> PhotoEvent:
-        """A new event, as of now, for a photo that a person pushes by hand."""
-        return cls(EventType.UPLOADED, "autotag-push", uuid.uuid4().hex, photo_id, now_us(), owner, uri)
+        """Return a new event, as of now, for a photo that a person pushes by hand."""
+        return cls(
+            type=EventType.UPLOADED,
+            source="autotag-push",
+            id=uuid.uuid4().hex,
+            photo_id=photo_id,
+            content_us=now_us(),
+            owner=owner,
+            uri=uri,
+        )
 
     @classmethod
     def from_json(cls, text: str | bytes) -> PhotoEvent:
-        """The event in one JSON text.
+        """Return the event in one JSON text.
 
         Raises:
             EventError: it is not JSON, too large, or not a photo event; the message names the attribute.
@@ -68,7 +92,7 @@ class PhotoEvent:
 
     @classmethod
     def from_dict(cls, event: Any, *, accepted: bool = False) -> PhotoEvent:
-        """The event in a parsed JSON object; raises EventError as `from_json` does.
+        """Return the event in a parsed JSON object; raises EventError as `from_json` does.
 
         Args:
             accepted: it is one that we accepted before: its time is not held against our clock once more.

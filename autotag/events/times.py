@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime
 
 from autotag.errors import EventError
-from autotag.events.fields import brief
+from autotag.events.checks import brief
 
 MAX_AHEAD_US = 24 * 3600 * 1_000_000
 """How far in the future an event's time may lie: content versions only grow, so one wrong clock would end updates."""

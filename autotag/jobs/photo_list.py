@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from autotag.bulk.parquet import PARQUET
 from autotag.bulk.source import LINES
 from autotag.errors import EventError, InputError
-from autotag.events.fields import brief, text_field
+from autotag.events.checks import brief, text_field
 from autotag.events.times import check_past, iso_time, time_us
 from autotag.storage.folder import Folder, located
 from autotag.storage.text_lines import Fault, FaultError, ListedPhoto, listed_uri, photo_lines, text_lines

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 
+from autotag.events import PhotoVersion
 from autotag.view import results
 from autotag.view.decisions import Decision, verdicts
 from autotag.view.results import Deleted, ModelVersion, Rejected, Tagged
@@ -49,16 +50,10 @@ class ViewTag:
         return "bulk" if self.origin.run else "realtime"
 
 
-@dataclass(frozen=True)
-class View:
+@dataclass(frozen=True, kw_only=True)
+class View(PhotoVersion):
     """What a reader sees of one photo."""
 
-    photo_id: str
-    content_us: int
-    """The content version, microseconds since 1970."""
-    owner: str
-    uri: str
-    taken: str | None
     tags: tuple[ViewTag, ...]
     """Best first."""
     machine: Tagged | Rejected | None

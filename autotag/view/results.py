@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autotag.errors import ResultError
-from autotag.events import PhotoEvent
+from autotag.events import PhotoVersion
 from models.bundle import Bundle, Tag
 
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -33,14 +33,8 @@ class ModelVersion:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
-    """What is known of one photo at one content version. Times are microseconds since 1970."""
-
-    photo_id: str
-    content_us: int
-    owner: str = ""
-    uri: str = ""
-    taken: str | None = None
+class Result(PhotoVersion):
+    """What came of an event. Times are microseconds since 1970."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,17 +60,6 @@ class Rejected(Result):
 @dataclass(frozen=True, kw_only=True)
 class Deleted(Result):
     """The photo is gone; only a newer content version brings it back."""
-
-
-def of_event(event: PhotoEvent) -> dict[str, Any]:
-    """The fields that a result takes over from its event."""
-    return {
-        "photo_id": event.photo_id,
-        "content_us": event.content_us,
-        "owner": event.owner,
-        "uri": event.uri,
-        "taken": event.taken,
-    }
 
 
 def to_dict(result: Result) -> dict[str, Any]:
