@@ -135,7 +135,7 @@ def decoders(bolt: Component) -> set[int]:
     return {
         process.pid
         for process in processes_with("PYTHONWARNINGS", "ignore")
-        if process.parent == bolt.pid and any("decoding" in argument for argument in process.command)
+        if process.parent == bolt.pid and any("decode_main" in argument for argument in process.command)
     }
 
 
