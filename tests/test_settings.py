@@ -141,8 +141,8 @@ def test_a_config_of_another_shape_is_refused_with_the_place(tmp_path: Path, con
 
 def test_a_key_without_our_prefix_is_no_silent_mistake(config: Path) -> None:
     for read in (lambda o: Settings.from_config("local", config, o), Settings.from_storm):
-        with pytest.raises(SettingsError, match=r"did you mean 'autotag\.batch\.photos'"):
-            read({"batch.photos": 3})
+        with pytest.raises(SettingsError, match=r"did you mean 'autotag\.tagger\.batch\.photos'"):
+            read({"tagger.batch.photos": 3})
 
 
 def test_storms_own_keys_are_left_to_storm() -> None:

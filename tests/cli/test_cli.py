@@ -97,7 +97,7 @@ def test_tag_reads_urls_and_says_no_to_private_addresses_unless_allowed(run: Run
         (["push"], "give photos, or --events FILE"),
         (["push", ""], "an empty name"),
         (["tag", ""], "an empty name"),
-        (["-o", "batch.photos=3", "status"], "did you mean 'autotag.tagger.batch.photos'"),
+        (["-o", "tagger.batch.photos=3", "status"], "did you mean 'autotag.tagger.batch.photos'"),
         (["dead", "drop"], "give keys"),
         (["-o", "nonsense", "status"], "is not KEY=VALUE"),
         (["-o", "autotag.bach.photos=3", "status"], "did you mean 'autotag.tagger.batch.photos'"),
