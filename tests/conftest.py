@@ -43,7 +43,9 @@ SLOWEST = ["tests/system/", "tests/localcluster/", "tests/jobs/", "tests/cli/"]
 def on_servers(item: pytest.Item) -> bool:
     """True if a test needs ZooKeeper, Storm or HBase as the session's cluster runs them."""
     parameters = getattr(getattr(item, "callspec", None), "params", {})
-    return bool(SERVERS & set(getattr(item, "fixturenames", ()))) or "hbase" in parameters.values()
+    return bool(SERVERS & set(getattr(item, "fixturenames", ()))) or any(
+        one == "hbase" for one in parameters.values() if isinstance(one, str)
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
