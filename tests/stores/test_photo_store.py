@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 from autotag.errors import StoreError, TagError
 from autotag.events.times import now_us
 from autotag.settings import Settings
-from autotag.stores import PhotoStore, layout, open_store
-from autotag.stores import photo_store as store_module
-from autotag.stores.photo_store import MAX_FACT_BYTES
+from autotag.stores import PhotoStore, layout, open_store, writing
+from autotag.stores.responses import HistoryEntry, OwnerTags
 from autotag.stores.sampling import SAMPLE
 from autotag.stores.tables import PHOTOS, Cell
+from autotag.stores.writing import MAX_FACT_BYTES
 from autotag.view.decisions import Action, Decision
 from autotag.view.merge import merge
 from autotag.view.results import Deleted, ModelVersion, Rejected, Tagged
@@ -130,9 +130,9 @@ def test_history_tells_every_write_and_which_are_seen(store: PhotoStore) -> None
     for write in writes:
         store.write([write])
     made = store.decide("p", "beagle", Action.ADD, "bob")
-    told = {store_module.HistoryEntry(entry.write, 0, entry.seen) for entry in store.history("p")}
+    told = {HistoryEntry(entry.write, 0, entry.seen) for entry in store.history("p")}
     assert told == {
-        store_module.HistoryEntry(write, 0, seen)
+        HistoryEntry(write, 0, seen)
         for write, seen in zip([*writes, made], [False, True, False, False, True], strict=True)
     }
     times = [entry.stored_us for entry in store.history("p")]
@@ -300,7 +300,7 @@ def test_a_later_decision_stands_also_by_a_clock_an_hour_off(
 ) -> None:
     store.write([tagged()])
     first = store.decide("p", "dog", Action.REMOVE, "bob")
-    monkeypatch.setattr(store_module, "now_us", lambda: now_us() + ahead_us)
+    monkeypatch.setattr(writing, "now_us", lambda: now_us() + ahead_us)
     second = store.decide("p", "dog", Action.ADD, "eve")
     assert names(store) == ["animal", "dog"]
     monkeypatch.undo()
@@ -312,7 +312,7 @@ def test_a_later_decision_stands_also_by_a_clock_an_hour_off(
 def test_photos_are_ordered_by_their_events_clocks_alone(store: PhotoStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A writer's clock decides nothing: a replacement written by one an hour behind stands all the same."""
     store.write([tagged(content=HOUR_US * 2)])
-    monkeypatch.setattr(store_module, "now_us", lambda: 1)
+    monkeypatch.setattr(writing, "now_us", lambda: 1)
     store.write([tagged(content=HOUR_US * 2 + 1, tags=(CAT,))])
     store.decide("p", "dog", Action.ADD, "bob")
     assert names(store) == ["animal", "dog", "domestic cat"]
@@ -450,7 +450,7 @@ def test_an_owners_tags_are_counted_as_readers_see_them(store: PhotoStore) -> No
     assert [(tag.name, tag.photos) for tag in told.tags] == [("dog", 2), ("domestic cat", 1), ("rex", 1)]
     publish(store, "loaded")
     assert store.owner("ann").tags[0].photos == 3
-    assert store.owner("nobody") == store_module.OwnerTags(0, (), True)
+    assert store.owner("nobody") == OwnerTags(0, (), True)
 
 
 def test_the_status_counts_photos_as_readers_see_them(store: PhotoStore) -> None:
