@@ -52,7 +52,7 @@ class Component:
     """A Python process of a topology."""
 
     name: str
-    """What it runs, as ``bolts.autotag.AutotagBolt``."""
+    """What it runs, as ``bolts.tagger.TaggerBolt``."""
     pid: int
     worker: int
     """The worker's process."""

@@ -1,4 +1,4 @@
-"""Results of an event: the photo was tagged, rejected or deleted. Made by AutotagBolt, written by WriterBolt."""
+"""Results of an event: the photo was tagged, rejected or deleted. Made by TaggerBolt, written by WriterBolt."""
 
 from __future__ import annotations
 

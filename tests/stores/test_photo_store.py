@@ -322,9 +322,9 @@ def test_photos_are_ordered_by_their_events_clocks_alone(store: PhotoStore, monk
 
 def test_a_tag_of_peoples_own_has_to_be_said_to_be_new_and_is_found_in_any_case(store: PhotoStore) -> None:
     store.write([tagged()])
-    with pytest.raises(TagError, match=r"no class is called 'beegle' \(did you mean 'beagle'\?\); a tag of your own"):
+    with pytest.raises(TagError, match=r"no class is called 'beegle' \(did you mean 'beagle'\?\)"):
         store.decide("p", "beegle", Action.ADD, "bob")
-    with pytest.raises(TagError, match=r"no class is called 'zzzz'; a tag"):
+    with pytest.raises(TagError, match=r"no class is called 'zzzz'$"):
         store.decide("p", "zzzz", Action.ADD, "bob")
     made = store.decide("p", "  Mein Hund ", Action.ADD, "bob", new=True)
     assert (made.tag_id, made.name) == ("mein hund", "Mein Hund")
@@ -345,7 +345,7 @@ def test_a_name_that_nobody_could_read_is_no_tag(store: PhotoStore, tag: str) ->
 @pytest.mark.parametrize("by", ["", "x" * 1001])
 def test_a_decision_needs_to_know_by_whom(store: PhotoStore, by: str) -> None:
     store.write([tagged()])
-    with pytest.raises(TagError, match="by whom"):
+    with pytest.raises(TagError, match="needs the name of a person"):
         store.decide("p", "dog", Action.ADD, by)
 
 
@@ -490,26 +490,22 @@ ODD = {
     "quotes": "'\"%_;--\\",
     "long": "x" * 1000,
     "emoji": "🐈" * 250,
-    "half a pair": "a\ud800b",
-    "halves the wrong way": "\udc00\ud800",
-    "two halves of a pair": "\ud83d\udc08",
     "an end of text": "\x00",
 }
 
 
 @pytest.mark.parametrize("text", ODD.values(), ids=ODD)
 def test_odd_ids_owners_and_names_are_only_names(store: PhotoStore, text: str) -> None:
-    same = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")  # as JSON has it
-    other = same + "!"
+    other = text + "!"
     tag = Tag(text, text, 0.5, text)
     store.write([tagged(text, tags=(tag,), owner=text), tagged(other, tags=(DOG,), owner=other)])
     found = store.get(text)
     assert found is not None
-    assert (found.view.photo_id, found.view.owner, found.view.tags[0].name) == (same, same, same)
+    assert (found.view.photo_id, found.view.owner, found.view.tags[0].name) == (text, text, text)
     assert search_all(store, "dog", other) == [other]
-    assert store.owner(same).photos == 1
+    assert store.owner(text).photos == 1
     store.decide(text, "beagle", Action.ADD, text if text.isprintable() else "bob")
-    assert search_all(store, "beagle", same) == [same]
+    assert search_all(store, "beagle", text) == [text]
     store.write([deleted(5, text)])
     assert store.get(text) is None
     assert names(store, other) == ["dog"]
@@ -537,6 +533,9 @@ POISON: dict[str, Any] = {
     "a run without a name": tagged(run=""),
     "a run of no name": tagged(run="a/b"),
     "a run of half a pair": tagged(run="\ud800"),
+    "half a pair": tagged("a\ud800b"),
+    "halves the wrong way": tagged(owner="\udc00\ud800"),
+    "two halves of a pair": tagged(tags=(Tag("n-dog", "\ud83d\udc08", 0.5, "b"),)),
     **{
         f"a score of {score}": tagged(tags=(Tag("n-dog", "dog", score, "b"),))
         for score in (float("nan"), float("inf"), float("-inf"), -1.0, 2.0, 1.0000001)

@@ -154,7 +154,7 @@ def test_a_run_goes_from_loading_to_its_end_and_its_name_is_never_used_again(sto
     assert ended.state is RunState.RETRACTED
     assert runs.retract("run-1", "bob") == ended
     assert runs.read().visible == frozenset()
-    with pytest.raises(RunError, match="only a loaded one"):
+    with pytest.raises(RunError, match="only a loaded run"):
         runs.publish("run-1", "ann")
     with pytest.raises(RunError, match="never used again"):
         runs.begin("run-1", "file", "ann")
@@ -163,7 +163,7 @@ def test_a_run_goes_from_loading_to_its_end_and_its_name_is_never_used_again(sto
 def test_a_run_that_is_dropped_can_neither_be_loaded_nor_published(store: PhotoStore) -> None:
     runs = store.runs
     runs.begin("run-1", "file", "ann")
-    with pytest.raises(RunError, match="only a published one"):
+    with pytest.raises(RunError, match="only a published run"):
         runs.retract("run-1", "ann")
     assert runs.drop("run-1", "ann").state is RunState.DROPPED
     with pytest.raises(RunError, match="was dropped"):
