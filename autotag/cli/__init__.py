@@ -1,28 +1,30 @@
 """The command line. Each command is a few lines over the library; only here is anything printed, and the process ended.
 
-Exit codes: 0, 1 for a failure, 2 for wrong use.
+Exit codes: 0, 1 for a failure, 2 for wrong use, 130 and 143 for an interruption by Ctrl-C and SIGTERM.
 """
 
 from __future__ import annotations
 
 import functools
 import getpass
-import itertools
 import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from autotag.errors import AutotagError, SettingsError
+from autotag.cli.interrupts import Interrupted, end, ignore_signals, take_signals
+from autotag.errors import AutotagError, JobError, SettingsError
 from autotag.settings import Settings
 from models.errors import ModelError
 
 PROGRAM = "autotag"
+SIGNAL_S = 0.3
 
 
 class CommandLine:
@@ -61,13 +63,6 @@ def print_table(rows: list[list[str]], header: list[str]) -> None:
 def counted(count: int, noun: str, plural: str = "") -> str:
     """A number of things, such as ``1 photo`` or ``2 photos``."""
     return f"{count} {noun if count == 1 else plural or noun + 's'}"
-
-
-def progress(length: int | None, label: str, of: Iterable[Any] | None = None) -> Any:
-    """A progress bar on standard error, hidden where that is no terminal; with `of` it is iterated over."""
-    if of is None and length is None:
-        of = itertools.count()  # click wants one of the two; this one has no end that could be shown
-    return click.progressbar(of, length=length, label=label, file=sys.stderr, hidden=not sys.stderr.isatty())
 
 
 def user_name() -> str:
@@ -169,8 +164,17 @@ def main() -> None:
         demo,
     ):
         module.register(cli)
+    take_signals()
     try:
-        cli.main(prog_name=PROGRAM)
+        try:
+            cli.main(prog_name=PROGRAM)
+        except JobError:
+            time.sleep(SIGNAL_S)  # what ended its processes may be a signal that this one is about to get, too
+            raise
+        finally:
+            ignore_signals()  # all is done and said
+    except Interrupted as interrupted:
+        end(interrupted, PROGRAM)
     except SettingsError as error:
         click.echo(f"{PROGRAM}: {error}", err=True)
         sys.exit(2)

@@ -12,7 +12,8 @@ from typing import Any
 import click
 
 from autotag.bundles.sample_photos import sample_photos
-from autotag.cli import CommandLine, print_json, print_table, progress, user_name, with_json, with_settings
+from autotag.cli import CommandLine, print_json, print_table, user_name, with_json, with_settings
+from autotag.cli.progress import progress_bar
 from autotag.cli.reading import tag_as_dict
 from autotag.errors import AutotagError, ClusterError
 from autotag.events import PhotoEvent
@@ -144,7 +145,7 @@ def push_and_wait(settings: Settings, photos: dict[str, Path]) -> dict[str, tupl
     queue.put(list(events.values()))
     stored: dict[str, tuple[StoredPhoto, float]] = {}
     deadline = time.monotonic() + DEADLINE_S
-    with progress(len(events), "tagging") as bar:
+    with progress_bar(len(events), "tagging") as bar:
         while len(stored) < len(events):
             for name, event in events.items():
                 answer = None if name in stored else store.get(event.photo_id)

@@ -12,7 +12,9 @@ from typing import Any, BinaryIO
 
 import click
 
-from autotag.cli import CommandLine, print_json, progress, user_name, with_json, with_settings
+from autotag.cli import CommandLine, print_json, user_name, with_json, with_settings
+from autotag.cli.interrupts import interruptible
+from autotag.cli.progress import progress_bar
 from autotag.errors import EventError
 from autotag.events import MAX_EVENT_BYTES, PhotoEvent
 from autotag.photos.reader import PhotoError, find_photos, photo_uri
@@ -56,8 +58,12 @@ def found_photos(names: Iterable[str]) -> list[str]:
 def tag(line: CommandLine, photos: tuple[str, ...], top: int | None, min_score: float | None, as_json: bool) -> None:
     """Tag photos here and now: no Storm, no Java, the same answers."""
     names = found_photos(photos)
-    failed = 0
-    with Tagger.open(line.settings, any_file=True) as tagger, progress(len(names), "tagging") as bar:
+    failed = done = 0
+    with (
+        interruptible(lambda: f"the tags of {done} of {len(names)} photos are printed; nothing else is kept"),
+        Tagger.open(line.settings, any_file=True) as tagger,
+        progress_bar(len(names), "tagging") as bar,
+    ):
         answers = tagger.tag(map(photo_uri, names), top, min_score)
         for name, (_, tags) in zip(names, answers, strict=True):
             bar.update(1)
@@ -71,6 +77,7 @@ def tag(line: CommandLine, photos: tuple[str, ...], top: int | None, min_score: 
                 print_json({"photo": name, "model": str(tagger.model), "tags": [asdict(tag) for tag in tags]})
             else:
                 click.echo(f"{name}: " + (", ".join(f"{tag.name} {tag.score:.2f}" for tag in tags) or "no tags"))
+            done += 1
     sys.exit(1 if failed else 0)
 
 
@@ -86,8 +93,17 @@ def push(line: CommandLine, photos: tuple[str, ...], owner: str, events: BinaryI
         raise click.UsageError("give photos, or --events FILE, one of the two")
     queue = open_queue(line.settings)
     candidates = events_of_lines(events) if events else events_of_photos(found_photos(photos), owner)
-    with progress(None, "pushing", candidates) as bar:
-        summary = push_events(queue, bar)
+    summary: dict[str, Any] = {"accepted": 0, "known": 0, "photos": [], "refused": []}
+    again = "is known by its id" if events else "is tagged once more, which changes nothing"
+
+    def note() -> str:
+        return (
+            f"{summary['accepted'] + summary['known']} events are accepted, and will be tagged; "
+            f"push the same again for the rest: what is accepted already {again}"
+        )
+
+    with interruptible(note), progress_bar(None, "pushing", candidates) as bar:
+        push_events(queue, bar, summary)
     queue.close()
     if as_json:
         print_json(summary)
@@ -136,17 +152,15 @@ def events_of_lines(lines: BinaryIO) -> Iterator[Candidate]:
                 yield where, error
 
 
-def push_events(queue: EventQueue, candidates: Iterable[Candidate]) -> dict[str, Any]:
-    """Accept what can be: counts `accepted` and `known`, lists `photos` (ids) and `refused` (where, reason)."""
-    accepted = known = 0
-    photos: list[str] = []
-    refused: list[dict[str, str]] = []
+def push_events(queue: EventQueue, candidates: Iterable[Candidate], summary: dict[str, Any]) -> None:
+    """Accept what can be. Count `accepted` and `known`, and list `photos` (ids) and `refused` (where, reason)."""
     candidates = iter(candidates)
     while chunk := list(itertools.islice(candidates, PUT_EVENTS)):
         events = [event for _, event in chunk if isinstance(event, PhotoEvent)]
-        refused += [{"where": where, "reason": str(error)} for where, error in chunk if isinstance(error, EventError)]
+        summary["refused"] += [
+            {"where": where, "reason": str(error)} for where, error in chunk if isinstance(error, EventError)
+        ]
         new = queue.put(events)
-        accepted += sum(new)
-        known += len(new) - sum(new)
-        photos += [event.photo_id for event in events]
-    return {"accepted": accepted, "known": known, "photos": photos, "refused": refused}
+        summary["accepted"] += sum(new)
+        summary["known"] += len(new) - sum(new)
+        summary["photos"] += [event.photo_id for event in events]

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import itertools
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import click
+
+
+def progress_bar(length: int | None, label: str, of: Iterable[Any] | None = None) -> Any:
+    """Return a bar on standard error, hidden where that is no terminal; with `of` it is iterated over."""
+    if of is None and length is None:
+        of = itertools.count()  # click wants one of the two; this one has no end that could be shown
+    return click.progressbar(of, length=length, label=label, file=sys.stderr, hidden=not sys.stderr.isatty())
 
 
 class ProgressBars:
@@ -21,11 +29,17 @@ class ProgressBars:
         if (step, total) != self._shown:
             self.__exit__()
             self._shown = (step, total)
-            endless = itertools.count() if total is None else None  # click wants a length or something to count
-            hidden = not sys.stderr.isatty()
-            self._bar = click.progressbar(endless, length=total, label=step, file=sys.stderr, hidden=hidden)
+            self._bar = progress_bar(total, step)
             self._bar.__enter__()
         self._bar.update(done - self._bar.pos)
+
+    @property
+    def where(self) -> str:
+        """The present step, for a message: ``tagging: 3 of 10 done``; empty before the first."""
+        step, total = self._shown
+        if not step:
+            return ""
+        return f"{step}: {self._bar.pos} of {total} done" if self._bar and total else step
 
     def __enter__(self) -> ProgressBars:
         return self
