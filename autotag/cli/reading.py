@@ -17,7 +17,8 @@ from autotag.bundles.registry import ModelRegistry
 from autotag.cli import CommandLine, print_json, print_table, with_json, with_settings
 from autotag.errors import AutotagError
 from autotag.events.times import iso_time, now_us
-from autotag.localcluster.cluster import Cluster, Status
+from autotag.localcluster.cluster import Cluster
+from autotag.localcluster.status import Status
 from autotag.photos.reader import photo_uri
 from autotag.queues import open_queue
 from autotag.settings import Settings
@@ -341,7 +342,7 @@ def _place(settings: Settings, url: str) -> str:
 
 def _errors(cluster: Cluster, status: Status) -> list[dict[str, str]]:
     """The last errors of the components of all topologies, oldest first, each with the first line of what it says."""
-    found = [error for topology in status.topologies for error in cluster.errors(topology.name)]
+    found = [error for topology in status.topologies for error in cluster.nimbus.errors(topology.name)]
     return [
         {
             "time": iso_time(error.time * 1_000_000),
