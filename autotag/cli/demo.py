@@ -13,7 +13,7 @@ import click
 
 from autotag.bundles.sample_photos import sample_photos
 from autotag.cli import CommandLine, print_json, print_table, progress, user_name, with_json, with_settings
-from autotag.cli.reading import tag_as_dict
+from autotag.cli.tag_output import tags_text, view_tags_as_dicts
 from autotag.errors import AutotagError, ClusterError
 from autotag.events import PhotoEvent
 from autotag.localcluster.cluster import Cluster
@@ -22,6 +22,8 @@ from autotag.queues import open_queue
 from autotag.settings import PROJECT, Settings
 from autotag.stores import open_store
 from autotag.stores.responses import StoredPhoto
+from autotag.view.tag_order import view_ancestors
+from autotag.view.visibility import Visibility
 from models.bundle import Bundle
 
 TOPOLOGY = "tagging"
@@ -72,17 +74,22 @@ def demo(line: CommandLine, photos: tuple[Path, ...], as_json: bool) -> None:
         samples = sample_photos(settings.path("build/samples"), settings.path("build/wheels"))
         named = {photo.name: photo for photo in samples}
     stored = push_and_wait(settings, named)
+    store = open_store(settings)
+    visibility = store.runs.read()
+    store.close()
     if as_json:
         for name, (photo, milliseconds) in stored.items():
             rejected = photo.view.rejected
             answer: dict[str, Any] = (
                 {"error": rejected.reason, "detail": rejected.detail}
                 if rejected
-                else {"tags": [tag_as_dict(tag) for tag in photo.view.tags]}
+                else {"tags": view_tags_as_dicts(photo.view, visibility)}
             )
             print_json({"photo": name, "milliseconds": round(milliseconds), **answer})
     else:
-        rows = [[name, f"{milliseconds:.0f}", _tags(photo)] for name, (photo, milliseconds) in stored.items()]
+        rows = [
+            [name, f"{milliseconds:.0f}", _tags(photo, visibility)] for name, (photo, milliseconds) in stored.items()
+        ]
         print_table(rows, ["photo", "ms", "tags"])
         _say(f"\nThe cluster stays up. What next:\n{_next(line)}")
 
@@ -158,12 +165,10 @@ def push_and_wait(settings: Settings, photos: dict[str, Path]) -> dict[str, tupl
     return {name: stored[name] for name in events}
 
 
-def _tags(photo: StoredPhoto) -> str:
+def _tags(photo: StoredPhoto, visibility: Visibility) -> str:
     if photo.view.rejected:
         return f"rejected, {photo.view.rejected.reason}: {photo.view.rejected.detail}"
-    # A parent is never less probable than what it contains: the last tags are those that say most.
-    narrowest = photo.view.tags[: -SHOWN_TAGS - 1 : -1]
-    return ", ".join(f"{tag.name} {tag.score:.2f}" for tag in narrowest) or "none is probable enough"
+    return tags_text(photo.view.tags, view_ancestors(photo.view, visibility), SHOWN_TAGS)
 
 
 def _shown(program: Path) -> str:

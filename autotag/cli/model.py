@@ -17,7 +17,6 @@ from autotag.bundles.build import CALIBRATION_PHOTOS, RECIPES, build_bundle
 from autotag.bundles.publisher import Change, FolderRegistry, Publisher
 from autotag.bundles.registry import KnownModel, ModelRegistry
 from autotag.cli import CommandLine, print_json, print_table, progress, user_name, with_json, with_settings
-from autotag.cli.reading import model_facts
 from autotag.errors import RegistryError
 from autotag.events.times import iso_time
 from autotag.photos.reader import PhotoError, PhotoReader, find_photos, photo_uri
@@ -283,3 +282,14 @@ def _print(bundle: Bundle, as_json: bool) -> None:
     for name, value in facts.items():
         shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
         click.echo(f"{name:<10} {shown}")
+
+
+def model_facts(bundle: Bundle) -> dict[str, Any]:
+    """Return the facts about a bundle that `status` and `model info` print."""
+    return {
+        "name": bundle.name,
+        "version": bundle.version,
+        "sequence": bundle.sequence,
+        "precision": bundle.precision,
+        "banks": {bank.name: len(bank.classifiers) for bank in bundle.banks},
+    }
