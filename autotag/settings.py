@@ -62,6 +62,12 @@ class Settings:
     """Photos fetched at once by one bolt."""
     photo_decoders: int = 1
     """Decoding child processes of one bolt."""
+    upload_parallelism: int = 1
+    """Upload spouts of the topology."""
+    tagger_parallelism: int = 2
+    """Tagger bolts of the topology; each is a process with the network and all classifiers."""
+    writer_parallelism: int = 1
+    """Writer bolts of the topology."""
     tagger_network_threads: int = 1
     """Inference threads, and BLAS threads, of one bolt."""
     tagger_batch_photos: int = 16

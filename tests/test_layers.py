@@ -12,7 +12,7 @@ from autotag.settings import PROJECT
 
 ORDER = """
 models
-autotag.errors
+autotag.errors autotag.progress
 autotag.settings autotag.events
 autotag.photos autotag.view
 autotag.storage

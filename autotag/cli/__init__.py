@@ -64,11 +64,10 @@ def counted(count: int, noun: str, plural: str = "") -> str:
     return f"{count} {noun if count == 1 else plural or noun + 's'}"
 
 
-def progress(length: int | None, label: str, of: Iterable[Any] | None = None) -> Any:
-    """Return a progress bar on standard error, hidden where that is no terminal; it iterates over `of`, if given."""
-    if of is None and length is None:
-        of = itertools.count()  # click needs one of the two; this one is endless.
-    return click.progressbar(of, length=length, label=label, file=sys.stderr, hidden=not sys.stderr.isatty())
+def progress_bar(length: int | None, label: str) -> Any:
+    """Return a progress bar on standard error, hidden where that is no terminal; without a `length` it is endless."""
+    endless = itertools.count() if length is None else None  # click needs a length, or something to count.
+    return click.progressbar(endless, length=length, label=label, file=sys.stderr, hidden=not sys.stderr.isatty())
 
 
 def user_name() -> str:

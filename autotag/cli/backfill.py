@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from autotag.bulk.load import BulkLoad
-from autotag.cli import CommandLine, counted, print_json, progress, user_name, with_json, with_settings
-from autotag.cli.bulk import run_as_dict
+from autotag.cli import CommandLine, counted, print_json, progress_bar, user_name, with_json, with_settings
+from autotag.cli.bulk import print_refused, run_as_dict
+from autotag.cli.progress import ProgressBars
 from autotag.cli.workers import WorkersOptions, with_workers_options
 from autotag.errors import EventError, InputError, JobError
 from autotag.jobs.workers import Workers
@@ -161,7 +162,7 @@ def _run(job: Backfill, workers: Workers, settings: Settings, options: Options) 
 def _shown(photos: int) -> Iterator[Callable[[Summary], None]]:
     """Shows on standard error how far the work is: a bar at a terminal, elsewhere a line now and then."""
     told_at = time.monotonic()
-    with progress(photos, "tagging") as bar:
+    with progress_bar(photos, "tagging") as bar:
 
         def show(now: Summary) -> None:
             nonlocal told_at
@@ -180,14 +181,9 @@ def _load(job: Backfill, store: PhotoStore, bundle: Bundle, name: str, as_json: 
     with job.tags() as source:
         store.runs.add_model(ModelVersion.of(bundle), bundle.classes)
         load = BulkLoad(store, name, source, user_name())
-        with progress(source.total_bytes, "loading") as bar:
-            for step in load.steps():
-                for refused in step.refused:
-                    if as_json:
-                        print_json(vars(refused))
-                    else:
-                        click.echo(f"refused {refused.file}, line {refused.number}: {refused.reason}", err=True)
-                bar.update(step.done_bytes - bar.pos)
+        with ProgressBars() as bars:
+            for refused in load.batches(bars):
+                print_refused(refused, as_json)
     return load
 
 

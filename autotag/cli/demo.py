@@ -12,7 +12,8 @@ from typing import Any
 import click
 
 from autotag.bundles.sample_photos import sample_photos
-from autotag.cli import CommandLine, print_json, print_table, progress, user_name, with_json, with_settings
+from autotag.cli import CommandLine, print_json, print_table, user_name, with_json, with_settings
+from autotag.cli.progress import ProgressBars
 from autotag.cli.tag_output import tags_text, view_tags_as_dicts
 from autotag.errors import AutotagError, ClusterError
 from autotag.events import PhotoEvent
@@ -151,13 +152,13 @@ def push_and_wait(settings: Settings, photos: dict[str, Path]) -> dict[str, tupl
     queue.put(list(events.values()))
     stored: dict[str, tuple[StoredPhoto, float]] = {}
     deadline = time.monotonic() + DEADLINE_S
-    with progress(len(events), "tagging") as bar:
+    with ProgressBars() as progress:
         while len(stored) < len(events):
             for name, event in events.items():
                 answer = None if name in stored else store.get(event.photo_id)
                 if answer is not None and answer.view.content_us >= event.content_us:
                     stored[name] = answer, (answer.stored_us - event.content_us) / 1000
-                    bar.update(1)
+                    progress("tagging", len(stored), len(events))
             if time.monotonic() > deadline:
                 missing = sorted(set(events) - set(stored))
                 raise AutotagError(f"not stored within {DEADLINE_S:.0f} s: {missing}; see `autotag status`")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from autotag.bundles.build import CALIBRATION_PHOTOS, RECIPES, build_bundle
 from autotag.bundles.publisher import Change, FolderRegistry, Publisher
 from autotag.bundles.registry import KnownModel, ModelRegistry
-from autotag.cli import CommandLine, print_json, print_table, progress, user_name, with_json, with_settings
+from autotag.cli import CommandLine, print_json, print_table, user_name, with_json, with_settings
+from autotag.cli.progress import ProgressBars
 from autotag.errors import RegistryError
 from autotag.events.times import iso_time
 from autotag.photos.reader import PhotoError, PhotoReader, find_photos, photo_uri
@@ -93,13 +95,13 @@ def evaluate_(line: CommandLine, folder: Path, as_json: bool) -> None:
     network = FeatureNetwork.open(bundle.network_path, bundle.precision, settings.tagger_network_threads)
     with (
         PhotoReader(settings, bundle.preprocessing, any_file=True) as reader,
-        progress(len(list(find_photos(folder))), "evaluating") as bar,
+        ProgressBars() as progress,
     ):
 
         def read(path: Path) -> NDArray[np.uint8]:
             return reader.read(photo_uri(str(path)))
 
-        done = evaluate(bundle, network, folder, read, lambda so_far, _: bar.update(so_far - bar.pos))
+        done = evaluate(bundle, network, folder, read, functools.partial(progress, "evaluating"))
     if as_json:
         print_json({"photos": done.photos, "top1": done.top1, "top5": done.top5, "unreadable": len(done.unreadable)})
     else:

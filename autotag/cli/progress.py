@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
-import sys
 from typing import Any
 
-import click
+from autotag.cli import progress_bar
 
 
 class ProgressBars:
@@ -21,9 +19,7 @@ class ProgressBars:
         if (step, total) != self._shown:
             self.__exit__()
             self._shown = (step, total)
-            endless = itertools.count() if total is None else None  # click wants a length or something to count
-            hidden = not sys.stderr.isatty()
-            self._bar = click.progressbar(endless, length=total, label=step, file=sys.stderr, hidden=hidden)
+            self._bar = progress_bar(total, step)
             self._bar.__enter__()
         self._bar.update(done - self._bar.pos)
 

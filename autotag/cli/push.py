@@ -10,12 +10,14 @@ from typing import Any, BinaryIO
 
 import click
 
-from autotag.cli import CommandLine, print_json, progress, user_name, with_json, with_settings
+from autotag.cli import CommandLine, print_json, user_name, with_json, with_settings
 from autotag.cli.photos import find_named
+from autotag.cli.progress import ProgressBars
 from autotag.errors import EventError
 from autotag.events import PhotoEvent
 from autotag.events.batch import Candidate, read_events
 from autotag.photos.reader import PhotoError, photo_uri
+from autotag.progress import Progress, silent
 from autotag.queues import EventQueue, open_queue
 
 PUT_EVENTS = 500
@@ -46,8 +48,8 @@ def push(line: CommandLine, photos: tuple[str, ...], owner: str, events: BinaryI
         raise click.UsageError("give photos, or --events FILE, one of the two")
     queue = open_queue(line.settings)
     candidates = read_events(events) if events else photo_events(find_named(photos), owner)
-    with progress(None, "pushing", candidates) as bar:
-        summary = push_events(queue, bar)
+    with ProgressBars() as progress:
+        summary = push_events(queue, candidates, progress)
     queue.close()
     if as_json:
         print_json(summary)
@@ -74,7 +76,7 @@ def photo_events(photos: Iterable[str], owner: str) -> Iterator[Candidate]:
             yield name, EventError(str(error))
 
 
-def push_events(queue: EventQueue, candidates: Iterable[Candidate]) -> dict[str, Any]:
+def push_events(queue: EventQueue, candidates: Iterable[Candidate], progress: Progress = silent) -> dict[str, Any]:
     """Put events on the queue, `PUT_EVENTS` at a time.
 
     Returns:
@@ -91,4 +93,5 @@ def push_events(queue: EventQueue, candidates: Iterable[Candidate]) -> dict[str,
         accepted += sum(new)
         known += len(new) - sum(new)
         photos += [event.photo_id for event in events]
+        progress("pushing", len(photos) + len(refused))
     return {"accepted": accepted, "known": known, "photos": photos, "refused": refused}

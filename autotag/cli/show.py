@@ -16,9 +16,8 @@ from autotag.cli.tag_output import tags_text, view_tags_as_dicts
 from autotag.events.times import iso_time
 from autotag.photos.reader import photo_uri
 from autotag.queues import open_queue
-from autotag.stores import PhotoStore, layout, open_store
+from autotag.stores import PhotoStore, open_store
 from autotag.stores.responses import HistoryEntry, StoredPhoto
-from autotag.stores.tables import PHOTOS
 from autotag.view.decisions import Decision
 from autotag.view.merge import ViewTag
 from autotag.view.results import Deleted, Rejected, Tagged
@@ -87,11 +86,10 @@ def stored_id(store: PhotoStore, name: str) -> str:
     if "://" in name or len(name) >= 4096 or not Path(name).name:
         return name
     uri = photo_uri(name)
-    rows = [layout.photo_row(name), layout.photo_row(uri)]
-    stored = store.tables.get(PHOTOS, rows)
-    if rows[0] in stored:
+    stored = store.stored_ids([name, uri])
+    if name in stored:
         return name
-    return uri if rows[1] in stored or os.path.exists(name) else name  # noqa: PTH110 - Path's raises for odd names
+    return uri if uri in stored or os.path.exists(name) else name  # noqa: PTH110 - Path's raises for odd names
 
 
 def photo_as_dict(photo: StoredPhoto, visibility: Visibility) -> dict[str, Any]:

@@ -6,8 +6,9 @@ import sys
 
 import click
 
-from autotag.cli import CommandLine, print_json, progress, with_json, with_settings
+from autotag.cli import CommandLine, print_json, with_json, with_settings
 from autotag.cli.photos import find_named
+from autotag.cli.progress import ProgressBars
 from autotag.cli.tag_output import tags_as_dicts, tags_text
 from autotag.photos.reader import PhotoError, photo_uri
 from autotag.tagging.tagger import Tagger
@@ -36,11 +37,11 @@ def tag(line: CommandLine, photos: tuple[str, ...], top: int | None, min_score: 
     """
     names = find_named(photos)
     failed = 0
-    with Tagger.open(line.settings, any_file=True) as tagger, progress(len(names), "tagging") as bar:
+    with Tagger.open(line.settings, any_file=True) as tagger, ProgressBars() as progress:
         classes = tagger.bundle.classes
         answers = tagger.tag(map(photo_uri, names), top, min_score)
-        for name, (_, tags) in zip(names, answers, strict=True):
-            bar.update(1)
+        for done, (name, (_, tags)) in enumerate(zip(names, answers, strict=True), 1):
+            progress("tagging", done, len(names))
             if isinstance(tags, PhotoError):
                 failed += 1
                 if as_json:

@@ -149,7 +149,7 @@ def test_whatever_is_pushed_every_good_photo_is_tagged_and_the_same_processes_ru
     cluster_config: Path,
 ) -> None:
     before = running.components(NAME)
-    assert len(before) == 4  # upload, two autotag, writer
+    assert len(before) == 4  # upload, two taggers, writer
     good = [event_for(draw(f"good {seed}.jpg", seed)) for seed in range(24)]
     good += [event_for(path) for path in odd_photos(tmp_path)]
     good.append(event_for(draw("strange.jpg"), ("a/b c 🐈 '\"%_\\ ü" * 100)[:1000]))
@@ -198,7 +198,7 @@ def test_a_photo_that_kills_its_process_in_native_code_ends_in_the_dead_letters_
 ) -> None:
     """The stand-in: a photo that keeps the native decoder busy, and a signal that ends it there, at every attempt."""
     before = running.components(NAME)
-    bolts = {component.pid for component in before if component.name.endswith("AutotagBolt")}
+    bolts = {component.pid for component in before if component.name.endswith("TaggerBolt")}
     killer = make_event("killer", uri=server.add("/killer.jpg", slow_jpeg()))
     queue.put([killer])
     killed = set()
@@ -259,7 +259,7 @@ def test_a_replaced_photo_is_tagged_again_and_a_deleted_one_is_gone(
     assert store.get("changing") is None
 
 
-@pytest.mark.parametrize("target", ["AutotagBolt", "UploadSpout", "WriterBolt"])
+@pytest.mark.parametrize("target", ["TaggerBolt", "UploadSpout", "WriterBolt"])
 def test_a_killed_component_comes_back_and_nothing_is_lost(
     running: Cluster, queue: EventQueue, store: PhotoStore, draw: Callable[..., Path], target: str
 ) -> None:
@@ -317,7 +317,7 @@ def test_a_topology_that_is_rebalanced_goes_on(
     storm: Callable[..., str],
 ) -> None:
     storm("set_log_level", NAME, "-l", "ROOT=WARN:60")
-    storm("rebalance", NAME, "-w", "1", "-e", "autotag=1")
+    storm("rebalance", NAME, "-w", "1", "-e", "tagger=1")
     wait(lambda: len(running.components(NAME)) == 4 and running.topology_active(NAME), running.status)
     event = event_for(draw("rebalanced.jpg"))
     queue.put([event])

@@ -59,7 +59,7 @@ class World:
         self.bundles = 1
 
     def bolt(self) -> Component:
-        return Component("bolts.autotag.AutotagBolt", conf(self.settings), self.folder, SPOUT_FIELDS)
+        return Component("bolts.tagger.TaggerBolt", conf(self.settings), self.folder, SPOUT_FIELDS)
 
     def publish(self, weight: float, size: int = 4) -> str:
         """Publish a bundle; returns its folder's name."""

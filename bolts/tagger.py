@@ -1,4 +1,4 @@
-"""AutotagBolt: events to tags, or to a rejection with its reason, with the model that is current."""
+"""TaggerBolt: events to tags, or to a rejection with its reason, with the model that is current."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bolts.batching import NaturalBatchingBolt
 FIELDS = ["photo_id", "key", "result"]
 
 
-class AutotagBolt(NaturalBatchingBolt):
+class TaggerBolt(NaturalBatchingBolt):
     """Holds a Tagger, and another when another model is current. Photos are read ahead by a small pool and scored in
     natural batches, each by the Tagger that read it.
     """
@@ -58,7 +58,7 @@ class AutotagBolt(NaturalBatchingBolt):
             self._emit(tup, "rejected", rejected)
             return
         try:
-            self.queue.note(tup.values.key, error.reason, error.detail, counts=not error.outage)
+            self.queue.note(tup.values.key, error.reason, error.detail, counts=not error.outage, wait_s=error.wait_s)
         except QueueError as away:
             self.logger.error("%s: %s; the reason was not noted: %s", event.photo_id, error, away)
         self.fail(tup)
