@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from autotag.cli import CommandLine, print_json, with_json, with_settings
 from autotag.cli.interrupts import interruptible
 from autotag.cli.join import needs_training, set_folder
-from autotag.cli.photos import found_photos
+from autotag.cli.photos import find_named
 from autotag.cli.train import CANDIDATES, OUT, open_current, open_set
 from autotag.photos.reader import PhotoError, photo_uri
 from autotag.settings import Settings
@@ -52,7 +52,7 @@ def learn(
     except FaultError as error:
         raise click.UsageError(str(error)) from error
     with interruptible("no bundle was written; start the same command again"):
-        features = _features(settings, found_photos(photos))
+        features = _features(settings, find_named(photos))
     learned = learn_class(training_set, bundle, class_id, class_names.names[class_id], features)
     made = {
         "command": "autotag learn",

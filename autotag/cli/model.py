@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +19,7 @@ from autotag.bundles.publisher import Change, FolderRegistry, Publisher
 from autotag.bundles.registry import KnownModel, ModelRegistry
 from autotag.cli import CommandLine, print_json, print_table, user_name, with_json, with_settings
 from autotag.cli.interrupts import interruptible
-from autotag.cli.progress import progress_bar
-from autotag.cli.reading import model_facts
+from autotag.cli.progress import ProgressBars
 from autotag.errors import RegistryError
 from autotag.events.times import iso_time
 from autotag.photos.reader import PhotoError, PhotoReader, find_photos, photo_uri
@@ -97,13 +97,13 @@ def evaluate_(line: CommandLine, folder: Path, as_json: bool) -> None:
     network = FeatureNetwork.open(bundle.network_path, bundle.precision, settings.tagger_network_threads)
     with (
         PhotoReader(settings, bundle.preprocessing, any_file=True) as reader,
-        progress_bar(len(list(find_photos(folder))), "evaluating") as bar,
+        ProgressBars() as progress,
     ):
 
         def read(path: Path) -> NDArray[np.uint8]:
             return reader.read(photo_uri(str(path)))
 
-        done = evaluate(bundle, network, folder, read, lambda so_far, _: bar.update(so_far - bar.pos))
+        done = evaluate(bundle, network, folder, read, functools.partial(progress, "evaluating"))
     if as_json:
         print_json({"photos": done.photos, "top1": done.top1, "top5": done.top5, "unreadable": len(done.unreadable)})
     else:
@@ -286,3 +286,14 @@ def _print(bundle: Bundle, as_json: bool) -> None:
     for name, value in facts.items():
         shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
         click.echo(f"{name:<10} {shown}")
+
+
+def model_facts(bundle: Bundle) -> dict[str, Any]:
+    """Return the facts about a bundle that `status` and `model info` print."""
+    return {
+        "name": bundle.name,
+        "version": bundle.version,
+        "sequence": bundle.sequence,
+        "precision": bundle.precision,
+        "banks": {bank.name: len(bank.classifiers) for bank in bundle.banks},
+    }

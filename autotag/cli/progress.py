@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterable
 from typing import Any
 
 import click
 
 
-def progress_bar(length: int | None, label: str, of: Iterable[Any] | None = None) -> Any:
-    """Return a bar on standard error, hidden where that is no terminal; with `of` it is iterated over."""
-    if of is None and length is None:
-        of = itertools.count()  # click wants one of the two; this one has no end that could be shown
-    return click.progressbar(of, length=length, label=label, file=sys.stderr, hidden=not sys.stderr.isatty())
+def progress_bar(length: int | None, label: str) -> Any:
+    """Return a progress bar on standard error, hidden where that is no terminal; without a `length` it is endless."""
+    endless = itertools.count() if length is None else None  # click needs a length, or something to count.
+    return click.progressbar(endless, length=length, label=label, file=sys.stderr, hidden=not sys.stderr.isatty())
 
 
 class ProgressBars:

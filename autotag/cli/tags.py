@@ -9,7 +9,7 @@ import click
 from autotag.cli import CommandLine, counted, print_json, user_name, with_json, with_settings
 from autotag.cli.interrupts import interruptible
 from autotag.cli.progress import ProgressBars
-from autotag.cli.reading import stored_id
+from autotag.cli.show import stored_id
 from autotag.errors import TagError
 from autotag.events.times import iso_time
 from autotag.queues import open_queue
