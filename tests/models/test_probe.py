@@ -42,7 +42,7 @@ def test_features_that_a_cpu_may_make_different_pass_and_others_do_not(tmp_path:
         bundle.self_check(recorded + aside * np.float32(1.01 * MAX_DEVIATION * (3 / 2) ** 0.5))
     with pytest.raises(ModelError, match="other features"):
         bundle.self_check(recorded * 2)  # of the same direction, and all scores are others
-    with pytest.raises(ModelError, match=r"wants finite features \[8, 3\]; the network here gives float32 \[8, 4\]"):
+    with pytest.raises(ModelError, match=r"records finite features \[8, 3\]; the network here gives float32 \[8, 4\]"):
         bundle.self_check(np.ones((8, 4), np.float32))
     with pytest.raises(ModelError, match="finite"):
         bundle.self_check(recorded * np.float32(np.nan))
