@@ -60,7 +60,7 @@ def test_features_that_a_bank_cannot_score_do_not_pass(tmp_path: Path) -> None:
         (np.ones((7, 3), np.float32), r"must be float32 \[8, d\]. It is float32 \[7, 3\]"),
         (np.ones((8, 3)), r"must be float32 \[8, d\]. It is float64"),
         (np.full((8, 3), np.nan, np.float32), "not finite"),
-        (np.ones((8, 4), np.float32), "banks/imagenet: wants 3 features, and .*probe.npy has 4"),
+        (np.ones((8, 4), np.float32), "banks/imagenet: takes 3 features, but .*probe.npy has 4"),
     ],
 )
 def test_a_record_that_is_none_is_named(tmp_path: Path, features: NDArray[Any], message: str) -> None:
