@@ -1,4 +1,4 @@
-"""Statistics and solve in a process of their own, so that their memory is theirs alone."""
+"""Measures the moments and the solve in a process of their own, so that its memory is theirs alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ POLL_S = 0.2
 
 
 def peak_mib(workers: str, training_set: TrainingSet) -> tuple[dict[str, float], float]:
-    """Seconds of each step, and the most memory, MiB, that the process and all below it had at once (PSS)."""
+    """Return the seconds of each step, and the peak memory, MiB, of the process and its descendants (PSS)."""
     mine, theirs = CONTEXT.Pipe()
     process = CONTEXT.Process(target=_measure, args=(workers, training_set, theirs))
     process.start()

@@ -22,7 +22,7 @@ def settings_for(model: Path) -> Settings:
 
 
 def images_per_s(model: Path, uris: Sequence[str], processes: int = 2) -> float:
-    """Photos a second from bytes on disk to tags, all processes together, once every one is warm."""
+    """Return photos a second from bytes on disk to tags, of all processes together, once all are warm."""
     barrier, results = CONTEXT.Barrier(processes), CONTEXT.Queue()
     shares = [list(uris[number::processes]) for number in range(processes)]
     workers = [CONTEXT.Process(target=_tag, args=(model, share, barrier, results)) for share in shares]
@@ -47,7 +47,7 @@ def _tag(model: Path, uris: list[str], barrier: Barrier, results: Any) -> None:
 
 @dataclass(frozen=True)
 class Footprint:
-    """Of one ready process: seconds from the start of loading, milliseconds to open the bank, MiB of memory."""
+    """Seconds to load, milliseconds to open the bank, and MiB of memory of a process that is ready."""
 
     ready_s: float
     bank_ms: float
@@ -56,7 +56,7 @@ class Footprint:
 
 
 def footprints(model: Path, processes: int) -> list[Footprint]:
-    """What each of several ready processes needs while all of them live."""
+    """Return the footprint of each of several processes while all are ready."""
     barrier, results = CONTEXT.Barrier(processes), CONTEXT.Queue()
     workers = [CONTEXT.Process(target=_measure, args=(model, barrier, results)) for _ in range(processes)]
     for worker in workers:
@@ -75,7 +75,7 @@ def _measure(model: Path, barrier: Barrier, results: Any) -> None:
     for bank in sorted((model / BANKS).iterdir()):
         ClassifierBank.open(bank)
     bank_ms = (time.monotonic() - start) * 1000
-    barrier.wait()  # the loads at once, as after a worker's start
+    barrier.wait()  # all load at once, as after the start of a worker
     start = time.monotonic()
     with Tagger.open(settings_for(model)):
         ready_s = time.monotonic() - start

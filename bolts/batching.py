@@ -111,7 +111,7 @@ class NaturalBatchingBolt(Bolt):
             thread.join()
 
     def send_message(self, message: dict[str, Any]) -> None:
-        """Send `message` or raise. pystorm's own method logs a failure and goes on, so that the next ack loses a photo."""
+        """Send `message` or raise. pystorm's own method logs a failure and goes on; then the next ack loses a photo."""
         text = f"{json.dumps(message, allow_nan=False)}\nend\n"
         held: list[str] | None = getattr(self._held, "messages", None)
         if held is None:

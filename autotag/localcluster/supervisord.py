@@ -46,7 +46,7 @@ class Daemon:
 
     name: str
     state: str
-    """supervisord's name for it (``RUNNING``, ``STARTING``, ``BACKOFF``, ``STOPPED``...); ``DOWN`` without supervisord."""
+    """As supervisord names it: ``RUNNING``, ``STARTING``, ``BACKOFF``, ``STOPPED``...; ``DOWN`` without supervisord."""
     pid: int | None = None
     uptime_s: int | None = None
 
