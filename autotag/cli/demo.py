@@ -49,15 +49,41 @@ def demo(line: CommandLine, photos: tuple[Path, ...], as_json: bool) -> None:
     cluster = Cluster(settings)
     cluster.up(print_step)
     _create_tables(settings)
+    _submit(line, cluster)
+    print_step("waiting for the topology's components")
+    cluster.topologies.wait_for(TOPOLOGY)
+    samples = () if photos else sample_photos(settings.path("build/samples"), settings.path("build/wheels"))
+    named = {str(photo): photo for photo in photos} or {photo.name: photo for photo in samples}
+    stored = push_and_wait(settings, named)
+    store = open_store(settings)
+    visibility = store.runs.read()
+    store.close()
+    if as_json:
+        for name, (photo, milliseconds) in stored.items():
+            print_json({"photo": name, "milliseconds": round(milliseconds), **_as_dict(photo, visibility)})
+    else:
+        rows = [
+            [name, f"{milliseconds:.0f}", _tags(photo, visibility)] for name, (photo, milliseconds) in stored.items()
+        ]
+        print_table(rows, ["photo", "ms", "tags"])
+        print_step(f"\nThe cluster stays up. What next:\n{_next(line)}")
+
+
+def _submit(line: CommandLine, cluster: Cluster) -> None:
+    """Submit the topology unless it runs with the same code, model and settings.
+
+    Raises:
+        ClusterError: it runs, but is deactivated; or it cannot be submitted.
+    """
     state = {topology.name: topology.status for topology in cluster.status().topologies}.get(TOPOLOGY)
+    if state == "INACTIVE":
+        raise ClusterError(f"topology {TOPOLOGY!r} is deactivated; activate it with: storm activate {TOPOLOGY}")
     if state == "KILLED":
         print_step("waiting until the killed topology is gone")
         cluster.topologies.wait_until_gone(TOPOLOGY)
         state = None
     submitted = cluster.home / f"{TOPOLOGY}.submitted"
     fingerprint = _fingerprint(line)
-    if state == "INACTIVE":
-        raise ClusterError(f"topology {TOPOLOGY!r} is {state}; take it up again with: storm activate {TOPOLOGY}")
     if state is not None and submitted.exists() and submitted.read_text() != fingerprint:
         print_step("code, model or settings have changed since the topology was submitted: submitting it again")
         state = None
@@ -68,32 +94,6 @@ def demo(line: CommandLine, photos: tuple[Path, ...], as_json: bool) -> None:
             options += ["-o", f"{key}={value}"]
         cluster.sparse("submit", "-e", line.environment, "-n", TOPOLOGY, "--force", "--wait", "0", *options)
         submitted.write_text(fingerprint)
-    print_step("waiting for the topology's components")
-    cluster.topologies.wait_for(TOPOLOGY)
-    if photos:
-        named = {str(photo): photo for photo in photos}
-    else:
-        samples = sample_photos(settings.path("build/samples"), settings.path("build/wheels"))
-        named = {photo.name: photo for photo in samples}
-    stored = push_and_wait(settings, named)
-    store = open_store(settings)
-    visibility = store.runs.read()
-    store.close()
-    if as_json:
-        for name, (photo, milliseconds) in stored.items():
-            rejected = photo.view.rejected
-            answer: dict[str, Any] = (
-                {"error": rejected.reason, "detail": rejected.detail}
-                if rejected
-                else {"tags": view_tags_as_dicts(photo.view, visibility)}
-            )
-            print_json({"photo": name, "milliseconds": round(milliseconds), **answer})
-    else:
-        rows = [
-            [name, f"{milliseconds:.0f}", _tags(photo, visibility)] for name, (photo, milliseconds) in stored.items()
-        ]
-        print_table(rows, ["photo", "ms", "tags"])
-        print_step(f"\nThe cluster stays up. What next:\n{_next(line)}")
 
 
 NEXT = {
@@ -165,6 +165,12 @@ def push_and_wait(settings: Settings, photos: dict[str, Path]) -> dict[str, tupl
                 raise AutotagError(f"not stored within {DEADLINE_S:.0f} s: {missing}; see `autotag status`")
             time.sleep(0.01)
     return {name: stored[name] for name in events}
+
+
+def _as_dict(photo: StoredPhoto, visibility: Visibility) -> dict[str, Any]:
+    if photo.view.rejected:
+        return {"error": photo.view.rejected.reason, "detail": photo.view.rejected.detail}
+    return {"tags": view_tags_as_dicts(photo.view, visibility)}
 
 
 def _tags(photo: StoredPhoto, visibility: Visibility) -> str:
