@@ -10,6 +10,8 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from autotag.photos.reader import PhotoError
 from autotag.settings import Settings
 from autotag.tagging.tagger import Tagger
@@ -80,9 +82,6 @@ def _measure(model: Path, barrier: Barrier, results: Any) -> None:
     with Tagger.open(settings_for(model)):
         ready_s = time.monotonic() - start
         barrier.wait()
-        memory = {
-            line.split(":")[0]: int(line.split()[1]) / 1024
-            for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]
-        }
+        memory = psutil.Process().memory_full_info()
         barrier.wait()
-        results.put(Footprint(ready_s, bank_ms, memory["Rss"], memory["Pss"]))
+        results.put(Footprint(ready_s, bank_ms, memory.rss / 2**20, memory.pss / 2**20))
