@@ -221,7 +221,7 @@ def storm(*arguments: str, conf: Path, folder: Path = PROJECT) -> subprocess.Com
 def temporary_files(cluster: Cluster) -> list[str]:
     """Return the files in the system's folder for temporary files that processes of the cluster use.
 
-    Java takes that folder whatever TMPDIR says. Files in the cluster's home and of pytest do not count.
+    Java takes that folder whatever TMPDIR says. The project, the cluster's home and pytest's folder may lie in it.
     """
     used = set()
     for process in processes_with("AUTOTAG_CLUSTER_HOME", str(cluster.home)):
@@ -229,7 +229,7 @@ def temporary_files(cluster: Cluster) -> list[str]:
         with contextlib.suppress(OSError):  # the process has ended
             used |= {line.split(maxsplit=5)[5] for line in (folder / "maps").read_text().splitlines() if "/" in line}
             used |= {str(link.readlink()) for link in (folder / "fd").iterdir()}
-    own = str(cluster.home.parent)
+    own = (str(cluster.home.parent), str(PROJECT))
     return sorted(path for path in used if path.startswith(("/tmp/", "/var/tmp/")) and not path.startswith(own))
 
 
