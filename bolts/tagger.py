@@ -1,4 +1,4 @@
-"""TaggerBolt: events to tags, or to a rejection with its reason, with the model that is current."""
+"""TaggerBolt: turns events into tags, or into a rejection with its reason, with the current model."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ FIELDS = ["photo_id", "key", "result"]
 
 
 class TaggerBolt(NaturalBatchingBolt):
-    """Holds a Tagger, and another when another model is current. Photos are read ahead by a small pool and scored in
-    natural batches, each by the Tagger that read it.
+    """Has a Tagger of the current model, and replaces it when the model changes.
+
+    A small pool of threads reads photos ahead; they are scored in natural batches, each by the Tagger that read it.
     """
 
     outputs: ClassVar = [Stream(fields=FIELDS, name="tagged"), Stream(fields=FIELDS, name="rejected")]
