@@ -63,7 +63,7 @@ def counted(count: int, noun: str, plural: str = "") -> str:
     return f"{count} {noun if count == 1 else plural or noun + 's'}"
 
 
-def progress(length: int | None, label: str, of: Iterable[Any] | None = None) -> Any:
+def progress_bar(length: int | None, label: str, of: Iterable[Any] | None = None) -> Any:
     """A progress bar on standard error, hidden where that is no terminal; with `of` it is iterated over."""
     if of is None and length is None:
         of = itertools.count()  # click wants one of the two; this one has no end that could be shown

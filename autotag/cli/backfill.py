@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from autotag.bulk.load import BulkLoad
-from autotag.cli import CommandLine, counted, print_json, progress, user_name, with_json, with_settings
+from autotag.cli import CommandLine, counted, print_json, progress_bar, user_name, with_json, with_settings
 from autotag.cli.bulk import print_refused, run_as_dict
 from autotag.cli.progress import ProgressBars
 from autotag.cli.workers import WorkersOptions, with_workers_options
@@ -162,7 +162,7 @@ def _run(job: Backfill, workers: Workers, settings: Settings, options: Options) 
 def _shown(photos: int) -> Iterator[Callable[[Summary], None]]:
     """Shows on standard error how far the work is: a bar at a terminal, elsewhere a line now and then."""
     told_at = time.monotonic()
-    with progress(photos, "tagging") as bar:
+    with progress_bar(photos, "tagging") as bar:
 
         def show(now: Summary) -> None:
             nonlocal told_at

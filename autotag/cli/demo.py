@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from autotag.bundles.sample_photos import sample_photos
-from autotag.cli import CommandLine, print_json, print_table, progress, user_name, with_json, with_settings
+from autotag.cli import CommandLine, print_json, print_table, progress_bar, user_name, with_json, with_settings
 from autotag.cli.reading import tag_as_dict
 from autotag.errors import AutotagError, ClusterError
 from autotag.events import PhotoEvent
@@ -141,10 +141,10 @@ def push_and_wait(settings: Settings, photos: dict[str, Path]) -> dict[str, tupl
     for name, photo in photos.items():
         uri = photo_uri(str(photo))
         events[name] = PhotoEvent.uploaded(uri, uri, user_name())
-    queue.put(list(events.values()))
+    queue.enqueue(list(events.values()))
     stored: dict[str, tuple[StoredPhoto, float]] = {}
     deadline = time.monotonic() + DEADLINE_S
-    with progress(len(events), "tagging") as bar:
+    with progress_bar(len(events), "tagging") as bar:
         while len(stored) < len(events):
             for name, event in events.items():
                 answer = None if name in stored else store.get(event.photo_id)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from autotag.cli import CommandLine, counted, given_as, print_json, progress, user_name, with_json, with_settings
+from autotag.cli import CommandLine, counted, given_as, print_json, progress_bar, user_name, with_json, with_settings
 from autotag.cli.workers import WorkersOptions, with_workers_options
 from autotag.errors import InputError, JobError
 from autotag.settings import Settings
@@ -169,7 +169,7 @@ class Progress:
     def __call__(self, label: str, done: int, total: int | None) -> None:
         if (label, total) != self._of:
             self.__exit__()
-            self._of, self._bar = (label, total), progress(total, label)
+            self._of, self._bar = (label, total), progress_bar(total, label)
             self._bar.__enter__()
         self._bar.update(done - self._bar.pos)
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from autotag.bundles.build import CALIBRATION_PHOTOS, RECIPES, build_bundle
 from autotag.bundles.publisher import Change, FolderRegistry, Publisher
 from autotag.bundles.registry import KnownModel, ModelRegistry
-from autotag.cli import CommandLine, print_json, print_table, progress, user_name, with_json, with_settings
+from autotag.cli import CommandLine, print_json, print_table, progress_bar, user_name, with_json, with_settings
 from autotag.cli.reading import model_facts
 from autotag.errors import RegistryError
 from autotag.events.times import iso_time
@@ -94,7 +94,7 @@ def evaluate_(line: CommandLine, folder: Path, as_json: bool) -> None:
     network = FeatureNetwork.open(bundle.network_path, bundle.precision, settings.tagger_network_threads)
     with (
         PhotoReader(settings, bundle.preprocessing, any_file=True) as reader,
-        progress(len(list(find_photos(folder))), "evaluating") as bar,
+        progress_bar(len(list(find_photos(folder))), "evaluating") as bar,
     ):
 
         def read(path: Path) -> NDArray[np.uint8]:

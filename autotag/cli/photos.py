@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from autotag.cli import CommandLine, print_json, progress, user_name, with_json, with_settings
+from autotag.cli import CommandLine, print_json, progress_bar, user_name, with_json, with_settings
 from autotag.errors import EventError
 from autotag.events import MAX_EVENT_BYTES, PhotoEvent
 from autotag.photos.reader import PhotoError, find_photos, photo_uri
@@ -57,7 +57,7 @@ def tag(line: CommandLine, photos: tuple[str, ...], top: int | None, min_score: 
     """Tag photos here and now: no Storm, no Java, the same answers."""
     names = found_photos(photos)
     failed = 0
-    with Tagger.open(line.settings, any_file=True) as tagger, progress(len(names), "tagging") as bar:
+    with Tagger.open(line.settings, any_file=True) as tagger, progress_bar(len(names), "tagging") as bar:
         answers = tagger.tag(map(photo_uri, names), top, min_score)
         for name, (_, tags) in zip(names, answers, strict=True):
             bar.update(1)
@@ -86,7 +86,7 @@ def push(line: CommandLine, photos: tuple[str, ...], owner: str, events: BinaryI
         raise click.UsageError("give photos, or --events FILE, one of the two")
     queue = open_queue(line.settings)
     candidates = events_of_lines(events) if events else events_of_photos(found_photos(photos), owner)
-    with progress(None, "pushing", candidates) as bar:
+    with progress_bar(None, "pushing", candidates) as bar:
         summary = push_events(queue, bar)
     queue.close()
     if as_json:
@@ -145,7 +145,7 @@ def push_events(queue: EventQueue, candidates: Iterable[Candidate]) -> dict[str,
     while chunk := list(itertools.islice(candidates, PUT_EVENTS)):
         events = [event for _, event in chunk if isinstance(event, PhotoEvent)]
         refused += [{"where": where, "reason": str(error)} for where, error in chunk if isinstance(error, EventError)]
-        new = queue.put(events)
+        new = queue.enqueue(events)
         accepted += sum(new)
         known += len(new) - sum(new)
         photos += [event.photo_id for event in events]
