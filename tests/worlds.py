@@ -269,7 +269,7 @@ def settings_of(request: pytest.FixtureRequest, settings: Settings) -> Settings:
         return settings
     hbase: Settings = request.getfixturevalue("hbase_settings")
     url = request.getfixturevalue("hbase_url")
-    settings = replace(settings, store=url, hbase_timeout_s=hbase.store_hbase_timeout_s)
+    settings = replace(settings, store=url, store_hbase_timeout_s=hbase.store_hbase_timeout_s)
     empty(open_tables(settings))
     return settings
 

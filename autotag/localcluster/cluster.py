@@ -92,6 +92,7 @@ class Cluster:
         self.logs_folder = self.home / "logs"
         self.nimbus = Nimbus("127.0.0.1", settings.cluster_nimbus_port)
         self._configuration = self.home / "conf"
+        self._temporary = self.home / "tmp"
         self._supervisord = Supervisord(self.home)
 
     @property
@@ -152,6 +153,7 @@ class Cluster:
                 self._forget_dead_workers()
                 self._check_ports()
                 self._render()
+                self._temporary.mkdir(exist_ok=True)
                 progress("starting ZooKeeper, Nimbus and Supervisor")
                 self._supervisord.start(CLUSTER / "supervisord.conf", self._environment())
             else:
@@ -178,6 +180,7 @@ class Cluster:
             self._supervisord.shut_down()
             self._end(lambda _: True)
             self._supervisord.socket.unlink(missing_ok=True)
+            shutil.rmtree(self._temporary, ignore_errors=True)
 
     def restart(self, name: str, progress: Progress = log.info) -> None:
         """Stop one of `DAEMONS`, or of `HBASE_DAEMONS` where the store needs them, and start it again.
@@ -356,6 +359,7 @@ class Cluster:
             "AUTOTAG_STORM": str(storm_jars.ASSEMBLY.folder),
             "AUTOTAG_HBASE": str(hbase_jars.ASSEMBLY.folder),
             "STORM_CONF_DIR": str(self._configuration),  # Storm puts it on the workers' class path.
+            "TMPDIR": str(self._temporary),
         }
 
     def _processes(self) -> list[Process]:

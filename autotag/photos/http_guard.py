@@ -232,16 +232,16 @@ class _HeaderLines:
 
     def __init__(self, response: _Response) -> None:
         self._response, self._file = response, response.fp
-        self.close = self._file.close
 
     def readline(self, limit: int) -> bytes:
         """Return the next line that is a header, the continuation of one, or the blank line that ends them."""
+        self._response.fp = self._file  # unless more header lines are to come; also when reading fails
         while True:
             line: bytes = self._file.readline(limit)
             if not line.strip() or len(line) >= limit:
-                self._response.fp = self._file
                 return line
             if b":" in line or line[:1] in b" \t":
+                self._response.fp = self
                 return line
 
 
