@@ -21,7 +21,7 @@ MAX_EVENT_BYTES = 64 * 1024
 
 
 class EventType(StrEnum):
-    """What happened to a photo."""
+    """The kinds of events."""
 
     UPLOADED = "photo.uploaded"
     REPLACED = "photo.replaced"
@@ -130,7 +130,7 @@ class PhotoEvent(PhotoVersion):
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The event as a CloudEvents JSON object; `from_dict` reads it back equal."""
+        """Return the event as a CloudEvents JSON object; `from_dict` reads it back equal."""
         data = {"owner": self.owner, "uri": self.uri, "taken": self.taken}
         return {
             "specversion": "1.0",

@@ -30,7 +30,7 @@ def put(queue: EventQueue, count: int) -> list[PhotoEvent]:
 
 
 def lease_all(queue: EventQueue, wait_s: float = 0.0) -> list[str]:
-    """Lease until something comes, at most for `wait_s`; the keys."""
+    """Lease until an event comes, at most for `wait_s`; return the keys."""
     deadline = time.monotonic() + wait_s
     while not (leases := queue.lease(100, "h")) and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -149,7 +149,7 @@ def test_a_holder_that_comes_back_takes_its_leases_back_at_once_and_only_its_own
 
 
 def test_a_killer_dies_and_takes_no_innocent_event_with_it(settings: Settings) -> None:
-    """A process that dies takes all its leases along; the queue must find out which of them did it."""
+    """A process that dies takes all its leases along; the queue must find the event that killed it."""
     queue = open_queue(replace(settings, queue_attempts=3))
     events = put(queue, 20)
     killer = events[7].key
