@@ -5,8 +5,10 @@ Source: CloudEvents specification 1.0.2, "Required Attributes" and the JSON even
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -30,7 +32,7 @@ class EventType(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class PhotoVersion:
-    """One content of a photo: what an event tells, and what its result and its view repeat."""
+    """One content of a photo: the facts that an event, its result and its view share."""
 
     photo_id: str
     content_us: int
@@ -95,7 +97,7 @@ class PhotoEvent(PhotoVersion):
         """Return the event in a parsed JSON object; raises EventError as `from_json` does.
 
         Args:
-            accepted: it is one that we accepted before: its time is not held against our clock once more.
+            accepted: True if the event was accepted before: its time and scheme are not checked once more.
         """
         if not isinstance(event, Mapping):
             raise EventError(f"an event is a JSON object. Given: {brief(event)}")
@@ -105,9 +107,7 @@ class PhotoEvent(PhotoVersion):
         type_ = text_field(event, "type")
         if type_ not in set(EventType):
             raise EventError(f"'type' must be one of {[t.value for t in EventType]}. Given: {brief(type_)}")
-        data = event.get("data", {})
-        if not isinstance(data, Mapping):
-            raise EventError(f"'data' must be a JSON object. Given: {brief(data)}")
+        data = _data(event)
         required = type_ != EventType.DELETED
         taken = text_field(data, "taken", "data.taken", required=False)
         if taken:
@@ -141,3 +141,38 @@ class PhotoEvent(PhotoVersion):
             "time": iso_time(self.content_us),
             "data": {name: value for name, value in data.items() if value},
         }
+
+
+_MEDIA_TYPE = re.compile(r"(?P<type>[\w!#$&^.+-]+/[\w!#$&^.+-]+)\s*(?:;.*)?", re.ASCII)
+
+
+def _data(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the event's data: the object in ``data``, or the one whose JSON text is in ``data_base64``."""
+    data, encoded = event.get("data"), event.get("data_base64")
+    if data is None and encoded is None:
+        return {}
+    if data is not None and encoded is not None:
+        raise EventError("'data' and 'data_base64' must not both be there")
+    content_type = text_field(event, "datacontenttype", required=False)
+    if content_type:
+        media = _MEDIA_TYPE.fullmatch(content_type.strip())
+        if not media or not media["type"].lower().endswith(("/json", "+json")):
+            raise EventError(
+                f"'datacontenttype' must be JSON, such as 'application/json'. Given: {brief(content_type)}"
+            )
+    if encoded is not None:
+        data = _decoded(encoded)
+    if not isinstance(data, Mapping):
+        name = "data" if encoded is None else "data_base64"
+        raise EventError(f"{name!r} must be a JSON object. Given: {brief(data)}")
+    return data
+
+
+def _decoded(encoded: object) -> Any:
+    """Return the JSON value whose text is encoded in base64."""
+    try:
+        if not isinstance(encoded, str):
+            raise ValueError("not text")
+        return json.loads(base64.b64decode(encoded, validate=True))
+    except (ValueError, RecursionError) as error:
+        raise EventError(f"'data_base64' must be JSON in base64: {error}. Given: {brief(encoded)}") from error

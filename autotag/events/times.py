@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime
 
@@ -24,20 +25,33 @@ def iso_time(time_us: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{micros:06d}Z"
 
 
+_LEAP_SECOND = re.compile(r"(.*\d\d:\d\d:)60((?:[.,]\d+)?(?:Z|[+-].*))")
+
+
 def time_us(value: str, name: str) -> int:
     """Return RFC 3339 text as microseconds since 1970, negative before.
+
+    Digits below a microsecond are cut off. Second 60, which only the last minute of a UTC day can have, is the first
+    second of the next day, as in POSIX time.
 
     Raises:
         EventError: the text is no such time; the message has the field's `name`.
     """
+    text = value[:-1] + "Z" if value.endswith("z") else value
+    leap = _LEAP_SECOND.fullmatch(text)
+    if leap:
+        text = f"{leap[1]}59{leap[2]}"
     try:
-        moment = datetime.fromisoformat(value)
+        moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise EventError(f"{name!r} must be a time such as '2026-01-31T12:00:00Z'. Given: {brief(value)}") from error
     if moment.tzinfo is None:
         raise EventError(f"{name!r} needs its offset from UTC, such as 'Z' or '+02:00'. Given: {brief(value)}")
     delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return (delta.days * 86400 + delta.seconds) * 1_000_000 + delta.microseconds
+    if leap and delta.seconds != 86399:
+        raise EventError(f"{name!r} has a second 60 that is not the last of a UTC day. Given: {brief(value)}")
+    seconds = delta.days * 86400 + delta.seconds + (leap is not None)
+    return seconds * 1_000_000 + delta.microseconds
 
 
 def check_past(us: int, name: str, value: object, *, any_future: bool = False) -> None:

@@ -140,7 +140,7 @@ def test_the_best_tag_comes_first_and_there_may_be_none(store: PhotoStore, tmp_p
 
 
 def test_what_show_prints_is_loaded_without_what_people_said(store: PhotoStore, tmp_path: Path) -> None:
-    from autotag.cli.reading import photo_as_dict
+    from autotag.cli.show import photo_as_dict
     from autotag.view.decisions import Action
 
     load(store, written(tmp_path / "a.jsonl", [record()]), "old")
@@ -149,7 +149,7 @@ def test_what_show_prints_is_loaded_without_what_people_said(store: PhotoStore, 
     photo = store.get("p")
     assert photo is not None
     assert [tag.name for tag in photo.view.tags] == ["our garden", "dog", "animal"]
-    run, refused = load(store, written(tmp_path / "b.jsonl", [photo_as_dict(photo)]))
+    run, refused = load(store, written(tmp_path / "b.jsonl", [photo_as_dict(photo, store.runs.read())]))
     assert (run.photos, refused) == (1, [])
     (write,) = [one.write for one in store.history("p") if isinstance(one.write, Tagged) and one.write.run == "run"]
     assert isinstance(photo.view.machine, Tagged)
