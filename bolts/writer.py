@@ -29,23 +29,23 @@ class WriterBolt(NaturalBatchingBolt):
 
     def process_batch(self, batch: list[Any]) -> None:
         try:
-            refused = self.writer.write([results.from_dict(tup.values.result) for tup in batch])
+            unwritten = self.writer.write([results.from_dict(tup.values.result) for tup in batch])
         except StoreError as error:
             self._report_outage(f"{len(batch)} results not written, to be tried again: {error}")
             for tup in batch:
                 self._give_back(tup, Verdict("store_unavailable", str(error), uses_attempt=False))
             return
-        outages = {refusal.detail for refusal in refused.values() if refusal.is_outage}
+        outages = {one.detail for one in unwritten.values() if one.is_outage}
         for detail in outages:
             self._report_outage(detail)
         self.has_outage = bool(outages)
         for index, tup in enumerate(batch):
-            if (refusal := refused.get(index)) is None:
+            if (failure := unwritten.get(index)) is None:
                 self.ack(tup)
                 continue
-            if not refusal.is_outage:
-                self.logger.error("%s: refused: %s", tup.values.photo_id, refusal.detail)
-            self._give_back(tup, Verdict(refusal.reason, refusal.detail, uses_attempt=not refusal.is_outage))
+            if not failure.is_outage:
+                self.logger.error("%s: refused: %s", tup.values.photo_id, failure.detail)
+            self._give_back(tup, Verdict(failure.reason, failure.detail, uses_attempt=not failure.is_outage))
 
     def _report_outage(self, detail: str) -> None:
         """Log an outage, and report its beginning to Storm."""

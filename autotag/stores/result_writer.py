@@ -12,7 +12,7 @@ from models.bundle import Bundle
 from models.errors import ModelError
 
 
-class Refusal(NamedTuple):
+class UnwrittenResult(NamedTuple):
     """The reason why a result was not written."""
 
     reason: str
@@ -28,7 +28,8 @@ class ResultWriter:
     tags. Publishing adds them. For a model that was built or published on this host only, this writer adds them.
 
     Args:
-        bundles: the bundle in use, beside which the others are.
+        store: the store to write to.
+        bundles: the bundle in use; the others lie beside it.
     """
 
     def __init__(self, store: PhotoStore, bundles: Path) -> None:
@@ -36,23 +37,25 @@ class ResultWriter:
         self._bundles = bundles
         self._stored_models: set[ModelVersion] = set()
 
-    def write(self, results: Sequence[Tagged | Rejected | Deleted]) -> dict[int, Refusal]:
-        """Write results durably; return a refusal, by its index in `results`, for each that is not written.
+    def write(self, results: Sequence[Tagged | Rejected | Deleted]) -> dict[int, UnwrittenResult]:
+        """Write results durably; return the reason for each that is not written, by its index in `results`.
 
         Raises:
             StoreError: the store cannot be reached.
         """
         unknown = self._add_models({result.model for result in results if isinstance(result, Tagged)})
-        refused: dict[int, Refusal] = {}
+        unwritten: dict[int, UnwrittenResult] = {}
         writable: list[int] = []
         for index, result in enumerate(results):
             if isinstance(result, Tagged) and result.model in unknown:
-                refused[index] = Refusal("model_unknown", unknown[result.model], is_outage=True)
+                unwritten[index] = UnwrittenResult("model_unknown", unknown[result.model], is_outage=True)
             else:
                 writable.append(index)
         reasons = self._store.write([results[index] for index in writable])
-        refused |= {writable[at]: Refusal("store_refused", why, is_outage=False) for at, why in reasons.items()}
-        return refused
+        unwritten |= {
+            writable[at]: UnwrittenResult("store_refused", why, is_outage=False) for at, why in reasons.items()
+        }
+        return unwritten
 
     def _add_models(self, models: Iterable[ModelVersion]) -> dict[ModelVersion, str]:
         """Add the classes of models to the store; return the reason for each whose bundle is not on this host."""
