@@ -307,7 +307,7 @@ def publishing(table: Table, settings: Settings, store: PhotoStore, large: list[
         f"{mixed} answers of before came after one of after",
         "one moment",
         f"loading it before: {loaded_s:.0f} s, {len(run) / loaded_s:.0f} photos/s, so 1,000,000 take "
-        f"{1e6 / (len(run) / loaded_s) / 60:.0f} minutes, in which nobody sees any of it",
+        f"{1e6 / (len(run) / loaded_s) / 60:.0f} minutes, in which readers see none of it",
     )
     table.add(
         "the index after publishing",

@@ -396,7 +396,7 @@ def test_loading_goes_on_where_it_was_killed_and_ends_as_if_it_never_was(
     expected, _ = load(store, folder)
     home = tmp_path / "other"
     other = knowing(open_store(replace(settings, home=str(home))))
-    # A batch is two puts in one transaction, and then one for the bookmark: each is once what comes too late.
+    # A batch is two puts in one transaction, and then one for the bookmark: the process dies once at each.
     places = []
     for puts in (1, 3, 8, 8, 9, 10):
         script = [sys.executable, "-c", KILLED_AT_A_PUT, str(home), str(folder), str(puts)]

@@ -654,7 +654,7 @@ def histories(store: PhotoStore, acts: list[Any]) -> None:
     view = merge(writes, now)
     found = store.get(photo)
     assert plain(found and found.view) == plain(view)
-    # The same again, in other orders and batches, as other photos: nobody decides, but decisions are put as they are.
+    # The same writes in other orders and batches, as other photos; decisions are put as they are.
     chance = random.Random(number)
     for copy in ("x", "y"):
         order = [replace(write, photo_id=photo + copy) for write in writes]
