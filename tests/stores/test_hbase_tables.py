@@ -357,7 +357,7 @@ def test_check_says_what_differs(address: Address, new_prefix: str) -> None:
         f"{m} has the Bloom filter NONE, not ROW",
         f"{m} is not compressed",
         f"{m} is not cached",
-        f"{m} forgets what is older than 60 s",
+        f"{m} forgets cells older than 60 s",
         f"{photos}: family o is missing",
         f"{photos}: family z is not ours",
         f"{new_prefix}_registry: the table is missing",
