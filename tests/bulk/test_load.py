@@ -535,13 +535,12 @@ def test_readers_see_a_run_from_its_publication_to_its_retraction_and_then_what_
 
 
 def test_on_hbase_too_a_run_is_loaded_on_after_a_stop_published_found_retracted_and_cleaned_away(
-    request: pytest.FixtureRequest, tmp_path: Path
+    hbase_settings: Settings, tmp_path: Path
 ) -> None:
-    hbase: Settings = request.getfixturevalue("hbase_settings")
-    assert hbase.store_address is not None
-    host, port, _ = hbase.store_address
+    assert hbase_settings.store_address is not None
+    host, port, _ = hbase_settings.store_address
     prefix = f"bulk{secrets.token_hex(4)}"
-    store = open_store(replace(hbase, store=f"hbase://{host}:{port}/{prefix}"))
+    store = open_store(replace(hbase_settings, store=f"hbase://{host}:{port}/{prefix}"))
     store.tables.create()
     try:
         knowing(store)
