@@ -26,7 +26,7 @@ def dead() -> None:
 @with_settings
 def list_(line: CommandLine, as_json: bool) -> None:
     """The dead letters, newest first."""
-    letters = open_queue(line.settings).dead()
+    letters = open_queue(line.settings).dead_letters()
     if as_json:
         for letter in letters:
             print_json(

@@ -150,7 +150,7 @@ def push_and_wait(settings: Settings, photos: dict[str, Path]) -> dict[str, tupl
     for name, photo in photos.items():
         uri = photo_uri(str(photo))
         events[name] = PhotoEvent.uploaded(uri, uri, user_name())
-    queue.put(list(events.values()))
+    queue.enqueue(list(events.values()))
     stored: dict[str, tuple[StoredPhoto, float]] = {}
     deadline = time.monotonic() + DEADLINE_S
     with ProgressBars() as progress:

@@ -81,7 +81,7 @@ def erase(line: CommandLine, photo: str | None, owner: str | None, as_json: bool
         raise click.UsageError("give a photo, or --owner, one of the two")
     store = open_store(line.settings)
     photo_id = None if photo is None else stored_id(store, photo)
-    events, in_flight = open_queue(line.settings).forget(photo_id, owner)  # first, so that nothing of it begins now
+    events, in_flight = open_queue(line.settings).erase(photo_id, owner)  # first, so that nothing of it begins now
     with interruptible("what was erased stays erased, but there may be more; start the same command again"):
         if photo_id is not None:
             removed = store.erase_photo(photo_id)

@@ -23,7 +23,7 @@ MAX_EVENT_BYTES = 64 * 1024
 
 
 class EventType(StrEnum):
-    """What happened to a photo."""
+    """The kinds of events."""
 
     UPLOADED = "photo.uploaded"
     REPLACED = "photo.replaced"

@@ -188,7 +188,7 @@ def test_bad_fields_are_told_with_their_reason(tmp_path: Path, store: PhotoStore
         "be text",
         "be a time",
         "after 1970",
-        "after 1970",
+        "a day in the future",
     ]
     assert all(words in detail for detail, words in zip(told, said, strict=True)), told
 
