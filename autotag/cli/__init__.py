@@ -1,28 +1,29 @@
 """The command line: cli/X.py prints what command X does, and ends the process; the work is done by the library.
 
-Exit codes: 0; 1 for a failure; 2 for wrong use.
+Exit codes: 0; 1 for a failure; 2 for wrong use; 130 and 143 for an interruption by Ctrl-C and SIGTERM.
 """
 
 from __future__ import annotations
 
 import functools
 import getpass
-import itertools
 import json
 import logging
 import os
-import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from autotag.errors import AutotagError, SettingsError
+from autotag.cli.interrupts import Interrupted, end, ignore_signals, take_signals
+from autotag.errors import AutotagError, JobError, SettingsError
 from autotag.settings import Settings
 from models.errors import ModelError
 
 PROGRAM = "autotag"
+SIGNAL_S = 0.3
 
 
 class CommandLine:
@@ -62,12 +63,6 @@ def print_table(rows: list[list[str]], header: list[str]) -> None:
 def counted(count: int, noun: str, plural: str = "") -> str:
     """Return a number with its noun, such as ``1 photo`` or ``2 photos``."""
     return f"{count} {noun if count == 1 else plural or noun + 's'}"
-
-
-def progress_bar(length: int | None, label: str) -> Any:
-    """Return a progress bar on standard error, hidden where that is no terminal; without a `length` it is endless."""
-    endless = itertools.count() if length is None else None  # click needs a length, or something to count.
-    return click.progressbar(endless, length=length, label=label, file=sys.stderr, hidden=not sys.stderr.isatty())
 
 
 def user_name() -> str:
@@ -130,6 +125,8 @@ class AutotagGroup(click.Group):
             click.echo(f"{PROGRAM}: {error}", err=True)
             context.exit(2)
         except (AutotagError, ModelError, OSError) as error:
+            if isinstance(error, JobError):
+                time.sleep(SIGNAL_S)  # The signal that ended the job's processes may be on its way to this one, too.
             click.echo(f"{PROGRAM}: {error}", err=True)
             context.exit(1)
 
@@ -211,4 +208,11 @@ def command_line() -> click.Group:
 
 def main() -> None:
     """Run the console script."""
-    command_line().main(prog_name=PROGRAM)
+    take_signals()
+    try:
+        try:
+            command_line().main(prog_name=PROGRAM)
+        finally:
+            ignore_signals()  # Everything is done and printed.
+    except Interrupted as interrupted:
+        end(interrupted, PROGRAM)

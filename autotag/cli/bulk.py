@@ -12,6 +12,7 @@ import click
 from autotag.bulk.load import BulkLoad, RefusedRecord
 from autotag.bulk.source import Source
 from autotag.cli import CommandLine, counted, print_json, print_table, user_name, with_json, with_settings
+from autotag.cli.interrupts import interruptible
 from autotag.cli.progress import ProgressBars
 from autotag.errors import InputError
 from autotag.events.times import iso_time
@@ -62,7 +63,7 @@ def load(line: CommandLine, run: str, path: Path, by: str, as_json: bool) -> Non
     if (done.photos or done.refused) and not bulk_load.was_loaded:
         told = f"{counted(done.photos, 'photo')} loaded before, {counted(done.refused, 'line')} refused"
         click.echo(f"goes on at {bulk_load.where}: {told}", err=True)
-    with ProgressBars() as bars:
+    with interruptible(lambda: load_note(bulk_load)), ProgressBars() as bars:
         for refused in bulk_load.batches(bars):
             print_refused(refused, as_json)
     loaded, already = bulk_load.run, " already" if bulk_load.was_loaded else ""
@@ -72,6 +73,13 @@ def load(line: CommandLine, run: str, path: Path, by: str, as_json: bool) -> Non
         told = f"{counted(loaded.photos, 'photo')}, {counted(loaded.refused, 'line')} refused"
         click.echo(f"run {loaded.name} is {loaded.state}{already}: {told}")
     sys.exit(1 if loaded.refused and not already else 0)
+
+
+def load_note(bulk_load: BulkLoad) -> str:
+    """Return what an interrupted load keeps."""
+    done = bulk_load.bookmark
+    told = f"{counted(done.photos, 'photo')} loaded, {counted(done.refused, 'line')} refused"
+    return f"{told}, and kept; no reader sees them yet; the same command goes on"
 
 
 def print_refused(refused: Iterable[RefusedRecord], as_json: bool) -> None:
@@ -178,7 +186,8 @@ def run_as_dict(run: Run) -> dict[str, Any]:
 def clean(line: CommandLine, as_json: bool) -> None:
     """Remove what no reader can reach any more: ended runs, and what newer tags stand over for good."""
     store = open_store(line.settings)
-    with ProgressBars() as bars:
+    note = "what was removed stays removed, and no view has changed; the same command cleans the rest"
+    with interruptible(note), ProgressBars() as bars:
         removed = store.clean(bars)
     if as_json:
         print_json({**vars(removed), "left_younger_s": GRACE_US // 1_000_000})

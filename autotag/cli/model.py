@@ -18,6 +18,7 @@ from autotag.bundles.build import CALIBRATION_PHOTOS, RECIPES, build_bundle
 from autotag.bundles.publisher import Change, FolderRegistry, Publisher
 from autotag.bundles.registry import KnownModel, ModelRegistry
 from autotag.cli import CommandLine, print_json, print_table, user_name, with_json, with_settings
+from autotag.cli.interrupts import interruptible
 from autotag.cli.progress import ProgressBars
 from autotag.errors import RegistryError
 from autotag.events.times import iso_time
@@ -63,7 +64,8 @@ def build(line: CommandLine, network: str, precision: str, calibration: Path | N
             "--precision int8 needs --calibration FOLDER" if not calibration else "only int8 takes --calibration"
         )
     settings = line.settings
-    with PhotoReader(settings, ARCHITECTURES[network].preprocessing, any_file=True) as reader:
+    note = "no bundle was installed; start the same command again"
+    with interruptible(note), PhotoReader(settings, ARCHITECTURES[network].preprocessing, any_file=True) as reader:
         bundle = build_bundle(
             network,
             precision,

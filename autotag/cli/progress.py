@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
 from typing import Any
 
-from autotag.cli import progress_bar
+import click
+
+
+def progress_bar(length: int | None, label: str) -> Any:
+    """Return a bar on standard error, hidden where that is no terminal; without a `length` it is endless."""
+    endless = itertools.count() if length is None else None  # click needs a length, or something to count.
+    return click.progressbar(endless, length=length, label=label, file=sys.stderr, hidden=not sys.stderr.isatty())
 
 
 class ProgressBars:
@@ -22,6 +30,14 @@ class ProgressBars:
             self._bar = progress_bar(total, step)
             self._bar.__enter__()
         self._bar.update(done - self._bar.pos)
+
+    @property
+    def where(self) -> str:
+        """The present step, for a message: ``tagging: 3 of 10 done``; empty before the first."""
+        step, total = self._shown
+        if not step:
+            return ""
+        return f"{step}: {self._bar.pos} of {total} done" if self._bar and total else step
 
     def __enter__(self) -> ProgressBars:
         return self

@@ -11,13 +11,14 @@ from typing import Any, BinaryIO
 import click
 
 from autotag.cli import CommandLine, print_json, user_name, with_json, with_settings
+from autotag.cli.interrupts import interruptible
 from autotag.cli.photos import find_named
 from autotag.cli.progress import ProgressBars
 from autotag.errors import EventError
 from autotag.events import PhotoEvent
 from autotag.events.batch import Candidate, read_events
 from autotag.photos.reader import PhotoError, photo_uri
-from autotag.progress import Progress, silent
+from autotag.progress import Progress
 from autotag.queues import EventQueue, open_queue
 
 PUT_EVENTS = 500
@@ -48,8 +49,17 @@ def push(line: CommandLine, photos: tuple[str, ...], owner: str, events: BinaryI
         raise click.UsageError("give photos, or --events FILE, one of the two")
     queue = open_queue(line.settings)
     candidates = read_events(events) if events else photo_events(find_named(photos), owner)
-    with ProgressBars() as progress:
-        summary = push_events(queue, candidates, progress)
+    summary: dict[str, Any] = {"accepted": 0, "known": 0, "photos": [], "refused": []}
+    again = "is known by its id" if events else "is tagged once more, which changes nothing"
+
+    def note() -> str:
+        return (
+            f"{summary['accepted'] + summary['known']} events are accepted, and will be tagged; "
+            f"push the same again for the rest: what is accepted already {again}"
+        )
+
+    with interruptible(note), ProgressBars() as progress:
+        push_events(queue, candidates, summary, progress)
     queue.close()
     if as_json:
         print_json(summary)
@@ -76,22 +86,22 @@ def photo_events(photos: Iterable[str], owner: str) -> Iterator[Candidate]:
             yield name, EventError(str(error))
 
 
-def push_events(queue: EventQueue, candidates: Iterable[Candidate], progress: Progress = silent) -> dict[str, Any]:
+def push_events(
+    queue: EventQueue, candidates: Iterable[Candidate], summary: dict[str, Any], progress: Progress
+) -> None:
     """Put events on the queue, `PUT_EVENTS` at a time.
 
-    Returns:
-        The numbers `accepted` and `known` (accepted before); the lists `photos` (ids) and `refused` (where, reason).
+    Adds to the numbers `accepted` and `known` (accepted before) of `summary`, and to its lists `photos` (ids) and
+    `refused` (where, reason).
     """
-    accepted = known = 0
-    photos: list[str] = []
-    refused: list[dict[str, str]] = []
     candidates = iter(candidates)
     while chunk := list(itertools.islice(candidates, PUT_EVENTS)):
         events = [event for _, event in chunk if isinstance(event, PhotoEvent)]
-        refused += [{"where": where, "reason": str(error)} for where, error in chunk if isinstance(error, EventError)]
+        summary["refused"] += [
+            {"where": where, "reason": str(error)} for where, error in chunk if isinstance(error, EventError)
+        ]
         new = queue.put(events)
-        accepted += sum(new)
-        known += len(new) - sum(new)
-        photos += [event.photo_id for event in events]
-        progress("pushing", len(photos) + len(refused))
-    return {"accepted": accepted, "known": known, "photos": photos, "refused": refused}
+        summary["accepted"] += sum(new)
+        summary["known"] += len(new) - sum(new)
+        summary["photos"] += [event.photo_id for event in events]
+        progress("pushing", len(summary["photos"]) + len(summary["refused"]))

@@ -7,6 +7,7 @@ import sys
 import click
 
 from autotag.cli import CommandLine, print_json, with_json, with_settings
+from autotag.cli.interrupts import interruptible
 from autotag.cli.photos import find_named
 from autotag.cli.progress import ProgressBars
 from autotag.cli.tag_output import tags_as_dicts, tags_text
@@ -36,12 +37,15 @@ def tag(line: CommandLine, photos: tuple[str, ...], top: int | None, min_score: 
     photo could not be read.
     """
     names = find_named(photos)
-    failed = 0
-    with Tagger.open(line.settings, any_file=True) as tagger, ProgressBars() as progress:
+    failed = done = 0
+    with (
+        interruptible(lambda: f"the tags of {done} of {len(names)} photos are printed; nothing else is kept"),
+        Tagger.open(line.settings, any_file=True) as tagger,
+        ProgressBars() as progress,
+    ):
         classes = tagger.bundle.classes
         answers = tagger.tag(map(photo_uri, names), top, min_score)
-        for done, (name, (_, tags)) in enumerate(zip(names, answers, strict=True), 1):
-            progress("tagging", done, len(names))
+        for name, (_, tags) in zip(names, answers, strict=True):
             if isinstance(tags, PhotoError):
                 failed += 1
                 if as_json:
@@ -52,4 +56,6 @@ def tag(line: CommandLine, photos: tuple[str, ...], top: int | None, min_score: 
                 print_json({"photo": name, "model": str(tagger.model), "tags": tags_as_dicts(tags, classes)})
             else:
                 click.echo(f"{name}: {tags_text(tags, classes.ancestors)}")
+            done += 1
+            progress("tagging", done, len(names))
     sys.exit(1 if failed else 0)

@@ -7,6 +7,7 @@ import sys
 import click
 
 from autotag.cli import CommandLine, counted, print_json, user_name, with_json, with_settings
+from autotag.cli.interrupts import interruptible
 from autotag.cli.progress import ProgressBars
 from autotag.cli.show import stored_id
 from autotag.errors import TagError
@@ -81,12 +82,14 @@ def erase(line: CommandLine, photo: str | None, owner: str | None, as_json: bool
     store = open_store(line.settings)
     photo_id = None if photo is None else stored_id(store, photo)
     events, in_flight = open_queue(line.settings).forget(photo_id, owner)  # first, so that nothing of it begins now
-    if photo_id is not None:
-        removed = store.erase_photo(photo_id)
-    else:
-        with ProgressBars() as bars:
-            removed = store.erase_owner(str(owner), bars)
-    with ProgressBars() as bars:
+    with interruptible("what was erased stays erased, but there may be more; start the same command again"):
+        if photo_id is not None:
+            removed = store.erase_photo(photo_id)
+        else:
+            with ProgressBars() as bars:
+                removed = store.erase_owner(str(owner), bars)
+    note = "all that was found is erased, but not all tables are read to prove it; start the same command again"
+    with interruptible(note), ProgressBars() as bars:
         left = store.count_traces(photo_id, owner, bars)
     if as_json:
         print_json({**vars(removed), "events": events, "in_flight": in_flight, "left": left})
