@@ -42,7 +42,7 @@ def topology(model: Path, folder: Path) -> Iterator[Cluster]:
     try:
         cluster.up()
         cluster.sparse("submit", "-e", "local", "-n", NAME, "--config", str(path))
-        cluster.wait_for_topology(NAME)
+        cluster.topologies.wait_for(NAME)
         yield cluster
     finally:
         cluster.down()

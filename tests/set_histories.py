@@ -16,7 +16,7 @@ from autotag.training.dataset.photo_states import compact, remove
 from autotag.training.dataset.snapshot import Joined
 from autotag.training.dataset.training_set import TrainingSet
 from models.fixed_point import LARGEST
-from models.statistics import Statistics
+from models.moments import Statistics
 from tests.training_sets import facts, label_table
 
 DIM = 2

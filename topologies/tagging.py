@@ -4,7 +4,6 @@ from typing import ClassVar
 
 from streamparse import Grouping, Topology
 
-from bolts.parallelism import Parallelism
 from bolts.tagger import TaggerBolt
 from bolts.writer import WriterBolt
 from spouts.upload import UploadSpout
@@ -13,10 +12,13 @@ PARK = "org.apache.storm.policy.WaitStrategyPark"
 
 
 class Tagging(Topology):
-    """A photo's results always go to the same writer. Parallelism is a setting of each environment."""
+    """Component NAME runs as often as the setting ``autotag.NAME.parallelism`` says (see tasks.py).
 
-    # The same in every environment; what differs stands in config.json. Parked threads look again after 1 ms: Storm's
-    # own strategy spins first, on the cores that the network needs.
+    All results of one photo go to the same writer.
+    """
+
+    # The options that are the same in every environment; config.json has those that differ. A parked thread looks for
+    # tuples every 1 ms. Storm's own strategy spins first, on the cores that the network needs.
     config: ClassVar = {
         "topology.bolt.wait.strategy": PARK,
         "topology.bolt.wait.park.microsec": 1000,
@@ -26,13 +28,12 @@ class Tagging(Topology):
         "topology.backpressure.wait.park.microsec": 1000,
     }
 
-    upload = UploadSpout.spec(par=Parallelism("upload"))
-    tagger = TaggerBolt.spec(inputs={upload: Grouping.SHUFFLE}, par=Parallelism("tagger"))
+    upload = UploadSpout.spec()
+    tagger = TaggerBolt.spec(inputs={upload: Grouping.SHUFFLE})
     writer = WriterBolt.spec(
         inputs={
             tagger["tagged"]: Grouping.fields("photo_id"),
             tagger["rejected"]: Grouping.fields("photo_id"),
             upload["deleted"]: Grouping.fields("photo_id"),
         },
-        par=Parallelism("writer"),
     )

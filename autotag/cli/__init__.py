@@ -1,6 +1,6 @@
 """The command line: cli/X.py prints what command X does, and ends the process; the work is done by the library.
 
-Exit codes: 0; 1 for a failure; 2 for wrong use; 130 and 143 for an interruption by Ctrl-C and SIGTERM.
+Exit codes: 0; 1 for a failure; 2 for wrong use; 130 and 143 where Ctrl-C or SIGTERM interrupted the command.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class AutotagGroup(click.Group):
             context.exit(2)
         except (AutotagError, ModelError, OSError) as error:
             if isinstance(error, JobError):
-                time.sleep(SIGNAL_S)  # The signal that ended the job's processes may be on its way to this one, too.
+                time.sleep(SIGNAL_S)  # what ended its workers may be a signal that this process is about to get, too
             click.echo(f"{PROGRAM}: {error}", err=True)
             context.exit(1)
 
@@ -208,11 +208,11 @@ def command_line() -> click.Group:
 
 def main() -> None:
     """Run the console script."""
+    group = command_line()
     take_signals()
     try:
-        try:
-            command_line().main(prog_name=PROGRAM)
-        finally:
-            ignore_signals()  # Everything is done and printed.
+        group.main(prog_name=PROGRAM)
     except Interrupted as interrupted:
         end(interrupted, PROGRAM)
+    finally:
+        ignore_signals()  # all is done and said

@@ -13,6 +13,7 @@ import click
 
 from autotag.bundles.sample_photos import sample_photos
 from autotag.cli import CommandLine, print_json, print_table, user_name, with_json, with_settings
+from autotag.cli.cluster import print_step
 from autotag.cli.progress import ProgressBars
 from autotag.cli.tag_output import tags_text, view_tags_as_dicts
 from autotag.errors import AutotagError, ClusterError
@@ -44,31 +45,31 @@ def register(group: click.Group) -> None:
 def demo(line: CommandLine, photos: tuple[Path, ...], as_json: bool) -> None:
     """Start the local cluster, submit the topology, push photos (samples by default) and show their tags."""
     settings = line.settings
-    _say("looking for the cluster")
+    print_step("looking for the cluster")
     cluster = Cluster(settings)
-    cluster.up(_say)
+    cluster.up(print_step)
     _create_tables(settings)
     state = {topology.name: topology.status for topology in cluster.status().topologies}.get(TOPOLOGY)
     if state == "KILLED":
-        _say("waiting until the killed topology is gone")
-        cluster.wait_until_gone(TOPOLOGY)
+        print_step("waiting until the killed topology is gone")
+        cluster.topologies.wait_until_gone(TOPOLOGY)
         state = None
     submitted = cluster.home / f"{TOPOLOGY}.submitted"
     fingerprint = _fingerprint(line)
     if state == "INACTIVE":
         raise ClusterError(f"topology {TOPOLOGY!r} is {state}; take it up again with: storm activate {TOPOLOGY}")
     if state is not None and submitted.exists() and submitted.read_text() != fingerprint:
-        _say("code, model or settings have changed since the topology was submitted: submitting it again")
+        print_step("code, model or settings have changed since the topology was submitted: submitting it again")
         state = None
     if state is None:
-        _say("submitting the topology")
+        print_step("submitting the topology")
         options = ["--config", str(line.config.resolve())] if line.config else []
         for key, value in line.overrides.items():
             options += ["-o", f"{key}={value}"]
         cluster.sparse("submit", "-e", line.environment, "-n", TOPOLOGY, "--force", "--wait", "0", *options)
         submitted.write_text(fingerprint)
-    _say("waiting for the topology's components")
-    cluster.wait_for_topology(TOPOLOGY)
+    print_step("waiting for the topology's components")
+    cluster.topologies.wait_for(TOPOLOGY)
     if photos:
         named = {str(photo): photo for photo in photos}
     else:
@@ -92,7 +93,7 @@ def demo(line: CommandLine, photos: tuple[Path, ...], as_json: bool) -> None:
             [name, f"{milliseconds:.0f}", _tags(photo, visibility)] for name, (photo, milliseconds) in stored.items()
         ]
         print_table(rows, ["photo", "ms", "tags"])
-        _say(f"\nThe cluster stays up. What next:\n{_next(line)}")
+        print_step(f"\nThe cluster stays up. What next:\n{_next(line)}")
 
 
 NEXT = {
@@ -107,7 +108,7 @@ def _create_tables(settings: Settings) -> None:
     """What `autotag store init` does for a store that keeps its tables elsewhere."""
     store = open_store(settings)
     if created := store.tables.create():
-        _say(f"created {', '.join(created)}")
+        print_step(f"created {', '.join(created)}")
     store.close()
 
 
@@ -176,7 +177,3 @@ def _shown(program: Path) -> str:
     """The program as one types it in the project's folder."""
     program = program.absolute()
     return str(program.relative_to(PROJECT)) if program.is_relative_to(PROJECT) else str(program)
-
-
-def _say(what: str) -> None:
-    click.echo(what, err=True)

@@ -28,7 +28,7 @@ from autotag.stores import open_store
 from autotag.tagging.evaluate import evaluate
 from autotag.view.results import ModelVersion
 from models.bundle import Bundle
-from models.difference import compare, share_worse
+from models.compare import compare, share_worse
 from models.efficientnet import ARCHITECTURES
 from models.network import FeatureNetwork
 from models.preprocessing import PRECISIONS

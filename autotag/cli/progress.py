@@ -10,7 +10,7 @@ import click
 
 
 def progress_bar(length: int | None, label: str) -> Any:
-    """Return a bar on standard error, hidden where that is no terminal; without a `length` it is endless."""
+    """Return a progress bar on standard error, hidden where that is no terminal; without a `length` it is endless."""
     endless = itertools.count() if length is None else None  # click needs a length, or something to count.
     return click.progressbar(endless, length=length, label=label, file=sys.stderr, hidden=not sys.stderr.isatty())
 

@@ -6,7 +6,8 @@ import itertools
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO
+from dataclasses import asdict, dataclass, field
+from typing import BinaryIO
 
 import click
 
@@ -18,7 +19,7 @@ from autotag.errors import EventError
 from autotag.events import PhotoEvent
 from autotag.events.batch import Candidate, read_events
 from autotag.photos.reader import PhotoError, photo_uri
-from autotag.progress import Progress
+from autotag.progress import Progress, silent
 from autotag.queues import EventQueue, open_queue
 
 PUT_EVENTS = 500
@@ -49,29 +50,29 @@ def push(line: CommandLine, photos: tuple[str, ...], owner: str, events: BinaryI
         raise click.UsageError("give photos, or --events FILE, one of the two")
     queue = open_queue(line.settings)
     candidates = read_events(events) if events else photo_events(find_named(photos), owner)
-    summary: dict[str, Any] = {"accepted": 0, "known": 0, "photos": [], "refused": []}
+    summary = Summary()
     again = "is known by its id" if events else "is tagged once more, which changes nothing"
 
     def note() -> str:
         return (
-            f"{summary['accepted'] + summary['known']} events are accepted, and will be tagged; "
-            f"push the same again for the rest: what is accepted already {again}"
+            f"{summary.accepted + summary.known} events are accepted, and will be tagged; push the same again for the "
+            f"rest: what is accepted already {again}"
         )
 
     with interruptible(note), ProgressBars() as progress:
         push_events(queue, candidates, summary, progress)
     queue.close()
     if as_json:
-        print_json(summary)
+        print_json(asdict(summary))
     else:
-        for refused in summary["refused"]:
+        for refused in summary.refused:
             click.echo(f"refused {refused['where']}: {refused['reason']}", err=True)
         if photos:
-            for photo_id in summary["photos"]:
+            for photo_id in summary.photos:
                 click.echo(photo_id)
-        known = f", {summary['known']} accepted before" if summary["known"] else ""
-        click.echo(f"accepted {summary['accepted']}{known}, refused {len(summary['refused'])}", err=bool(photos))
-    sys.exit(1 if summary["refused"] else 0)
+        known = f", {summary.known} accepted before" if summary.known else ""
+        click.echo(f"accepted {summary.accepted}{known}, refused {len(summary.refused)}", err=bool(photos))
+    sys.exit(1 if summary.refused else 0)
 
 
 def photo_events(photos: Iterable[str], owner: str) -> Iterator[Candidate]:
@@ -86,22 +87,31 @@ def photo_events(photos: Iterable[str], owner: str) -> Iterator[Candidate]:
             yield name, EventError(str(error))
 
 
-def push_events(
-    queue: EventQueue, candidates: Iterable[Candidate], summary: dict[str, Any], progress: Progress
-) -> None:
-    """Put events on the queue, `PUT_EVENTS` at a time.
+@dataclass
+class Summary:
+    """The events of one push so far."""
 
-    Adds to the numbers `accepted` and `known` (accepted before) of `summary`, and to its lists `photos` (ids) and
-    `refused` (where, reason).
-    """
+    accepted: int = 0
+    known: int = 0
+    """Accepted before."""
+    photos: list[str] = field(default_factory=list)
+    """Ids of the photos of both."""
+    refused: list[dict[str, str]] = field(default_factory=list)
+    """Each with `where` it stands and the `reason`."""
+
+
+def push_events(
+    queue: EventQueue, candidates: Iterable[Candidate], summary: Summary, progress: Progress = silent
+) -> None:
+    """Put events on the queue, `PUT_EVENTS` at a time, and count them in `summary`."""
     candidates = iter(candidates)
     while chunk := list(itertools.islice(candidates, PUT_EVENTS)):
         events = [event for _, event in chunk if isinstance(event, PhotoEvent)]
-        summary["refused"] += [
+        new = queue.put(events)
+        summary.accepted += sum(new)
+        summary.known += len(new) - sum(new)
+        summary.photos += [event.photo_id for event in events]
+        summary.refused += [
             {"where": where, "reason": str(error)} for where, error in chunk if isinstance(error, EventError)
         ]
-        new = queue.put(events)
-        summary["accepted"] += sum(new)
-        summary["known"] += len(new) - sum(new)
-        summary["photos"] += [event.photo_id for event in events]
-        progress("pushing", len(summary["photos"]) + len(summary["refused"]))
+        progress("pushing", len(summary.photos) + len(summary.refused))

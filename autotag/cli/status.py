@@ -16,7 +16,8 @@ from autotag.cli import CommandLine, print_json, with_json, with_settings
 from autotag.cli.model import model_facts
 from autotag.errors import AutotagError
 from autotag.events.times import iso_time, now_us
-from autotag.localcluster.cluster import Cluster, Status
+from autotag.localcluster.cluster import Cluster
+from autotag.localcluster.status import Status
 from autotag.queues import open_queue
 from autotag.settings import Settings
 from autotag.stores import PhotoStore, open_store
@@ -137,7 +138,7 @@ def _place(settings: Settings, url: str) -> str:
 
 def _errors(cluster: Cluster, status: Status) -> list[dict[str, str]]:
     """Return the last errors of all topologies' components, oldest first, each with the first line of its message."""
-    errors = [error for topology in status.topologies for error in cluster.errors(topology.name)]
+    errors = [error for topology in status.topologies for error in cluster.nimbus.errors(topology.name)]
     return [
         {
             "time": iso_time(error.time * 1_000_000),

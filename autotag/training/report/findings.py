@@ -16,7 +16,7 @@ from autotag.training.fit.fit import Training
 from autotag.training.fit.scoring import Extremes
 from models.bank import Sigmoid
 from models.bundle import Bundle
-from models.difference import WORSE
+from models.compare import WORSE
 
 
 def findings(training: Training, base: Bundle, bank: str) -> dict[str, Any]:
