@@ -6,16 +6,17 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from autotag.cli import CommandLine, counted, given_as, print_json, user_name, with_json, with_settings
+from autotag.cli import CommandLine, counted, print_json, user_name, with_json, with_settings
 from autotag.cli.interrupts import interruptible
+from autotag.cli.options import option
 from autotag.cli.progress import ProgressBars
-from autotag.cli.workers import WorkersOptions, with_workers_options
+from autotag.cli.workers import WorkersOptions
 from autotag.errors import InputError, JobError
 from autotag.settings import Settings
 from autotag.stores import open_store
@@ -34,23 +35,41 @@ def register(group: click.Group) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JoinOptions(WorkersOptions):
-    """What the shared options say."""
+class SetOptions(WorkersOptions):
+    """The options of all that works on a training set."""
 
-    set: str | None
-    photos: str
-    labels: tuple[str, ...]
-    by_folder: bool
-    exhaustive: bool
-    with_corrections: bool
-    remove: tuple[str, ...]
-    retry_failed: bool
-    restore: bool
-    by: str
+    set: str | None = option("--set", help="Folder or URL of the training set.  [default: autotag.training]")
+    by: str = option("--by", default=user_name, show_default="you", help="Person who does it.")
+
+    def folder(self, settings: Settings) -> Folder:
+        """Return the training set's folder."""
+        return set_folder(settings, self.set)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoinOptions(SetOptions):
+    """The options of a join."""
+
+    photos: str = option("--photos", default="", help="A folder of photos, a list of 'photo_id uri' lines, or Parquet.")
+    labels: tuple[str, ...] = option(
+        "--labels", multiple=True, help="CSV, TSV or Parquet with class, photo_id and label; repeatable."
+    )
+    by_folder: bool = option("--by-folder", is_flag=True, help="The name of a photo's folder in --photos is its class.")
+    exhaustive: bool = option(
+        "--exhaustive", is_flag=True, help="A photo in --labels is FALSE for every class that it has no label for."
+    )
+    with_corrections: bool = option(
+        "--with-corrections", is_flag=True, help="Tags that people added or removed are labels too."
+    )
+    remove: tuple[str, ...] = option(
+        "--remove", multiple=True, metavar="ID|@FILE", help="Remove a photo, or those in a file of ids; repeatable."
+    )
+    retry_failed: bool = option("--retry-failed", is_flag=True, help="Try photos again that could not be read before.")
+    restore: bool = option("--restore", is_flag=True, help="Take removed photos in again; without it they stay out.")
 
     @property
     def joins(self) -> bool:
-        """Whether there is anything to join."""
+        """True if there is anything to join."""
         return bool(self.photos or self.labels or self.with_corrections)
 
     def inputs(self) -> Inputs:
@@ -59,12 +78,8 @@ class JoinOptions(WorkersOptions):
         names = ("photos", "labels", "by_folder", "exhaustive", "retry_failed", "restore", "by")
         return Inputs(**{name: getattr(self, name) for name in names})
 
-    def folder(self, settings: Settings) -> Folder:
-        """The training set's."""
-        return set_folder(settings, self.set)
-
     def check(self) -> None:
-        """Raises UsageError where they contradict one another."""
+        """Raise UsageError where the options contradict one another."""
         super().check()
         if self.by_folder and not self.photos:
             raise click.UsageError("--by-folder goes with --photos FOLDER")
@@ -81,33 +96,8 @@ def set_folder(settings: Settings, named: str | None) -> Folder:
     return Folder(settings.training if "://" in settings.training else str(settings.path(settings.training)))
 
 
-OPTIONS = (
-    click.option("--set", help="The training set's folder or URL.  [default: autotag.training]"),
-    click.option("--photos", default="", help="A folder, a list of 'photo_id uri' lines, or Parquet."),
-    click.option("--labels", multiple=True, help="CSV, TSV or Parquet of class, photo_id, label; repeatable."),
-    click.option("--by-folder", is_flag=True, help="Each photo's class is the name of its folder in --photos."),
-    click.option("--exhaustive", is_flag=True, help="Photos in --labels are FALSE for what is not said there."),
-    click.option("--with-corrections", is_flag=True, help="Tags that people added or removed are labels, too."),
-    click.option("--remove", multiple=True, metavar="ID|@FILE", help="Take out photos: an id, or a file of ids."),
-    click.option("--retry-failed", is_flag=True, help="Try photos again that were found to be bad."),
-    click.option("--restore", is_flag=True, help="Take in removed photos again; else they stay out."),
-    with_workers_options,
-    click.option("--by", default=user_name, show_default="you", help="Who says so."),
-)
-
-
-def _checked(**values: Any) -> JoinOptions:
-    options = JoinOptions(**values)
-    options.check()
-    return options
-
-
-with_join_options = given_as("options", OPTIONS, [field.name for field in fields(JoinOptions)], _checked)
-"""The options of a join, given to the command as one `JoinOptions` named ``options``."""
-
-
 @click.command("join")
-@with_join_options
+@JoinOptions.given_as("options")
 @with_json
 @with_settings
 def join_(line: CommandLine, options: JoinOptions, as_json: bool) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from autotag.bundles.registry import ModelRegistry
 from autotag.cli.join import JoinOptions
-from autotag.cli.retrain import CorpusOptions, tagging_steps
+from autotag.cli.retrain import RetagOptions, tagging_steps
 from autotag.localcluster.processes import processes_with
 from autotag.photos.reader import photo_uri
 from autotag.settings import Settings
@@ -118,14 +118,13 @@ def test_the_whole_chain_ends_with_the_corpus_tagged_and_is_not_done_again(
 
 
 def test_another_corpus_is_another_job_and_another_run(settings: Settings, corpus: Path, tmp_path: Path) -> None:
-    options = CorpusOptions(corpus=str(corpus), from_store=False, owner="", content_time="", jobs="jobs")
+    options = RetagOptions(corpus_list=str(corpus), from_store=False, owner="", content_time="", jobs="jobs")
     more = tmp_path / "more.txt"
     more.write_text(corpus.read_text() + "third file:///nowhere.jpg\n")
-    found = {
-        one.digest(settings) for one in (options, replace(options, owner="bob"), replace(options, corpus=str(more)))
-    }
-    assert len(found) == 3
-    assert options.digest(settings) in found
+    others = (replace(options, owner="bob"), replace(options, corpus_list=str(more)))
+    digests = {one.digest(settings) for one in (options, *others)}
+    assert len(digests) == 3
+    assert options.digest(settings) in digests
 
 
 def test_a_step_that_fails_ends_the_chain_with_its_exit_code(config: Path, album: Path, tmp_path: Path) -> None:
@@ -183,7 +182,7 @@ def join_options(**values: Any) -> JoinOptions:
 
 def test_spark_gets_an_archive_with_the_new_bundle(settings: Settings, tmp_path: Path) -> None:
     options = join_options(spark="spark://here:7077", archive="before.tar.gz")
-    corpus = CorpusOptions(corpus=None, from_store=True, owner="", content_time="", jobs="s3://bucket/jobs/")
+    corpus = RetagOptions(corpus_list=None, from_store=True, owner="", content_time="", jobs="s3://bucket/jobs/")
     package, backfill = tagging_steps(tmp_path / "new", "run", options, corpus, settings)
     archive = str(tmp_path / "build/backfills/run.tar.gz")
     model = ["--model", str(tmp_path / "new")]
@@ -194,7 +193,7 @@ def test_spark_gets_an_archive_with_the_new_bundle(settings: Settings, tmp_path:
 
 
 def test_jobs_lie_below_home_wherever_the_chain_is_started(settings: Settings, tmp_path: Path) -> None:
-    corpus = CorpusOptions(corpus=None, from_store=True, owner="", content_time="", jobs="jobs")
+    corpus = RetagOptions(corpus_list=None, from_store=True, owner="", content_time="", jobs="jobs")
     (backfill,) = tagging_steps(tmp_path / "new", "run", join_options(workers=2), corpus, settings)
     assert backfill[backfill.index("--job") + 1] == str(tmp_path / "jobs/run")
     assert backfill[-2:] == ["--workers", "2"]
