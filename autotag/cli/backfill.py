@@ -1,4 +1,4 @@
-"""``autotag backfill``: tag a whole corpus, on this machine or on Spark; ``autotag package``: what Spark's need."""
+"""``autotag backfill`` tags a whole corpus, here or on Spark; ``autotag package`` writes an archive for Spark."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from autotag.stores import PhotoStore, open_store
 from autotag.view.results import ModelVersion
 from models.bundle import Bundle
 
-if TYPE_CHECKING:  # fsspec need be here only for those who run jobs
+if TYPE_CHECKING:  # Only jobs need fsspec.
     from autotag.jobs.backfill import Backfill, Summary
     from autotag.jobs.photo_list import Corpus
 
 TOLD_EVERY_S = 10.0
-"""How far the work is, where no bar can be drawn."""
+"""Time between two lines of progress where standard error is no terminal."""
 
 
 def register(group: click.Group) -> None:
@@ -133,14 +133,14 @@ def backfill(line: CommandLine, options: BackfillOptions, as_json: bool) -> None
 
 
 def _model(settings: Settings, model: Path | None) -> tuple[Settings, Bundle]:
-    """The bundle whose tags are wanted, and settings that name it, and no other that is published meanwhile."""
+    """Return settings that name one bundle, and that bundle: one published meanwhile does not take its place."""
     bundle = Bundle.open(model.absolute() if model else settings.path(settings.model))
     return replace(settings, model=str(bundle.folder.absolute())), bundle
 
 
 @contextmanager
 def _opened(options: BackfillOptions, store: PhotoStore, settings: Settings, bundle: Bundle) -> Iterator[Backfill]:
-    """The job, which no other process drives for so long."""
+    """Open the job and lock it: no other process can work on it meanwhile."""
     try:
         from autotag.jobs.backfill import Backfill
         from autotag.storage.folder import Folder
@@ -169,7 +169,7 @@ def _run(job: Backfill, workers: Workers, settings: Settings, options: BackfillO
 
 @contextmanager
 def _shown(photos: int) -> Iterator[Callable[[Summary], None]]:
-    """Shows on standard error how far the work is: a bar at a terminal, elsewhere a line now and then."""
+    """Show the progress on standard error: a bar at a terminal, else a line every `TOLD_EVERY_S` seconds."""
     told_at = time.monotonic()
     with progress_bar(photos, "tagging") as bar:
 
@@ -197,7 +197,7 @@ def _load(job: Backfill, store: PhotoStore, bundle: Bundle, name: str, as_json: 
 
 
 def _failed(now: Summary) -> str:
-    """Failures by reason, the most frequent first."""
+    """Return the number of failures by reason, the most frequent first."""
     by_reason = ", ".join(
         f"{failure.reason} {count}{'' if failure.permanent else ' (may work later)'}"
         for failure, count in now.failures.most_common()
@@ -212,22 +212,22 @@ def _print(now: Summary, cores: int, job: str, loaded: BulkLoad | None, as_json:
         return
     click.echo(f"{counted(now.photos, 'photo')}: {now.tagged} tagged, {_failed(now)}")
     if now.done_before:
-        click.echo(f"{now.done_before} were done before")
+        click.echo(f"{now.done_before} photos were done before")
     if now.tried:
         rate = f"{now.photos_per_s:.1f} photos/s, {now.photos_per_s / cores:.1f} per core"
         click.echo(f"{counted(now.tried, 'photo')} in {now.seconds:.0f} s: {rate}")
     if loaded:
         click.echo(f"run {loaded.run.name} is {loaded.run.state}: {counted(loaded.run.photos, 'photo')}")
     if now.left:
-        click.echo(f"{now.left} are left; the same command without --only-failed goes on", err=True)
+        click.echo(f"{now.left} photos are left; the same command without --only-failed goes on", err=True)
     if now.transient:
-        click.echo(f"{now.transient} failed and may work later; the same command tries them again", err=True)
+        click.echo(f"{now.transient} photos failed and may work later; the same command tries them again", err=True)
     if now.failures.total():
         click.echo(f"each failure and its reason: {job.rstrip('/')}/failed", err=True)
 
 
 def _as_dict(now: Summary, cores: int, loaded: BulkLoad | None) -> dict[str, Any]:
-    """The summary as JSON-safe values."""
+    """Return the summary as JSON-safe values."""
     failures = [{**failure._asdict(), "photos": count} for failure, count in now.failures.most_common() if count]
     return {
         "photos": now.photos,
@@ -245,13 +245,18 @@ def _as_dict(now: Summary, cores: int, loaded: BulkLoad | None) -> dict[str, Any
 
 @click.command()
 @click.argument("archive", metavar="OUT.tar.gz", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--model", type=click.Path(exists=True, file_okay=False, path_type=Path), help="A bundle's folder.")
+@click.option(
+    "--model",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of a bundle.  [default: the current one]",
+)
 @with_json
 @with_settings
 def package(line: CommandLine, archive: Path, model: Path | None, as_json: bool) -> None:
     """Pack Python, packages, autotag and the bundle into one archive, for machines that have none of them.
 
-    Spark unpacks it with `autotag backfill --spark MASTER --archive OUT.tar.gz`; elsewhere bin/python runs in it.
+    Spark unpacks it with `autotag backfill --spark MASTER --archive OUT.tar.gz`. Unpacked by hand, it is run by its
+    bin/python.
     """
     from autotag.jobs.archive import package as write_package
 

@@ -1,4 +1,4 @@
-"""``autotag join``, and the options that it shares with whatever trains: what to join, and who does the work."""
+"""``autotag join``: joins photos and labels into a training set; `train` and `retrain` share its options."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from autotag.settings import Settings
 from autotag.stores import open_store
 from models.bundle import Bundle
 
-if TYPE_CHECKING:  # what training needs is loaded, and need be installed, by those who train only
+if TYPE_CHECKING:  # Only training needs the packages of these modules.
     from autotag.storage.folder import Folder
     from autotag.training.dataset.join import Inputs
     from autotag.training.dataset.join_summary import JoinSummary, LabelSummary
@@ -88,7 +88,7 @@ class JoinOptions(SetOptions):
 
 
 def set_folder(settings: Settings, named: str | None) -> Folder:
-    """The training set's folder: the one that was named, or else the settings'."""
+    """Return the training set's folder: the named one, or the one in the settings."""
     from autotag.storage.folder import Folder
 
     if named:
@@ -101,10 +101,10 @@ def set_folder(settings: Settings, named: str | None) -> Folder:
 @with_json
 @with_settings
 def join_(line: CommandLine, options: JoinOptions, as_json: bool) -> None:
-    """Join photos and labels into a training set; nothing that it has is read again.
+    """Join photos and labels into a training set; photos that it has are not read again.
 
-    A bad line or photo is counted, listed in the set under joins/, and the others are used. Interrupted, the same
-    command goes on where it was. Labels are TRUE (true, t, yes, y, 1, positive), FALSE (false, f, no, n, 0, -1,
+    A bad line or photo is counted and listed in the set's folder joins/; the others are used. After an interruption
+    the same command goes on. Labels are TRUE (true, t, yes, y, 1, positive), FALSE (false, f, no, n, 0, -1,
     negative) or unknown (nothing, unknown, ?, null, none, na), in any case; later files win.
     """
     if not options.joins and not options.remove:
@@ -121,7 +121,7 @@ def join_(line: CommandLine, options: JoinOptions, as_json: bool) -> None:
 
 @contextmanager
 def needs_training() -> Iterator[None]:
-    """Says what to install where what training needs is not there."""
+    """Raise JobError, with what to install, where the packages that training needs are missing."""
     try:
         yield
     except ImportError as error:
@@ -131,7 +131,11 @@ def needs_training() -> Iterator[None]:
 def run_join(
     settings: Settings, bundle: Bundle, options: JoinOptions
 ) -> tuple[TrainingSet, JoinSummary | None, Removed | None]:
-    """Do what the options say, with progress: the set, and what came of the join and of the removal, if any."""
+    """Join and remove what the options say, with progress bars.
+
+    Returns:
+        The training set, the summary of the join and that of the removal; None for what was not asked for.
+    """
     with needs_training():
         from autotag.training.dataset.join import check_inputs, join
         from autotag.training.dataset.photo_states import remove
@@ -158,7 +162,7 @@ def run_join(
 
 
 def _ids(given: str) -> list[str]:
-    """The ids in a file, a line each, or one as it is."""
+    """Return the ids in the file of ``@FILE``, one a line, or else the id itself."""
     if not given.startswith("@"):
         return [given]
     try:
@@ -202,7 +206,7 @@ def _print(training_set: TrainingSet, summary: JoinSummary | None, removed: Remo
 
 
 def _told(one: LabelSummary) -> str:
-    """One input of labels in a line."""
+    """Return one line about an input of labels."""
     told = [f"{counted(one.kept, 'label')} of {counted(one.lines, 'line')}"]
     if one.bad:
         told.append(f"{one.bad.total()} bad ({_listed(one.bad)})")

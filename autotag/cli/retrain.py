@@ -1,4 +1,4 @@
-"""``autotag retrain``: the whole chain, from labels to the corpus tagged again; each step is a command of its own."""
+"""``autotag retrain``: runs the whole chain, from labels to the corpus tagged again, one command after another."""
 
 from __future__ import annotations
 
@@ -77,9 +77,9 @@ def retrain(
 ) -> None:
     """Join, train, evaluate, publish, and tag the corpus again as an unpublished bulk run.
 
-    Each step is the command that is shown, and may be run alone. The first that fails ends the chain, with its exit
-    code; the same command then goes on, as what is done is not done again. What a person has taken back with `autotag
-    model rollback` is not published again.
+    Each step is a command, which is printed and can be run alone. The first step that fails ends the chain with its
+    exit code; the same command then goes on, since no finished work is done again. A model that a person has rolled
+    back is not published again.
     """
     settings = line.settings
     # A list that cannot be read is refused before anything is done.
@@ -94,21 +94,21 @@ def retrain(
     chain.step("model", "diff", str(in_use), trained["bundle"], "--max-worse", str(max_worse))
     model = chain.answer("model", "publish", trained["bundle"], "--by", options.by)["model"]
     if digest:
-        # A run's name is never used twice: it is that of the model and of the corpus.
+        # A run's name is never used twice, so it has the model's and the corpus's in it.
         name = f"{model.replace('/', '-')}-{digest}"
         for arguments in tagging_steps(in_use / model.rpartition("/")[2], name, options, corpus, settings):
             chain.step(*arguments)
-        click.echo(f"let readers see it: {PROGRAM} bulk publish {name}")
+        click.echo(f"publish it: {PROGRAM} bulk publish {name}")
 
 
 def tagging_steps(
     bundle: Path, name: str, options: JoinOptions, corpus: RetagOptions, settings: Settings
 ) -> list[list[str]]:
-    """The commands that tag the corpus: a backfill; before it, where machines need one, an archive with the new bundle.
+    """Return the commands that tag the corpus: a backfill, after an archive of the new bundle where one is needed.
 
     Args:
-        bundle: the folder of the published one.
-        name: of the job and the run.
+        bundle: the folder of the published bundle.
+        name: the name of the job and of the run.
     """
     jobs = corpus.jobs.rstrip("/") if "://" in corpus.jobs else str(settings.path(corpus.jobs))
     model = ["--model", str(bundle)]
@@ -117,7 +117,9 @@ def tagging_steps(
     backfill = ["backfill", *photos, "--job", f"{jobs}/{name}", "--load", name, *model]
     if not options.archive:
         return [[*backfill, *options.arguments(WorkersOptions)]]
-    folder = settings.path(JOBS if "://" in jobs else jobs)  # it is written here, and Spark takes it along
+    folder = settings.path(
+        JOBS if "://" in jobs else jobs
+    )  # The archive is written on this machine, and Spark copies it.
     folder.mkdir(parents=True, exist_ok=True)
     archive = str(folder / f"{name}.tar.gz")
     return [["package", archive, *model], [*backfill, *replace(options, archive=archive).arguments(WorkersOptions)]]
@@ -132,11 +134,11 @@ class Chain:
         self._options = ["-e", line.environment, *config, *(word for one in settings for word in ("-o", one))]
 
     def step(self, *arguments: str) -> None:
-        """Run a command; where it fails this process ends with its exit code."""
+        """Run a command. If it fails, end this process with its exit code."""
         self._run(arguments, None)
 
     def answer(self, *arguments: str) -> dict[str, Any]:
-        """Run a command, and give what it answers."""
+        """Run a command and return its JSON."""
         printed = self._run((*arguments, "--json"), subprocess.PIPE)
         answer: dict[str, Any] = json.loads(printed.splitlines()[-1])
         return answer
@@ -159,11 +161,11 @@ class Chain:
             click.echo(
                 f"{PROGRAM}: {step} failed, and nothing after it was done; the same command tries it again", err=True
             )
-            sys.exit(max(done.returncode, 1))  # one that was killed has a negative one
+            sys.exit(max(done.returncode, 1))  # A killed process has a negative code.
         return printed or ""
 
 
 def run_step(parent: int) -> None:
-    """The console script as a step: it ends with the chain, or two would be at the same work when that begins again."""
+    """Run the command line as a step, which ends when its chain ends: a chain started again must be alone."""
     threading.Thread(target=end_with, args=(parent,), name="end-with-parent", daemon=True).start()
     main()

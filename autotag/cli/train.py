@@ -1,4 +1,4 @@
-"""``autotag train``: classifiers from a training set."""
+"""``autotag train``: trains classifiers from a training set."""
 
 from __future__ import annotations
 
@@ -71,11 +71,11 @@ class TrainOptions(OptionSet):
 @with_json
 @with_settings
 def train(line: CommandLine, options: JoinOptions, wanted: TrainOptions, as_json: bool) -> None:
-    """Train classifiers for all classes of a training set; writes a bundle to be published, and a report.
+    """Train classifiers for all classes of a training set, and write a bundle and a report.
 
-    What is to be joined is joined first, as `autotag join` does. Photos and labels that the statistics have already
-    are not read again. Of each class the report says how good it is on photos that it was not trained on; one that
-    does not reach the wanted precision is left out. Exit code 1: no class is good enough.
+    Photos and labels that are given are joined first, as `autotag join` does. The statistics are updated with what is
+    new; the rest is not read again. The report has each class's quality on photos that it was not trained on. A class
+    that does not reach the minimum precision and recall is left out. Exit code 1: no class is good enough.
     """
     bundle = open_current(line.settings)
     _check(bundle, wanted.bank)
@@ -93,19 +93,21 @@ def train(line: CommandLine, options: JoinOptions, wanted: TrainOptions, as_json
 
 
 def open_current(settings: Settings) -> Bundle:
-    """The bundle that is current for all hosts, which this one uses from now on; else its own, and that is told."""
+    """Return the bundle that is current for all hosts, and use it on this host; without a registry, this host's own."""
     root = settings.path(settings.model)
     if not (root / MANIFEST).exists():
         try:
             with ModelRegistry(settings).connect() as registry:
                 use_current(settings, registry)
         except RegistryError as error:
-            click.echo(f"from this host's bundle, whatever is current for others: {error}", err=True)
+            click.echo(
+                f"this host's own bundle is used; the one that is current for all hosts is not known: {error}", err=True
+            )
     return Bundle.open(root)
 
 
 def _check(bundle: Bundle, bank: str) -> None:
-    """Refuse a bank's name before anything is begun."""
+    """Refuse a wrong name of a bank before the work starts."""
     with needs_training():
         from autotag.training.fit.candidate import LEARNED, check_bank
     try:
@@ -117,7 +119,7 @@ def _check(bundle: Bundle, bank: str) -> None:
 
 
 def _out(settings: Settings, wanted: TrainOptions) -> Path:
-    """The folder that gets bundle and report."""
+    """Return the folder for bundle and report."""
     return Path(wanted.out or settings.path(CANDIDATES))
 
 
@@ -132,7 +134,7 @@ def _check_out(folder: Path) -> None:
 
 
 def open_set(folder: Folder, bundle: Bundle) -> TrainingSet:
-    """The training set in a folder, checked against the bundle."""
+    """Return the training set in a folder, checked against the bundle."""
     from autotag.training.dataset.training_set import TrainingSet
 
     training_set = TrainingSet.open(folder)
@@ -143,7 +145,7 @@ def open_set(folder: Folder, bundle: Bundle) -> TrainingSet:
 def run_train(
     settings: Settings, bundle: Bundle, training_set: TrainingSet, options: JoinOptions, wanted: TrainOptions
 ) -> dict[str, Any]:
-    """Train, with progress: what was found, and where bundle and report are."""
+    """Train, with progress bars; return the findings, with the places of bundle and report."""
     from autotag.training.dataset.photo_states import compact
     from autotag.training.fit.candidate import write_candidate
     from autotag.training.fit.fit import Wanted, train
@@ -159,7 +161,7 @@ def run_train(
 
     with interruptible(keeps), options.opened_workers() as workers, bars as watch:
         done = train(training_set, _ancestors(bundle), needed, workers, _steps(watch))
-    # Whatever was ended before it had come so far; without removals there is nothing that must go.
+    # An earlier training may have been ended before this; without removals nothing has to be compacted.
     if done.update.taken_away or any(facts["kind"] == "removal" for facts in training_set.log()):
         compact(training_set)
     found = findings(done, bundle, wanted.bank)
