@@ -89,7 +89,7 @@ def photo_events(photos: Iterable[str], owner: str) -> Iterator[Candidate]:
 
 @dataclass
 class Summary:
-    """What became of the events of one push so far."""
+    """The events of one push so far."""
 
     accepted: int = 0
     known: int = 0

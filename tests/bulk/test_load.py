@@ -32,6 +32,7 @@ from autotag.stores.tables import OWNERS, PHOTOS
 from autotag.view.results import ModelVersion, Tagged
 from models.bundle import Tag
 from models.classes import ClassTable
+from tests.command_line import run_command
 
 PROGRAM = str(Path(sys.executable).parent / "autotag")
 MODEL = ModelVersion("default", "f25f3aed11090000", 2)
@@ -583,10 +584,7 @@ def config(settings: Settings, tmp_path: Path) -> Path:
 @pytest.fixture
 def program(config: Path) -> Program:
     def program(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [PROGRAM, "--config", str(config), "bulk", *map(str, arguments)]
-        return subprocess.run(
-            command, capture_output=True, text=True, timeout=100, env={**os.environ, "PYTHONWARNINGS": "error"}
-        )
+        return run_command(config, "bulk", *map(str, arguments))
 
     return program
 

@@ -269,7 +269,7 @@ def test_a_model_is_withdrawn(run: Run, store: PhotoStore) -> None:
 def test_the_tables_of_an_embedded_store_come_with_its_file(run: Run) -> None:
     done = run("store", "init")
     assert done.returncode == 0
-    assert done.stdout.startswith("the tables come with the file; knows model default/")
+    assert done.stdout.startswith("the tables come with the file; has model default/")
 
 
 def test_a_photo_is_found_by_its_id_or_its_path_with_one_look(store: PhotoStore, tmp_path: Path) -> None:
