@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -88,8 +88,7 @@ class LocalWorkers:
                 for one in done:
                     yield one.result()
         except BrokenProcessPool as error:
-            for process in self._processes():
-                process.kill()  # the pool sends a SIGTERM, which they do not get, and waits for them
+            _kill(self._processes())  # the pool sends a SIGTERM, which they do not get, and waits for them
             raise JobError("a worker process was ended from outside; start the job again, it goes on") from error
         finally:
             for one in running:
@@ -102,18 +101,21 @@ class LocalWorkers:
     def kill(self) -> None:
         if self._pool is None:
             return
-        processes = self._processes()  # shutdown forgets them
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
+        for process in (processes := self._processes()):
             with suppress(ProcessLookupError):
                 os.kill(process.pid or 0, STOP)
-        deadline = time.monotonic() + STOP_S
-        for process in processes:
-            process.join(max(0.0, deadline - time.monotonic()))
-            process.kill()
+        killer = threading.Timer(STOP_S, _kill, (processes,))
+        killer.start()
+        self._pool.shutdown(wait=True, cancel_futures=True)  # releases its semaphores, too
+        killer.cancel()
 
     def _processes(self) -> list[BaseProcess]:
         return list((self._pool._processes or {}).values()) if self._pool else []
+
+
+def _kill(processes: Iterable[BaseProcess]) -> None:
+    for process in processes:
+        process.kill()
 
 
 def _submit(pool: ProcessPoolExecutor, function: Callable[[Task], Result], piece: Task) -> Future[Result]:
