@@ -26,7 +26,7 @@ from autotag.view.results import ModelVersion
 from models.bundle import Bundle
 
 if TYPE_CHECKING:  # fsspec need be here only for those who run jobs
-    from autotag.jobs.backfill import Backfill, Summary
+    from autotag.jobs.backfill import Backfill, JobSummary
     from autotag.jobs.photo_list import Corpus
 
 TOLD_EVERY_S = 10.0
@@ -146,7 +146,7 @@ def _opened(options: Options, store: PhotoStore, settings: Settings, bundle: Bun
         yield Backfill(folder, corpus, str(ModelVersion.of(bundle)), options.chunk_photos, options.tries)
 
 
-def _run(job: Backfill, workers: Workers, settings: Settings, options: Options) -> Summary:
+def _run(job: Backfill, workers: Workers, settings: Settings, options: Options) -> JobSummary:
     now = job.summary()
     now.done_before = now.done
 
@@ -160,12 +160,12 @@ def _run(job: Backfill, workers: Workers, settings: Settings, options: Options) 
 
 
 @contextmanager
-def _shown(photos: int) -> Iterator[Callable[[Summary], None]]:
+def _shown(photos: int) -> Iterator[Callable[[JobSummary], None]]:
     """Shows on standard error how far the work is: a bar at a terminal, elsewhere a line now and then."""
     told_at = time.monotonic()
     with progress_bar(photos, "tagging") as bar:
 
-        def show(now: Summary) -> None:
+        def show(now: JobSummary) -> None:
             nonlocal told_at
             bar.label = f"{now.photos_per_s:.0f} photos/s, {_failed(now)}"
             bar.update(now.tried - bar.pos)
@@ -188,7 +188,7 @@ def _load(job: Backfill, store: PhotoStore, bundle: Bundle, name: str, as_json: 
     return load
 
 
-def _failed(now: Summary) -> str:
+def _failed(now: JobSummary) -> str:
     """Failures by reason, the most frequent first."""
     by_reason = ", ".join(
         f"{failure.reason} {count}{'' if failure.permanent else ' (may work later)'}"
@@ -198,7 +198,7 @@ def _failed(now: Summary) -> str:
     return f"{now.failures.total()} failed" + (f": {by_reason}" if by_reason else "")
 
 
-def _print(now: Summary, cores: int, job: str, loaded: BulkLoad | None, as_json: bool) -> None:
+def _print(now: JobSummary, cores: int, job: str, loaded: BulkLoad | None, as_json: bool) -> None:
     if as_json:
         print_json(_as_dict(now, cores, loaded))
         return
@@ -218,7 +218,7 @@ def _print(now: Summary, cores: int, job: str, loaded: BulkLoad | None, as_json:
         click.echo(f"each failure and its reason: {job.rstrip('/')}/failed", err=True)
 
 
-def _as_dict(now: Summary, cores: int, loaded: BulkLoad | None) -> dict[str, Any]:
+def _as_dict(now: JobSummary, cores: int, loaded: BulkLoad | None) -> dict[str, Any]:
     """The summary as JSON-safe values."""
     failures = [{**failure._asdict(), "photos": count} for failure, count in now.failures.most_common() if count]
     return {

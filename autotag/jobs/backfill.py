@@ -5,7 +5,7 @@ The job's folder, anywhere that fsspec reaches:
     job.json                     what the job is; there once the list is cut, and never changed
     photos/000012.jsonl.gz       the list, cut into chunks in its own order
     tags/000012.jsonl.gz         a chunk's tags, as `autotag bulk load` reads them; the chunk is done
-    failed/000012.jsonl          its photos that have none, and why; see chunk.py
+    failed/000012.jsonl          its photos that have none, and why; see tag_chunk.py
 
 One process at a time may drive a job: see lock.py.
 """
@@ -26,20 +26,20 @@ from typing import Any
 
 from autotag.bulk.source import Source
 from autotag.errors import JobError
-from autotag.jobs.chunk import (
+from autotag.jobs.photo_list import Corpus, Entry, entry_line, packed
+from autotag.jobs.tag_chunk import (
     FAILED,
     PHOTOS,
     TAGS,
-    Done,
-    Failure,
-    Piece,
-    failures_of,
+    ChunkResult,
+    ChunkTry,
+    FailureKind,
+    count_failures,
     file_name,
     read_failures,
     tag_chunk,
 )
-from autotag.jobs.photo_list import Corpus, Entry, entry_line, packed
-from autotag.jobs.tagger_cache import close_tagger
+from autotag.jobs.worker_tagger import close_tagger
 from autotag.jobs.workers import Workers
 from autotag.settings import Settings
 from autotag.storage.folder import Folder
@@ -57,14 +57,14 @@ _NAME = re.compile(r"(\d{6,})(?:-(\d+))?\.jsonl(?:\.gz)?")
 
 
 @dataclass
-class Summary:
+class JobSummary:
     """Where a job stands, and what this run of it has done."""
 
     photos: int
     """In the list, lines that name none among them."""
     done: int = 0
     """Tagged or failed."""
-    failures: Counter[Failure] = field(default_factory=Counter)
+    failures: Counter[FailureKind] = field(default_factory=Counter)
     """Of those that are done."""
     done_before: int = 0
     """This run."""
@@ -125,20 +125,20 @@ class Backfill:
         self._chunk_photos: int = facts["chunk_photos"]
         self._attempts: dict[int, int] = {}
         """Of each chunk that is done, the number of its last try."""
-        self._failures: dict[int, Counter[Failure]] = {}
+        self._failures: dict[int, Counter[FailureKind]] = {}
         """Of each chunk that is done, what is left of it."""
         self._look()
 
-    def summary(self) -> Summary:
+    def summary(self) -> JobSummary:
         """Where the job stands."""
-        failures = sum(self._failures.values(), Counter[Failure]())
-        return Summary(self.photos, sum(map(self._size, self._attempts)), failures)
+        failures = sum(self._failures.values(), Counter[FailureKind]())
+        return JobSummary(self.photos, sum(map(self._size, self._attempts)), failures)
 
     def to_do(self, *, only_failed: bool = False) -> int:
         """How many photos a run would try."""
         return sum(self._photos_of(number, attempt) for number, attempt in self._tries(only_failed))
 
-    def run(self, workers: Workers, settings: Settings, *, only_failed: bool = False) -> Iterator[Summary]:
+    def run(self, workers: Workers, settings: Settings, *, only_failed: bool = False) -> Iterator[JobSummary]:
         """Do what is left, or where nothing is, what failed and may work now; says after each chunk how it stands.
 
         Args:
@@ -150,7 +150,7 @@ class Backfill:
         now = self.summary()
         now.done_before = now.done
         tries = self._tries(only_failed)
-        pieces = [Piece(self.folder, number, attempt, settings, self.model) for number, attempt in tries]
+        pieces = [ChunkTry(self.folder, number, attempt, settings, self.model) for number, attempt in tries]
         start = time.monotonic()
         try:
             for done in workers.map(tag_chunk, pieces):
@@ -234,7 +234,7 @@ class Backfill:
         there = set(_tries_named(self.folder.folder(FAILED)))
         with_failures = [one for one in self._attempts.items() if one in there]
         with ThreadPoolExecutor(READ_AT_ONCE) as pool:
-            found = pool.map(lambda one: failures_of(read_failures(self.folder, *one)), with_failures)
+            found = pool.map(lambda one: count_failures(read_failures(self.folder, *one)), with_failures)
             for (number, attempt), failures in zip(with_failures, found, strict=True):
                 self._failures[number] = self._settled(failures, attempt)
 
@@ -244,9 +244,9 @@ class Backfill:
             if attempt < self._attempts.get(number, 0):
                 self.folder.remove(f"{FAILED}/{file_name(number, attempt)}.jsonl")
 
-    def _settled(self, failures: Counter[Failure], attempt: int) -> Counter[Failure]:
+    def _settled(self, failures: Counter[FailureKind], attempt: int) -> Counter[FailureKind]:
         """Failures after a try: what may work later failed in each before it, too, and is given up after so many."""
-        settled: Counter[Failure] = Counter()
+        settled: Counter[FailureKind] = Counter()
         for failure, count in failures.items():
             settled[failure._replace(permanent=failure.permanent or attempt + 1 >= self._most_tries)] += count
         return settled
@@ -266,7 +266,7 @@ class Backfill:
     def _size(self, number: int) -> int:
         return min(self._chunk_photos, self.photos - number * self._chunk_photos)
 
-    def _note(self, done: Done, now: Summary) -> None:
+    def _note(self, done: ChunkResult, now: JobSummary) -> None:
         """Count what came of a try."""
         now.tried += self._photos_of(done.number, done.attempt)
         now.done += 0 if done.attempt else self._size(done.number)
@@ -277,7 +277,7 @@ class Backfill:
         self._failures[done.number] = failures
 
 
-def _transient(failures: Counter[Failure] | None) -> int:
+def _transient(failures: Counter[FailureKind] | None) -> int:
     return sum(count for failure, count in (failures or {}).items() if not failure.permanent)
 
 

@@ -31,7 +31,7 @@ HASHED_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
-class Photo:
+class CorpusPhoto:
     """A photo to tag."""
 
     line: int
@@ -47,14 +47,14 @@ class Photo:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BadLine:
+class BadEntry:
     """A line of the list that names no photo that can be tagged, and why."""
 
     line: int
     detail: str
 
 
-Entry = Photo | BadLine
+Entry = CorpusPhoto | BadEntry
 
 
 class Corpus(Protocol):
@@ -107,15 +107,15 @@ class ListedPhotos:
             yield from self._completed(batch)
 
     def _completed(self, batch: list[Entry]) -> Iterator[Entry]:
-        missing = {one.photo_id for one in batch if isinstance(one, Photo) and _lacks(one)}
+        missing = {one.photo_id for one in batch if isinstance(one, CorpusPhoto) and _lacks(one)}
         views = self._store.views(missing) if missing else {}
         for entry in batch:
-            if isinstance(entry, Photo) and _lacks(entry):
+            if isinstance(entry, CorpusPhoto) and _lacks(entry):
                 yield self._complete(entry, views.get(entry.photo_id))
             else:
                 yield entry
 
-    def _complete(self, photo: Photo, view: View | None) -> Entry:
+    def _complete(self, photo: CorpusPhoto, view: View | None) -> Entry:
         known = _of_view(photo.line, view) if view else None
         photo = replace(
             photo,
@@ -127,7 +127,7 @@ class ListedPhotos:
             return photo
         lacking = " and ".join(name for name in ("owner", "content_time") if not getattr(photo, name))
         detail = f"photo {brief(photo.photo_id)} has no {lacking}, and the store does not know it: say --owner and "
-        return BadLine(line=photo.line, detail=detail + "--content-time, or give it an output URI")
+        return BadEntry(line=photo.line, detail=detail + "--content-time, or give it an output URI")
 
 
 class StoredPhotos:
@@ -144,7 +144,7 @@ class StoredPhotos:
             if view.uri:
                 yield _of_view(line, view)
             else:
-                yield BadLine(line=line, detail=f"the store knows no URI of photo {brief(view.photo_id)}")
+                yield BadEntry(line=line, detail=f"the store knows no URI of photo {brief(view.photo_id)}")
 
 
 def entry_line(entry: Entry) -> str:
@@ -155,7 +155,7 @@ def entry_line(entry: Entry) -> str:
 def read_entry(line: bytes) -> Entry:
     """What `entry_line` wrote."""
     fields = json.loads(line)
-    return BadLine(**fields) if "detail" in fields else Photo(**fields)
+    return BadEntry(**fields) if "detail" in fields else CorpusPhoto(**fields)
 
 
 def _files(url: str) -> list[str]:
@@ -237,15 +237,15 @@ def _object(text: str) -> dict[str, Any] | FaultError:
 
 def _entry(line: int, fields: Mapping[str, Any] | str) -> Entry:
     if isinstance(fields, str):
-        return BadLine(line=line, detail=fields)
+        return BadEntry(line=line, detail=fields)
     try:
         texts = {name: text_field(fields, name, required=name in FIELDS[:2]) for name in FIELDS}
         check_content_time(texts["content_time"])
         if texts["taken"]:
             time_us(texts["taken"], "taken")
     except EventError as error:
-        return BadLine(line=line, detail=str(error))
-    return Photo(line=line, **texts)
+        return BadEntry(line=line, detail=str(error))
+    return CorpusPhoto(line=line, **texts)
 
 
 def check_content_time(value: str) -> None:
@@ -255,12 +255,12 @@ def check_content_time(value: str) -> None:
     check_past(time_us(value, "content_time"), "content_time", value)
 
 
-def _lacks(photo: Photo) -> bool:
+def _lacks(photo: CorpusPhoto) -> bool:
     return not (photo.owner and photo.content_time)
 
 
-def _of_view(line: int, view: View) -> Photo:
-    return Photo(
+def _of_view(line: int, view: View) -> CorpusPhoto:
+    return CorpusPhoto(
         line=line,
         photo_id=view.photo_id,
         uri=view.uri,

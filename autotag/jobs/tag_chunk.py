@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 from autotag.errors import InputError, JobError
 from autotag.events.checks import SCHEMES
 from autotag.events.times import iso_time, now_us
-from autotag.jobs.photo_list import BadLine, Entry, Photo, packed, read_entry
-from autotag.jobs.tagger_cache import PACKAGED, kept_tagger
+from autotag.jobs.photo_list import BadEntry, CorpusPhoto, Entry, packed, read_entry
+from autotag.jobs.worker_tagger import PACKAGED, worker_tagger
 from autotag.photos.errors import PhotoError
 from autotag.settings import Settings
 from autotag.storage.folder import Folder, located
@@ -35,7 +35,7 @@ OUTPUT_FAILED = "output_failed"
 
 
 @dataclass(frozen=True)
-class Piece:
+class ChunkTry:
     """A try at one chunk."""
 
     job: Folder
@@ -47,19 +47,19 @@ class Piece:
     """That the tags must be by."""
 
 
-class Failure(NamedTuple):
+class FailureKind(NamedTuple):
     """Why a photo has no tags, and whether it never will have."""
 
     reason: str
     permanent: bool
 
 
-class Done(NamedTuple):
+class ChunkResult(NamedTuple):
     """What came of a try, which is kept by now."""
 
     number: int
     attempt: int
-    failures: Counter[Failure]
+    failures: Counter[FailureKind]
     """All that is left of the chunk."""
 
 
@@ -68,7 +68,7 @@ def file_name(number: int, attempt: int) -> str:
     return f"{number:06d}-{attempt}" if attempt else f"{number:06d}"
 
 
-def tag_chunk(piece: Piece) -> Done:
+def tag_chunk(piece: ChunkTry) -> ChunkResult:
     """Tag the photos of a chunk, or those that failed and may work now, and keep what came of them.
 
     Nothing but a look where that was done before, by a task that Spark took for lost, or another driver.
@@ -82,11 +82,11 @@ def tag_chunk(piece: Piece) -> Done:
     if piece.job.exists(f"{TAGS}/{name}.jsonl.gz"):
         there = piece.job.exists(f"{FAILED}/{name}.jsonl")
         kept = read_failures(piece.job, piece.number, piece.attempt) if there else []
-        return Done(piece.number, piece.attempt, failures_of(kept))
+        return ChunkResult(piece.number, piece.attempt, count_failures(kept))
     tagger = _tagger(piece.settings, piece.model)
     entries, failed = _left(piece)
-    photos = [one for one in entries if isinstance(one, Photo)]
-    failed += [_failed(one, BAD_LINE, one.detail) for one in entries if isinstance(one, BadLine)]
+    photos = [one for one in entries if isinstance(one, CorpusPhoto)]
+    failed += [_failed(one, BAD_LINE, one.detail) for one in entries if isinstance(one, BadEntry)]
     records = []
     for photo, (_, tags) in zip(photos, tagger.tag(photo.uri for photo in photos), strict=True):
         if isinstance(tags, PhotoError):
@@ -96,7 +96,7 @@ def tag_chunk(piece: Piece) -> Done:
     refused = _write_outputs(records, piece.settings.photo_fetch_threads)
     failed += [_failed(photo, OUTPUT_FAILED, detail, permanent=False) for photo, detail in refused.items()]
     _keep(piece, [record for photo, record in records if photo not in refused], failed)
-    return Done(piece.number, piece.attempt, failures_of(failed))
+    return ChunkResult(piece.number, piece.attempt, count_failures(failed))
 
 
 def read_failures(job: Folder, number: int, attempt: int) -> list[dict[str, Any]]:
@@ -105,20 +105,20 @@ def read_failures(job: Folder, number: int, attempt: int) -> list[dict[str, Any]
     return [json.loads(line) for line in data.splitlines()]
 
 
-def failures_of(failed: Iterable[dict[str, Any]]) -> Counter[Failure]:
+def count_failures(failed: Iterable[dict[str, Any]]) -> Counter[FailureKind]:
     """How many failed for which reason."""
-    return Counter(Failure(one["reason"], one["permanent"]) for one in failed)
+    return Counter(FailureKind(one["reason"], one["permanent"]) for one in failed)
 
 
 def _tagger(settings: Settings, model: str) -> Tagger:
-    tagger = kept_tagger(settings)
+    tagger = worker_tagger(settings)
     if str(tagger.model) != model:
         where = f"the archive has {tagger.model}" if PACKAGED.exists() else f"{settings.model} is {tagger.model} here"
         raise JobError(f"the job's tags are by model {model}, and {where}; give every worker the same bundle")
     return tagger
 
 
-def _left(piece: Piece) -> tuple[list[Entry], list[dict[str, Any]]]:
+def _left(piece: ChunkTry) -> tuple[list[Entry], list[dict[str, Any]]]:
     """The entries to do, and the failures for good."""
     data = gzip.decompress(piece.job.read(f"{PHOTOS}/{file_name(piece.number, 0)}.jsonl.gz"))
     entries = [read_entry(line) for line in data.splitlines()]
@@ -130,11 +130,11 @@ def _left(piece: Piece) -> tuple[list[Entry], list[dict[str, Any]]]:
 
 
 def _failed(entry: Entry, reason: str, detail: str, permanent: bool = True) -> dict[str, Any]:
-    about = {"photo_id": entry.photo_id, "uri": entry.uri} if isinstance(entry, Photo) else {}
+    about = {"photo_id": entry.photo_id, "uri": entry.uri} if isinstance(entry, CorpusPhoto) else {}
     return {"line": entry.line, **about, "reason": str(reason), "detail": detail, "permanent": permanent}
 
 
-def _record(photo: Photo, model: str, tags: Iterable[Tag]) -> dict[str, Any]:
+def _record(photo: CorpusPhoto, model: str, tags: Iterable[Tag]) -> dict[str, Any]:
     """What `autotag bulk load` reads of a photo's tags."""
     # The store keeps only URIs that the stream could have fetched.
     uri = photo.uri if photo.uri.lower().startswith(SCHEMES) else ""
@@ -148,10 +148,10 @@ def _record(photo: Photo, model: str, tags: Iterable[Tag]) -> dict[str, Any]:
     }
 
 
-def _write_outputs(records: list[tuple[Photo, dict[str, Any]]], threads: int) -> dict[Photo, str]:
+def _write_outputs(records: list[tuple[CorpusPhoto, dict[str, Any]]], threads: int) -> dict[CorpusPhoto, str]:
     """Write the documents of the photos that want one; of those that could not be written, why."""
 
-    def write(record: tuple[Photo, dict[str, Any]]) -> str | None:
+    def write(record: tuple[CorpusPhoto, dict[str, Any]]) -> str | None:
         try:
             folder, name = located(record[0].output_uri)
             folder.write(name, (json.dumps(record[1], ensure_ascii=False) + "\n").encode())
@@ -167,7 +167,7 @@ def _write_outputs(records: list[tuple[Photo, dict[str, Any]]], threads: int) ->
     return {photo: detail for (photo, _), detail in zip(wanted, said, strict=True) if detail is not None}
 
 
-def _keep(piece: Piece, records: list[dict[str, Any]], failed: list[dict[str, Any]]) -> None:
+def _keep(piece: ChunkTry, records: list[dict[str, Any]], failed: list[dict[str, Any]]) -> None:
     """Write a try's files. The tags last: they make it count."""
     name = file_name(piece.number, piece.attempt)
     failures = f"{FAILED}/{name}.jsonl"
