@@ -1,4 +1,4 @@
-"""``autotag backfill``: tag a whole corpus, on this machine or on Spark; ``autotag package``: what Spark's need."""
+"""``autotag backfill``: tags a whole corpus, here or on Spark; ``autotag package``: an archive for executors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # fsspec need be here only for those who run jobs
     from autotag.jobs.photo_list import Corpus
 
 TOLD_EVERY_S = 10.0
-"""How far the work is, where no bar can be drawn."""
+"""Seconds between two lines of progress where no bar can be drawn."""
 
 
 def register(group: click.Group) -> None:
@@ -40,7 +40,7 @@ def register(group: click.Group) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Options(WorkersOptions):
-    """What the options of `autotag backfill` say."""
+    """The options of `autotag backfill`."""
 
     photos: str | None
     from_store: bool
@@ -54,7 +54,11 @@ class Options(WorkersOptions):
     tries: int
 
     def check(self) -> None:
-        """Raises UsageError where they contradict one another."""
+        """Check that no option contradicts another.
+
+        Raises:
+            UsageError: two do.
+        """
         if bool(self.photos) == self.from_store:
             raise click.UsageError("give a list of photos, or --from-store, one of the two")
         if self.from_store and (self.owner or self.content_time):
@@ -62,7 +66,11 @@ class Options(WorkersOptions):
         super().check()
 
     def corpus(self, store: PhotoStore, settings: Settings) -> Corpus:
-        """The photos; those of a list that is not there are wrong use."""
+        """Return the photos to tag.
+
+        Raises:
+            UsageError: the list does not exist, or the content time is none.
+        """
         from autotag.jobs.photo_list import ListedPhotos, StoredPhotos, check_content_time
 
         if self.photos is None:
@@ -76,35 +84,40 @@ class Options(WorkersOptions):
 
 @click.command()
 @click.argument("photos", required=False, metavar="[LIST]")
-@click.option("--from-store", is_flag=True, help="Instead of a list: all photos that the store knows.")
-@click.option("--job", required=True, metavar="FOLDER", help="Keeps what is done; a path or URL.")
+@click.option("--from-store", is_flag=True, help="Tag all photos of the store instead of a list.")
+@click.option("--job", required=True, metavar="FOLDER", help="Folder of the job, a path or URL; it keeps all tags.")
 @with_workers_options
-@click.option("--only-failed", is_flag=True, help="Try again what failed and may work now, and nothing else.")
-@click.option("--load", "run", metavar="RUN", help="When all is done, load the tags as a bulk run, unpublished.")
-@click.option("--model", type=click.Path(exists=True, file_okay=False, path_type=Path), help="A bundle's folder.")
-@click.option("--owner", default="", help="Of photos for which neither list nor store has one.")
-@click.option("--content-time", default="", help="The same, such as 2026-01-31T12:00:00Z.")
-@click.option("--chunk-photos", type=click.IntRange(1, 100_000), help="Kept together.  [default: 256]")
+@click.option("--only-failed", is_flag=True, help="Try only photos that failed and may work now.")
+@click.option("--load", "run", metavar="RUN", help="Load the tags as an unpublished bulk run when all photos are done.")
+@click.option(
+    "--model",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of the bundle to tag with.  [default: the current one]",
+)
+@click.option("--owner", default="", help="Owner of photos for which neither list nor store has one.")
+@click.option("--content-time", default="", help="Content time of such photos, as 2026-01-31T12:00:00Z.")
+@click.option(
+    "--chunk-photos", type=click.IntRange(1, 100_000), help="Photos of a chunk, the unit of work.  [default: 256]"
+)
 @click.option(
     "--tries",
     type=click.IntRange(min=1),
     default=3,
     show_default=True,
-    help="Give a photo up that failed so often; with more, it is tried again.",
+    help="Number of failures after which a photo is given up.",
 )
 @with_json
 @with_settings
 def backfill(line: CommandLine, /, as_json: bool, **given: Any) -> None:
-    """Tag all photos of a list, or of the store. Killed or failed, the same command goes on where it was: with what
-    is left, and where nothing is, with what failed and may work now.
+    """Tag all photos of a list, or of the store. After a stop or a failure, the same command goes on: with the photos
+    that are left, and if none is, with those that failed and may work now.
 
     LIST is a file or a folder of files, a path or URL: lines `photo_id uri` or `photo_id uri output_uri`, or JSON lines
-    or Parquet with photo_id, uri and maybe owner, content_time, taken and output_uri; .gz is unpacked. Each photo's
-    tags are kept in FOLDER/tags, as `autotag bulk load` reads them, and written to its output_uri, if it has one.
+    or Parquet with photo_id, uri and maybe owner, content_time, taken and output_uri; .gz is unpacked. The tags are
+    written to FOLDER/tags, as `autotag bulk load` reads them, and to a photo's output_uri, if it has one.
 
-    What a bulk run needs to know of a photo and the list does not say, the store is asked for. Failures are listed in
-    FOLDER/failed, each with its reason. Exit code 1 says that photos are left that may work at another try, or that
-    none has tags.
+    A bulk run needs owner and content time; if the list lacks them, they are read from the store. FOLDER/failed lists
+    each failure with its reason. Exit code 1: photos failed that may work at another try, or no photo has tags.
     """
     options = Options(**given)
     options.check()
@@ -119,27 +132,27 @@ def backfill(line: CommandLine, /, as_json: bool, **given: Any) -> None:
         try:
             if options.run:
                 loaded = _load(job, store, bundle, options.run, as_json)
-        finally:  # what was done is told, also where no run can be loaded of it
+        finally:  # the summary is printed even if no run can be loaded
             _print(now, cores, options.job, loaded, as_json)
     sys.exit(1 if now.left or now.transient or not now.is_useful or (loaded and loaded.run.refused) else 0)
 
 
 def _model(settings: Settings, model: Path | None) -> tuple[Settings, Bundle]:
-    """The bundle whose tags are wanted, and settings that name it, and no other that is published meanwhile."""
+    """Return the bundle to tag with, and settings that name it: one published meanwhile is not used."""
     bundle = Bundle.open(model.absolute() if model else settings.path(settings.model))
     return replace(settings, model=str(bundle.folder.absolute())), bundle
 
 
 @contextmanager
 def _opened(options: Options, store: PhotoStore, settings: Settings, bundle: Bundle) -> Iterator[Backfill]:
-    """The job, which no other process drives for so long."""
+    """Open the job and lock it: no other process drives it meanwhile."""
     try:
         from autotag.jobs.backfill import Backfill
         from autotag.storage.folder import Folder
         from autotag.storage.locks import alone_in
     except ImportError as error:
         raise JobError(
-            f"a backfill needs packages that are not here ({error}): pip install 'autotag[train]'"
+            f"a backfill needs packages that are not installed ({error}); run: pip install 'autotag[train]'"
         ) from error
     corpus, folder = options.corpus(store, settings), Folder(options.job)
     with alone_in(folder):
@@ -161,7 +174,7 @@ def _run(job: Backfill, workers: Workers, settings: Settings, options: Options) 
 
 @contextmanager
 def _shown(photos: int) -> Iterator[Callable[[JobSummary], None]]:
-    """Shows on standard error how far the work is: a bar at a terminal, elsewhere a line now and then."""
+    """Show progress on standard error: a bar at a terminal, elsewhere a line every `TOLD_EVERY_S`."""
     told_at = time.monotonic()
     with progress_bar(photos, "tagging") as bar:
 
@@ -189,7 +202,7 @@ def _load(job: Backfill, store: PhotoStore, bundle: Bundle, name: str, as_json: 
 
 
 def _failed(now: JobSummary) -> str:
-    """Failures by reason, the most frequent first."""
+    """Return the failures by reason, the most frequent first."""
     by_reason = ", ".join(
         f"{failure.reason} {count}{'' if failure.permanent else ' (may work later)'}"
         for failure, count in now.failures.most_common()
@@ -219,7 +232,7 @@ def _print(now: JobSummary, cores: int, job: str, loaded: BulkLoad | None, as_js
 
 
 def _as_dict(now: JobSummary, cores: int, loaded: BulkLoad | None) -> dict[str, Any]:
-    """The summary as JSON-safe values."""
+    """Return the summary as JSON-safe values."""
     failures = [{**failure._asdict(), "photos": count} for failure, count in now.failures.most_common() if count]
     return {
         "photos": now.photos,
@@ -241,9 +254,10 @@ def _as_dict(now: JobSummary, cores: int, loaded: BulkLoad | None) -> dict[str, 
 @with_json
 @with_settings
 def package(line: CommandLine, archive: Path, model: Path | None, as_json: bool) -> None:
-    """Pack Python, packages, autotag and the bundle into one archive, for machines that have none of them.
+    """Pack Python, its packages, autotag and the bundle into one archive, for machines that have none of them.
 
-    Spark unpacks it with `autotag backfill --spark MASTER --archive OUT.tar.gz`; elsewhere bin/python runs in it.
+    Spark unpacks it with `autotag backfill --spark MASTER --archive OUT.tar.gz`; elsewhere, unpack it and run its
+    bin/python.
     """
     from autotag.jobs.archive import package as write_package
 

@@ -1,4 +1,4 @@
-"""``autotag retrain``: the whole chain, from labels to the corpus tagged again; each step is a command of its own."""
+"""``autotag retrain``: runs the whole chain, from labels to a corpus that is tagged again; each step is a command."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def register(group: click.Group) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusOptions:
-    """What the options say of the photos that are tagged again."""
+    """Options about the photos that are tagged again."""
 
     corpus: str | None
     from_store: bool
@@ -43,19 +43,27 @@ class CorpusOptions:
     jobs: str
 
     def check(self) -> None:
-        """Raises UsageError where they contradict one another."""
+        """Check that no option contradicts another.
+
+        Raises:
+            UsageError: two do.
+        """
         if self.corpus and self.from_store:
             raise click.UsageError("give --corpus LIST or --from-store, one of the two")
         if not self.corpus and (self.owner or self.content_time):
             raise click.UsageError("--owner and --content-time go with --corpus LIST")
 
     def arguments(self) -> list[str]:
-        """For `autotag backfill`."""
+        """Return these options as arguments of `autotag backfill`."""
         given = (("--owner", self.owner), ("--content-time", self.content_time))
         return [self.corpus or "--from-store", *(word for name, value in given if value for word in (name, value))]
 
     def digest(self, settings: Settings) -> str:
-        """12 hexadecimal digits that say which photos these are; raises UsageError for a list that cannot be read."""
+        """Return 12 hexadecimal digits that identify these photos.
+
+        Raises:
+            UsageError: the list cannot be read.
+        """
         with needs_training():
             from autotag.jobs.photo_list import ListedPhotos, StoredPhotos, check_content_time
         store = open_store(settings)
@@ -72,12 +80,12 @@ class CorpusOptions:
 
 
 OPTIONS = (
-    click.option("--corpus", metavar="LIST", help="Tag these photos again; see `autotag backfill`."),
-    click.option("--from-store", is_flag=True, help="Tag all photos again that the store knows."),
-    click.option("--owner", default="", help="Of photos for which neither list nor store has one."),
-    click.option("--content-time", default="", help="The same, such as 2026-01-31T12:00:00Z."),
+    click.option("--corpus", metavar="LIST", help="Tag the photos of this list again; see `autotag backfill`."),
+    click.option("--from-store", is_flag=True, help="Tag all photos of the store again."),
+    click.option("--owner", default="", help="Owner of photos for which neither list nor store has one."),
+    click.option("--content-time", default="", help="Content time of such photos, as 2026-01-31T12:00:00Z."),
     click.option(
-        "--jobs", default=JOBS, show_default=True, help="Folder or URL that backfills keep their work in."
+        "--jobs", default=JOBS, show_default=True, help="Folder or URL for the jobs of backfills."
     ),
 )  # fmt: skip
 
@@ -100,7 +108,7 @@ with_corpus_options = given_as("corpus", OPTIONS, [field.name for field in field
     type=click.FloatRange(0, 1),
     default=0.2,
     show_default=True,
-    help="Go no further if more than this share of the classes got worse.",
+    help="Stop before publishing if more than this share of the classes got worse.",
 )
 @with_corpus_options
 @with_settings
@@ -109,9 +117,9 @@ def retrain(
 ) -> None:
     """Join, train, evaluate, publish, and tag the corpus again as an unpublished bulk run.
 
-    Each step is the command that is shown, and may be run alone. The first that fails ends the chain, with its exit
-    code; the same command then goes on, as what is done is not done again. What a person has taken back with `autotag
-    model rollback` is not published again.
+    Each step is a command, which is printed and can be run alone. The first step that fails ends the chain with its
+    exit code; the same command then goes on, since no step repeats work that is done. A model that a person took back
+    with `autotag model rollback` is not published again.
     """
     settings = line.settings
     # Before anything is done: the list may not be there.
@@ -136,18 +144,18 @@ def retrain(
 def tagging_steps(
     bundle: Path, name: str, options: JoinOptions, corpus: CorpusOptions, settings: Settings
 ) -> list[list[str]]:
-    """The commands that tag the corpus: a backfill; before it, where machines need one, an archive with the new bundle.
+    """Return the commands that tag the corpus: a backfill; before it, if machines need one, an archive of the bundle.
 
     Args:
-        bundle: the folder of the published one.
-        name: of the job and the run.
+        bundle: folder of the published bundle.
+        name: name of the job and of the bulk run.
     """
     jobs = corpus.jobs.rstrip("/") if "://" in corpus.jobs else str(settings.path(corpus.jobs))
     model = ["--model", str(bundle)]
     backfill = ["backfill", *corpus.arguments(), "--job", f"{jobs}/{name}", "--load", name, *model]
     if not options.archive:
         return [[*backfill, *_workers(options)]]
-    folder = settings.path(JOBS if "://" in jobs else jobs)  # it is written here, and Spark takes it along
+    folder = settings.path(JOBS if "://" in jobs else jobs)  # Spark copies it from this machine
     folder.mkdir(parents=True, exist_ok=True)
     archive = str(folder / f"{name}.tar.gz")
     return [["package", archive, *model], [*backfill, *_workers(replace(options, archive=archive))]]
@@ -162,11 +170,11 @@ class Chain:
         self._options = ["-e", line.environment, *config, *(word for one in settings for word in ("-o", one))]
 
     def step(self, *arguments: str) -> None:
-        """Run a command; where it fails this process ends with its exit code."""
+        """Run a command; if it fails, end this process with its exit code."""
         self._run(arguments, None)
 
     def answer(self, *arguments: str) -> dict[str, Any]:
-        """Run a command, and give what it answers."""
+        """Run a command and return the JSON object that it prints."""
         printed = self._run((*arguments, "--json"), subprocess.PIPE)
         answer: dict[str, Any] = json.loads(printed.splitlines()[-1])
         return answer
@@ -194,7 +202,7 @@ class Chain:
 
 
 def run_step(parent: int) -> None:
-    """The console script as a step: it ends with the chain, or two would be at the same work when that begins again."""
+    """Run the console script as a step. It ends with the chain: if that starts again, no second process is at work."""
     threading.Thread(target=end_with, args=(parent,), name="end-with-parent", daemon=True).start()
     main()
 

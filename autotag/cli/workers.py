@@ -1,4 +1,4 @@
-"""The options that say who does a job's work: processes of this machine, or Spark."""
+"""Options for the workers of a job: processes of this machine, or Spark."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from autotag.jobs.workers import Workers, open_workers
 
 @dataclass(frozen=True, kw_only=True)
 class WorkersOptions:
-    """What `OPTIONS` say."""
+    """The values of `OPTIONS`."""
 
     workers: int | None
     spark: str | None
@@ -26,7 +26,7 @@ class WorkersOptions:
 
     @contextmanager
     def opened_workers(self) -> Iterator[Workers]:
-        """Who does the work, for as long as it lasts."""
+        """Open the workers; close them at the end, or end them at once if this process is interrupted."""
         workers = open_workers(self.workers, self.spark, dict(self.spark_options), self.archive)
         try:
             yield workers
@@ -39,7 +39,11 @@ class WorkersOptions:
         workers.close()
 
     def check(self) -> None:
-        """Raises UsageError where they contradict one another."""
+        """Check that no option contradicts another.
+
+        Raises:
+            UsageError: two do, or the master is none.
+        """
         if self.spark is None and (self.spark_options or self.archive):
             raise click.UsageError("--spark-option and --archive go with --spark MASTER")
         if self.spark is not None and self.workers is not None:
@@ -50,14 +54,20 @@ class WorkersOptions:
 
 OPTIONS = (
     click.option("--workers", type=click.IntRange(min=1), help="Processes on this machine.  [default: one a core]"),
-    click.option("--spark", metavar="MASTER", help="Work on Spark instead: spark://HOST:PORT, yarn, local[2]."),
-    click.option("--spark-option", "spark_options", multiple=True, type=Overrides(), help="Spark's own; repeatable."),
-    click.option("--archive", metavar="FILE", help="Of `autotag package`, for machines that have no autotag."),
+    click.option("--spark", metavar="MASTER", help="Run on Spark instead: spark://HOST:PORT, yarn, local[2]."),
+    click.option(
+        "--spark-option",
+        "spark_options",
+        multiple=True,
+        type=Overrides(),
+        help="A setting of Spark, KEY=VALUE; repeatable.",
+    ),
+    click.option("--archive", metavar="FILE", help="Archive by `autotag package`, for executors that have no autotag."),
 )
 
 
 def with_workers_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`OPTIONS`, each given to the command by its own name."""
+    """Add `OPTIONS` to a command, each as an argument of its own name."""
     for option in reversed(OPTIONS):
         command = option(command)
     return command
