@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import IO, Any, TypeVar
 
 from autotag.errors import AutotagError, JobError
@@ -110,7 +111,8 @@ class SparkWorkers:
 
         # Java prints at its start before it reads any setting, so its output goes to the log file.
         # In a process group of its own: a SIGTERM to ours is for this process, which ends Java.
-        self._java = launch_gateway(conf, {"stdout": self._log, "stderr": subprocess.STDOUT, "process_group": 0})
+        with _signals_wait():  # or nobody would know the process that is starting
+            self._java = launch_gateway(conf, {"stdout": self._log, "stderr": subprocess.STDOUT, "process_group": 0})
         handler = signal.getsignal(signal.SIGINT)
         context = SparkContext(conf=conf, gateway=self._java)
         if threading.current_thread() is threading.main_thread():
@@ -178,6 +180,25 @@ class SparkWorkers:
             if SparkContext._gateway is self._java:
                 SparkContext._gateway = SparkContext._jvm = None
         self._log.close()
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Let a signal that comes during the block take effect after it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
 
 
 class _Raised:
