@@ -1,4 +1,7 @@
-"""Settings: what config.json's environments, ``-o`` and the topology's configuration say under ``autotag.*``."""
+"""The settings: keys ``autotag.*`` of config.json's environments, of ``-o`` and of a topology's configuration.
+
+Top down: the fields with their bounds and meanings, the checks of a whole, then the parsing of single values.
+"""
 
 from __future__ import annotations
 
@@ -16,81 +19,134 @@ from autotag.errors import SettingsError
 
 PREFIX = "autotag."
 PROJECT = Path(__file__).resolve().parent.parent
-"""The project's folder when run from a checkout; on a Storm worker, where the code lies in a jar, ``autotag.home``."""
+"""The project's folder. A Storm worker runs code in a jar and uses ``autotag.home`` instead."""
+
+
+def setting(default: Any, meaning: str, *, unit: str = "", bounds: tuple[int, int] | None = None) -> Any:
+    """Return a field of `Settings`; docs/settings.md is written from what it says.
+
+    Args:
+        default: the value where nothing is set.
+        meaning: what the setting does, in sentences.
+        unit: the unit of a number.
+        bounds: the lowest and the highest number; without them, every number above 0 is accepted.
+    """
+    return dataclasses.field(default=default, metadata={"meaning": meaning, "unit": unit, "bounds": bounds})
+
+
+PORTS = (1024, 65535)
+
+
+def key_of(name: str) -> str:
+    """Return the key of a field: ``autotag.photo.max.bytes`` for ``photo_max_bytes``."""
+    return PREFIX + name.replace("_", ".")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Every setting, checked. Field ``photo_max_bytes`` is the key ``autotag.photo.max.bytes``.
+    """All settings, checked. Field ``photo_max_bytes`` is the key ``autotag.photo.max.bytes``.
 
-    Relative paths are relative to `home`. Build it at the edge with `from_config` or `from_storm` and pass it in.
+    Relative paths start at `home`. Build it at the edge with `from_config` or `from_storm` and pass it in.
 
     Raises:
-        SettingsError: an unknown key (with the nearest known one), a value of the wrong type or out of bounds.
+        SettingsError: an unknown key (with the nearest one that exists), a value of the wrong type or out of bounds.
     """
 
-    home: str = str(PROJECT)
-    """Absolute folder that relative paths start from."""
-    queue: str = "sqlite:build/data/queue.db"
-    """URL of the queue of photo events."""
-    store: str = "sqlite:build/data/store.db"
-    """The store of tags: ``sqlite:PATH``, or ``hbase://HOST:PORT/PREFIX`` (see `store_address`)."""
-    model: str = "build/bundles/default"
-    """Folder of published bundles, of which the current one is used, or of one bundle, which is used for good."""
-    model_location: str = ""
-    """Where other hosts find what is published in `model`: ``https://HOST/PATH`` or ``file:///PATH``; empty: there."""
-    model_registry: str = "zookeeper:127.0.0.1:2181/autotag"
-    """The registry of models: ``zookeeper:HOST:PORT,HOST:PORT/PATH`` (see `model_registry_address`)."""
-    training: str = "build/training/default"
-    """The training set: a folder, or a URL that fsspec knows, such as ``s3://BUCKET/PATH``."""
+    home: str = setting(str(PROJECT), "The absolute folder that relative paths start from.")
+    queue: str = setting("sqlite:build/data/queue.db", "The queue of photo events: `sqlite:PATH`.")
+    store: str = setting(
+        "sqlite:build/data/store.db",
+        "The store of tags: `sqlite:PATH`, or `hbase://HOST:PORT/PREFIX` with the port of HBase's Thrift server. The "
+        "prefix begins the tables' names: letters, digits and `_`, maybe after a namespace (`photos:`, `photos:x_`).",
+    )
+    model: str = setting(
+        "build/bundles/default",
+        "A folder of published bundles, of which the current one is used; or the folder of one bundle, which is used "
+        "for good.",
+    )
+    model_location: str = setting(
+        "",
+        "The URL at which other hosts find what is published in `autotag.model`: `https://HOST/PATH` or "
+        "`file:///PATH`. Empty: they find it at the same path.",
+    )
+    model_registry: str = setting(
+        "zookeeper:127.0.0.1:2181/autotag",
+        "The model registry in ZooKeeper: `zookeeper:HOST:PORT/PATH`, several `HOST:PORT` separated by commas.",
+    )
+    training: str = setting(
+        "build/training/default", "The training set: a folder, or a URL that fsspec reads, such as `s3://BUCKET/PATH`."
+    )
 
-    photo_roots: tuple[str, ...] = ()
-    """Absolute folders below which ``file`` URIs may point; none by default."""
-    photo_private_hosts: bool = False
-    """Whether http may reach loopback, link-local and private addresses."""
-    photo_connect_timeout_s: float = 3.0
-    photo_read_timeout_s: float = 5.0
-    photo_deadline_s: float = 15.0
-    """From the first byte asked for to the last one read, redirects included."""
-    photo_decode_timeout_s: float = 10.0
-    """For decoding one photo; see also `decoder_wait_s`."""
-    photo_max_bytes: int = 32 * 1024 * 1024
-    photo_max_pixels: int = 100_000_000
-    """Width times height as the header says, before anything is decoded."""
+    photo_roots: tuple[str, ...] = setting(
+        (), "Absolute folders below which `file` URIs may point. Without any, `file` URIs are refused."
+    )
+    photo_private_hosts: bool = setting(
+        False, "True allows photos on loopback, link-local and private addresses. False refuses them."
+    )
+    photo_connect_timeout_s: float = setting(3.0, "Time to connect to a photo's server.", unit="s")
+    photo_read_timeout_s: float = setting(5.0, "Longest wait for the next bytes of a photo.", unit="s")
+    photo_deadline_s: float = setting(
+        15.0, "Time to fetch one photo, from the first request to the last byte, redirects included.", unit="s"
+    )
+    photo_decode_timeout_s: float = setting(
+        10.0, "Time to decode one photo. A photo waits three times as long for a free decoder, at most.", unit="s"
+    )
+    photo_max_bytes: int = setting(32 * 1024 * 1024, "Largest photo that is fetched.", unit="bytes")
+    photo_max_pixels: int = setting(
+        100_000_000,
+        "Largest photo that is decoded: width times height, as its header says before anything is decoded.",
+        unit="pixels",
+    )
+    photo_fetch_threads: int = setting(8, "Photos that one bolt fetches at once.", unit="threads")
+    photo_decoders: int = setting(1, "Decoding child processes of one bolt.", unit="processes")
 
-    photo_fetch_threads: int = 8
-    """Photos fetched at once by one bolt."""
-    photo_decoders: int = 1
-    """Decoding child processes of one bolt."""
-    tagger_network_threads: int = 1
-    """Inference threads, and BLAS threads, of one bolt."""
-    tagger_batch_photos: int = 16
-    """Photos scored at once, at most; fewer when fewer wait."""
-    writer_batch_results: int = 64
-    """Results written to the store at once, at most."""
+    upload_parallelism: int = setting(1, "Upload spouts of the topology.", unit="processes")
+    tagger_parallelism: int = setting(
+        2,
+        "Tagger bolts of the topology; each is a process with the network and all classifiers.",
+        unit="processes",
+    )
+    writer_parallelism: int = setting(1, "Writer bolts of the topology.", unit="processes")
 
-    store_hbase_timeout_s: float = 10.0
-    """For one answer of HBase's Thrift server."""
+    tagger_network_threads: int = setting(1, "Threads of the network, and of BLAS, in one bolt.", unit="threads")
+    tagger_batch_photos: int = setting(
+        16, "Photos that one bolt scores at once, at most; fewer where fewer wait.", unit="photos"
+    )
+    writer_batch_results: int = setting(64, "Results written to the store at once, at most.", unit="results")
 
-    queue_attempts: int = 4
-    """Times an event is leased before it becomes a dead letter."""
-    queue_backoff_s: float = 2.0
-    """Wait before the second attempt; four times as long before each one after that, give or take a fifth."""
-    queue_backoff_max_s: float = 300.0
-    queue_lease_s: float = 600.0
-    """How long a leased event stays away if its spout never comes back; longer than `topology.message.timeout.secs`."""
-    queue_keep_done_s: float = 7 * 86400.0
-    """How long the keys of finished events are kept to recognise the same event sent twice."""
+    store_hbase_timeout_s: float = setting(10.0, "Time for one answer of HBase's Thrift server.", unit="s")
 
-    cluster_home: str = "build/cluster"
-    """Folder of the local cluster's data, logs and sockets."""
-    cluster_zookeeper_port: int = 2181
-    cluster_nimbus_port: int = 6627
-    cluster_worker_ports: tuple[int, ...] = (6700, 6701)
-    cluster_thrift_port: int = 9090
-    """HBase's Thrift server; the cluster runs HBase when `store` is on this port of this machine."""
-    cluster_hbase_ports: tuple[int, ...] = (16000, 16020)
-    """HBase's master and region server."""
+    queue_attempts: int = setting(4, "Attempts at a photo before its event becomes a dead letter.", unit="attempts")
+    queue_backoff_s: float = setting(
+        2.0,
+        "Wait before the second attempt. Before each later one it is four times as long, give or take a fifth.",
+        unit="s",
+    )
+    queue_backoff_max_s: float = setting(300.0, "Longest wait before an attempt.", unit="s")
+    queue_lease_s: float = setting(
+        600.0,
+        "Time after which an event is leased again if its spout never comes back. It must be longer than "
+        "`topology.message.timeout.secs`.",
+        unit="s",
+    )
+    queue_keep_done_s: float = setting(
+        7 * 86400.0, "Time for which the key of a finished event is kept, to recognise the same event.", unit="s"
+    )
+
+    cluster_home: str = setting("build/cluster", "The folder of the local cluster's data, logs and sockets.")
+    cluster_zookeeper_port: int = setting(2181, "ZooKeeper's port.", bounds=PORTS)
+    cluster_nimbus_port: int = setting(6627, "Nimbus's port; the one after it is the Supervisor's.", bounds=PORTS)
+    cluster_worker_ports: tuple[int, ...] = setting(
+        (6700, 6701), "A port for each worker process, at least one.", bounds=PORTS
+    )
+    cluster_thrift_port: int = setting(
+        9090,
+        "The port of HBase's Thrift server. The cluster runs HBase if `autotag.store` has this port of this host.",
+        bounds=PORTS,
+    )
+    cluster_hbase_ports: tuple[int, ...] = setting(
+        (16000, 16020), "The ports of HBase's master and region server.", bounds=PORTS
+    )
 
     def __post_init__(self) -> None:
         if not Path(self.home).is_absolute():
@@ -100,8 +156,9 @@ class Settings:
                 raise SettingsError(f"autotag.photo.roots must be absolute folders. Given: {root!r}")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
-                _check_number(field.name, value)
+            for number in value if isinstance(value, tuple) else (value,):
+                if isinstance(number, (int, float)) and not isinstance(number, bool):
+                    _check_number(key_of(field.name), number, field.metadata["bounds"])
         self._check_cluster_ports()
         _store_address(self.store)
         _registry_address(self.model_registry)
@@ -115,12 +172,12 @@ class Settings:
     def from_config(
         cls, environment: str = "local", path: Path | None = None, overrides: Mapping[str, Any] | None = None
     ) -> Settings:
-        """The settings of one of config.json's environments, for the command line, Spark and tests.
+        """Return the settings of one of config.json's environments, for the command line, Spark and tests.
 
         Args:
             environment: a key of ``envs``.
             path: the file; by default the project's own.
-            overrides: flat ``autotag.*`` keys that stand over the file's, as ``-o`` gives them.
+            overrides: flat ``autotag.*`` keys that replace the file's, as ``-o`` gives them.
         """
         path = path or PROJECT / "config.json"
         try:
@@ -141,7 +198,7 @@ class Settings:
 
     @classmethod
     def from_storm(cls, conf: Mapping[str, Any]) -> Settings:
-        """The settings in the mapping that Storm hands to ``initialize``; keys of other prefixes are Storm's own.
+        """Return the settings in Storm's mapping for ``initialize``; keys of other prefixes are Storm's own.
 
         Raises:
             SettingsError: also when a tuple could time out while it waits for the photos before it.
@@ -155,7 +212,7 @@ class Settings:
     @classmethod
     def _from_keys(cls, mapping: Mapping[str, Any], where: str) -> Settings:
         types = get_type_hints(cls)
-        fields = {PREFIX + name.replace("_", "."): name for name in types}
+        fields = {key_of(name): name for name in types}
         values = {}
         for key, value in mapping.items():
             if PREFIX + key in fields:
@@ -166,16 +223,13 @@ class Settings:
                 nearest = difflib.get_close_matches(key, fields, n=1, cutoff=0.0)[0]
                 raise SettingsError(f"{where}: unknown setting {key!r}; did you mean {nearest!r}?")
             if value == "" == getattr(cls, fields[key]):
-                continue  # said to be left out
+                continue  # An empty text leaves the setting out.
             values[fields[key]] = _converted(key, value, types[fields[key]], where)
         return cls(**values)
 
     @property
     def store_address(self) -> tuple[str, int, str] | None:
-        """Host and port of HBase's Thrift server and the prefix of our tables there; None for the embedded store.
-
-        The prefix is letters, digits and ``_``, maybe after a namespace: ``autotag``, ``photos:``, ``photos:autotag``.
-        """
+        """Host and port of HBase's Thrift server and the prefix of our tables there; None for the embedded store."""
         return _store_address(self.store)
 
     @property
@@ -184,18 +238,15 @@ class Settings:
         return _registry_address(self.model_registry)
 
     def path(self, value: str) -> Path:
-        """`value` as a path; relative ones start at `home`."""
+        """Return `value` as a path; a relative one starts at `home`."""
         return Path(self.home, Path(value).expanduser())
 
     @property
     def decoder_wait_s(self) -> float:
-        """How long a photo waits for a free decoder, at most: two photos that hang there do no harm to a third."""
+        """Longest wait of a photo for a free decoder: long enough that two photos that hang do not fail a third."""
         return 3 * self.photo_decode_timeout_s
 
     def _check_cluster_ports(self) -> None:
-        for name in ("cluster_worker_ports", "cluster_hbase_ports"):
-            for port in getattr(self, name):
-                _check_number(name, port)
         if len(self.cluster_hbase_ports) != 2:
             raise SettingsError(
                 "autotag.cluster.hbase.ports must be two, the master's and the region server's. "
@@ -211,11 +262,11 @@ class Settings:
             )
 
     def check_message_timeout(self, pending: int, timeout_s: float) -> None:
-        """Refuse settings under which Storm would time out a tuple that only waits its turn.
+        """Refuse settings under which Storm would time out a tuple that only waits for those before it.
 
-        The worst case: one bolt has all photos in flight (the spout may overshoot by one lease),
-        `photo_fetch_threads` of them at a time, and each takes its whole deadline, waits as long as allowed for a
-        decoder, and then in it.
+        The worst case: one bolt has all photos in flight (the spout may overshoot by one lease). It works on
+        `photo_fetch_threads` of them at a time. Each takes its whole deadline, the longest wait for a decoder, and
+        the longest time in it.
         """
         photo_s = self.photo_deadline_s + self.decoder_wait_s + self.photo_decode_timeout_s
         worst_s = math.ceil((pending + self.tagger_batch_photos) / self.photo_fetch_threads) * photo_s
@@ -242,10 +293,10 @@ _STORES = {
 
 
 def _store_address(url: str) -> tuple[str, int, str] | None:
-    """What `Settings.store_address` says of `url`.
+    """Parse `autotag.store`; see `Settings.store_address`.
 
     Raises:
-        SettingsError: it has no form that we know.
+        SettingsError: the URL has none of the accepted forms.
     """
     scheme, _, rest = url.partition(":")
     if scheme == "sqlite" and rest:
@@ -262,10 +313,10 @@ _LOCATION = re.compile(r"https?://[^/?#\s]+(?:/[^?#\s]*)?|file:(?://)?/[^?#\s]*"
 
 
 def _registry_address(url: str) -> tuple[str, str]:
-    """What `Settings.model_registry_address` says of `url`.
+    """Parse `autotag.model.registry`; see `Settings.model_registry_address`.
 
     Raises:
-        SettingsError: it has no form that we know.
+        SettingsError: the URL does not have the accepted form.
     """
     found = _ZOOKEEPER.fullmatch(url)
     if not found or not all(0 < int(host.rpartition(":")[2]) < 65536 for host in found["hosts"].split(",")):
@@ -282,16 +333,15 @@ def _object(value: Any, where: str) -> Mapping[str, Any]:
     return value
 
 
-def _check_number(name: str, value: float) -> None:
-    key = PREFIX + name.replace("_", ".")
+def _check_number(key: str, value: float, bounds: tuple[int, int] | None) -> None:
+    if bounds and not bounds[0] <= value <= bounds[1]:
+        raise SettingsError(f"{key} must be from {bounds[0]} to {bounds[1]}. Given: {value!r}")
     if not math.isfinite(value) or value <= 0:
         raise SettingsError(f"{key} must be more than 0. Given: {value!r}")
-    if "port" in name and not 1024 <= value <= 65535:
-        raise SettingsError(f"{key} must be a port from 1024 to 65535. Given: {value!r}")
 
 
 def _converted(key: str, value: Any, wanted: Any, where: str) -> Any:
-    """`value` as the field's type; text from ``-o`` is read as what the field wants."""
+    """Convert `value` to the type `wanted`; ``-o`` gives text for every type."""
     if wanted in (tuple[str, ...], tuple[int, ...]):
         items = [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
         if isinstance(items, (list, tuple)):

@@ -12,7 +12,7 @@ from autotag.jobs.spark import SparkWorkers
 from autotag.jobs.workers import LocalWorkers, Workers
 from autotag.training.dataset.training_set import TrainingSet
 from autotag.training.fit.update_sums import update
-from models.training import Solver
+from models.ridge import Solver
 
 CONTEXT = multiprocessing.get_context("spawn")
 POLL_S = 0.2

@@ -19,10 +19,11 @@ from typing import Any
 
 import happybase
 
-from autotag.events import now_us
+from autotag.events.times import now_us
 from autotag.localcluster.cluster import Cluster
 from autotag.settings import PROJECT, Settings
 from autotag.stores import PhotoStore, layout, open_store
+from autotag.stores.owner_index import OwnerIndex
 from autotag.stores.tables import OWNERS, PHOTOS, Cell
 from autotag.view.decisions import Action, Decision
 from autotag.view.merge import Write, merge
@@ -102,11 +103,12 @@ def hbase(folder: Path) -> Iterator[Settings]:
 
 
 def cells_of(results: Sequence[Tagged]) -> list[tuple[list[Cell], list[Cell]]]:
-    """The cells that the writer's path writes, by batch: table photos, table owners."""
+    """Return the cells that the writer's path writes, by batch: table photos, table owners."""
+    index = OwnerIndex(all_owners=False)
     return [
         (
             [layout.fact_cell(result) for result in batch],
-            [cell for result in batch for cell in layout.index_cells(result, [], everyone=False)],
+            [cell for result in batch for cell in index.cells(result)],
         )
         for batch in batched_list(results)
     ]

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from autotag.events import PhotoEvent, now_us
+from autotag.events import PhotoEvent
+from autotag.events.times import now_us
 from autotag.localcluster.cluster import Cluster
 from autotag.queues import open_queue
 from autotag.settings import PROJECT, Settings
@@ -41,7 +42,7 @@ def topology(model: Path, folder: Path) -> Iterator[Cluster]:
     try:
         cluster.up()
         cluster.sparse("submit", "-e", "local", "-n", NAME, "--config", str(path))
-        cluster.wait_for_topology(NAME)
+        cluster.topologies.wait_for(NAME)
         yield cluster
     finally:
         cluster.down()

@@ -13,7 +13,8 @@ from pathlib import Path
 from autotag.bundles.build import build_bundle
 from autotag.bundles.publisher import Publisher
 from autotag.bundles.registry import ModelRegistry
-from autotag.events import PhotoEvent, now_us
+from autotag.events import PhotoEvent
+from autotag.events.times import now_us
 from autotag.photos.reader import photo_uri
 from autotag.queues import EventQueue, open_queue
 from autotag.settings import PROJECT, Settings

@@ -31,8 +31,8 @@ from bench.table import Table
 from models.bundle import Bundle
 from models.calibration import reliability, uncalibrated
 from models.fixed_point import from_fixed
-from models.statistics import Labels, Statistics
-from models.training import Solver
+from models.moments import Labels, Statistics
+from models.ridge import Solver
 
 CALTECH = PROJECT.parent / "shared/data/caltech101"
 CLASSES = 5000

@@ -167,16 +167,13 @@ class Bundle:
         for bank in self.banks:
             bank.probabilities(features)
 
-    def tags(
-        self, features: NDArray[np.float32], top: int | None = None, min_score: float | None = None
-    ) -> list[list[Tag]]:
+    def tags(self, features: NDArray[np.float32], min_score: float | None = None) -> list[list[Tag]]:
         """The tags of each photo, the highest score first, equal ones by name.
 
         Where several banks give one tag, the highest probability stands. Scores are rounded to `SCORE_DIGITS` decimals.
 
         Args:
             features: float32 [n, d] from this bundle's network.
-            top: the best so many only.
             min_score: a probability from 0 to 1 that takes the place of every threshold.
 
         Raises:
@@ -189,7 +186,7 @@ class Bundle:
                     id_, score = bank.ids[place], round(probability, SCORE_DIGITS)
                     if id_ not in tags or tags[id_].score < score:
                         tags[id_] = Tag(id_, self.classes.name(id_), score, bank.name)
-        return [sorted(tags.values(), key=lambda tag: (-tag.score, tag.name))[:top] for tags in photos]
+        return [sorted(tags.values(), key=lambda tag: (-tag.score, tag.name)) for tags in photos]
 
 
 def network_key(network: Path, precision: str, preprocessing: Preprocessing) -> str:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.moments import FOLDS
 from models.score_counts import ScoreCounts
-from models.statistics import FOLDS
 
 RELIABILITY_BINS = 10
 """Of probabilities, equally wide."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.statistics import FOLDS
+from models.moments import FOLDS
 
 BINS = 256
 """Of a class's scores; some 0.1 of the negatives' standard deviation wide."""

@@ -62,7 +62,7 @@ class UploadSpout(Spout):
     def _emit(self, lease: Lease) -> None:
         event = lease.event
         if event.type is EventType.DELETED:
-            deleted = Deleted(**results.of_event(event))
+            deleted = Deleted.of(event)
             self.emit([event.photo_id, lease.key, results.to_dict(deleted)], tup_id=lease.key, stream="deleted")
         else:
             self.emit([lease.key, event.to_dict()], tup_id=lease.key)

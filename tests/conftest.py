@@ -1,9 +1,13 @@
-"""Fixtures that more than one test file uses: settings, photos drawn for the test, an empty queue and store."""
+"""Fixtures that more than one test file uses, and how pytest-xdist shares the tests out among its processes.
+
+The servers run once: all tests that ask for them are one group, in one process. Every other file is a group of its own.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
 import socket
 from collections.abc import Callable, Iterator
@@ -15,7 +19,8 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from PIL import Image, ImageDraw
 
-from autotag.events import EventType, PhotoEvent, now_us
+from autotag.events import EventType, PhotoEvent
+from autotag.events.times import now_us
 from autotag.localcluster.cluster import Cluster
 from autotag.queues import EventQueue, open_queue
 from autotag.settings import PROJECT, Settings
@@ -27,6 +32,35 @@ hypothesis_settings.register_profile(
     "shared", max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 hypothesis_settings.load_profile("shared")
+
+
+SERVERS = {"cluster", "hbase_settings"}
+"""Fixtures of the session's real servers. A test that asks for one, also through another fixture, is `on_servers`."""
+SLOWEST = ["tests/system/", "tests/localcluster/", "tests/jobs/", "tests/cli/"]
+"""Files that take longest; a process that has nothing else to do takes them first."""
+
+
+def on_servers(item: pytest.Item) -> bool:
+    """True if a test needs ZooKeeper, Storm or HBase as the session's cluster runs them."""
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    return bool(SERVERS & set(getattr(item, "fixturenames", ()))) or any(
+        one == "hbase" for one in parameters.values() if isinstance(one, str)
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Name each test's group, and put the groups in order: the servers' first, then the files that take longest."""
+    for item in items:
+        file = item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group("servers" if on_servers(item) else file))
+        if on_servers(item):
+            item.add_marker(pytest.mark.servers)
+
+    def place(item: pytest.Item) -> tuple[bool, int]:
+        slow = [item.nodeid.startswith(start) for start in SLOWEST]
+        return not on_servers(item), slow.index(True) if any(slow) else len(slow)
+
+    items.sort(key=place)
 
 
 @pytest.fixture
@@ -94,14 +128,26 @@ _made = iter(range(10**9))
 
 def make_event(photo_id: str = "p1", type: EventType = EventType.UPLOADED, **changes: object) -> PhotoEvent:
     """An event of its own identity."""
-    event = PhotoEvent(type, "tests", f"event-{next(_made)}", photo_id, now_us(), "ann", "file:///nowhere.jpg")
+    event = PhotoEvent(
+        type=type,
+        source="tests",
+        id=f"event-{next(_made)}",
+        photo_id=photo_id,
+        content_us=now_us(),
+        owner="ann",
+        uri="file:///nowhere.jpg",
+    )
     return replace(event, **changes)  # type: ignore[arg-type]
 
 
 def free_ports(count: int) -> list[int]:
-    """Free ports in a row, below those that the system gives to outgoing connections."""
+    """Free ports in a row, below those that the system gives to outgoing connections.
+
+    Each process of pytest-xdist has a range of its own, or two could find the same ones free.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
     for _ in range(100):
-        first = random.randrange(20000, 30000)
+        first = 20000 + worker * 1250 + random.randrange(1200)
         with contextlib.ExitStack() as bound, contextlib.suppress(OSError):
             for port in range(first, first + count):
                 bound.enter_context(socket.socket()).bind(("127.0.0.1", port))

@@ -46,8 +46,8 @@ class PhotoServer:
     """A server on a free port; a context manager.
 
     `add` serves bytes. Other paths misbehave: /status/N, /redirect/N (N times, then /photo), /loop, /to?URI, /silent,
-    /slow-headers, /slow-body, /redirect-with-body, /endless-header, /big, /big-chunked, /chunk-bomb, /cut, /gzip,
-    /no-http, /goodbye.
+    /slow-headers, /slow-body, /redirect-with-body, /endless-header, /big, /big-chunked, /chunk-bomb, /cut,
+    /hints-for-ever, /no-http, /goodbye, /early-hints, /bad-header.
     Whatever it does for ever ends with the server.
     """
 
@@ -57,6 +57,8 @@ class PhotoServer:
         """Paths asked for, in order."""
         self.headers: list[dict[str, str]] = []
         self.connections = 0
+        self.retry_after: str | None = None
+        """A header of every answer of /status/N."""
         self.closing = threading.Event()
         self._http = _Server((host, 0), _Handler)
         self._http.photo_server = self
@@ -135,7 +137,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
 
     def _status(self, argument: str) -> None:
-        self._send(int(argument), b"no photo")
+        wait = self.server.photo_server.retry_after
+        self._send(int(argument), b"no photo", **({} if wait is None else {"Retry-After": wait}))
 
     def _redirect(self, argument: str) -> None:
         left = int(argument)
@@ -188,8 +191,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + bytes(500))
         self.close_connection = True
 
-    def _gzip(self, _: str) -> None:
-        self._send(200, b"\x1f\x8b", **{"Content-Encoding": "gzip"})
+    def _early_hints(self, _: str) -> None:
+        """Three informational answers, and then the photo."""
+        hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n"
+        self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n" + hints + b"HTTP/1.1 102 Processing\r\n\r\n")
+        self._send(200, b"after the hints")
+
+    def _hints_for_ever(self, _: str) -> None:
+        while not self.server.photo_server.closing.is_set():
+            self.wfile.write(b"HTTP/1.1 103 Early Hints\r\nLink: </" + b"a" * 60000 + b">\r\n\r\n")
+
+    def _bad_header(self, _: str) -> None:
+        """A line without a colon, before the length."""
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX-A: 1\r\nno colon here\r\nX-B: 2\r\n 3\r\nContent-Length: 4\r\n\r\nodd!")
 
     def _no_http(self, _: str) -> None:
         self.wfile.write(b"220 mail.example ESMTP\r\n")

@@ -10,13 +10,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from hypothesis import strategies as st
 
-from autotag.events import now_us
+from autotag.events.times import now_us
 from autotag.storage.folder import Folder
 from autotag.training.dataset.photo_states import compact, remove
 from autotag.training.dataset.snapshot import Joined
 from autotag.training.dataset.training_set import TrainingSet
 from models.fixed_point import LARGEST
-from models.statistics import Statistics
+from models.moments import Statistics
 from tests.training_sets import facts, label_table
 
 DIM = 2

@@ -12,7 +12,7 @@ from autotag.settings import PROJECT
 
 ORDER = """
 models
-autotag.errors
+autotag.errors autotag.progress
 autotag.settings autotag.events
 autotag.photos autotag.view
 autotag.storage
@@ -37,6 +37,7 @@ KNOWN_TO = {
     "requests": {"autotag/photos/fetch.py", "autotag/photos/http_guard.py", "autotag/bundles/download.py"},
     "kazoo": {"autotag/bundles/registry.py"},
     "PIL": {"autotag/photos/decode_main.py", "autotag/training/report/thumbnails.py"},
+    "psutil": {"autotag/localcluster/processes.py"},
     "supervisor": {"autotag/localcluster/supervisord.py"},
     "thriftpy2": {"autotag/localcluster/nimbus.py", "autotag/stores/hbase_link.py"},
     "happybase": {

@@ -68,10 +68,14 @@ def test_the_registry_is_several_servers_and_a_path(config: Path) -> None:
         ("autotag.photo.roots", 7, "a list"),
         ("autotag.photo.private.hosts", "perhaps", "true or false"),
         ("autotag.queue", "", "must be text"),
-        ("autotag.cluster.nimbus.port", 80, "a port from 1024"),
+        ("autotag.cluster.nimbus.port", 80, "autotag.cluster.nimbus.port must be from 1024 to 65535"),
         ("autotag.cluster.nimbus.port", 2181, "differ"),
         ("autotag.cluster.thrift.port", 6628, "differ"),
-        ("autotag.cluster.hbase.ports", "16000,80", "autotag.cluster.hbase.ports must be a port from 1024"),
+        (
+            "autotag.cluster.hbase.ports",
+            "16000,80",
+            "autotag.cluster.hbase.ports must be from 1024 to 65535. Given: 80",
+        ),
         ("autotag.cluster.hbase.ports", "16000", "must be two, the master's and the region server's"),
         ("autotag.home", "relative", "absolute folder"),
         ("autotag.store", "mysql://db/x", "'sqlite:PATH' or 'hbase://HOST:PORT/PREFIX'"),
@@ -141,8 +145,8 @@ def test_a_config_of_another_shape_is_refused_with_the_place(tmp_path: Path, con
 
 def test_a_key_without_our_prefix_is_no_silent_mistake(config: Path) -> None:
     for read in (lambda o: Settings.from_config("local", config, o), Settings.from_storm):
-        with pytest.raises(SettingsError, match=r"did you mean 'autotag\.batch\.photos'"):
-            read({"batch.photos": 3})
+        with pytest.raises(SettingsError, match=r"did you mean 'autotag\.tagger\.batch\.photos'"):
+            read({"tagger.batch.photos": 3})
 
 
 def test_storms_own_keys_are_left_to_storm() -> None:

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
+from autotag.progress import Progress
 from autotag.settings import Settings
-from autotag.stores import PhotoStore, open_tables
-from autotag.stores.tables import FAMILIES, OWNERS, Tables
+from autotag.stores import PhotoStore, layout, open_tables
+from autotag.stores.photo_row import PhotoRow
+from autotag.stores.tables import FAMILIES, OWNERS, Stored, Tables
 from autotag.view.decisions import Action, Decision
 from autotag.view.merge import View, Write
 from autotag.view.results import Deleted, ModelVersion, Rejected, Tagged
@@ -267,7 +269,7 @@ def settings_of(request: pytest.FixtureRequest, settings: Settings) -> Settings:
         return settings
     hbase: Settings = request.getfixturevalue("hbase_settings")
     url = request.getfixturevalue("hbase_url")
-    settings = replace(settings, store=url, hbase_timeout_s=hbase.store_hbase_timeout_s)
+    settings = replace(settings, store=url, store_hbase_timeout_s=hbase.store_hbase_timeout_s)
     empty(open_tables(settings))
     return settings
 
@@ -338,6 +340,17 @@ def interrupted(tables: Tables, calls: int, act: Callable[[], object]) -> Wrappe
 
     wrapped = Wrapped(tables, interrupt)
     return wrapped
+
+
+def recorded(done: list[float]) -> Progress:
+    """Return a progress that appends to `done` the part, from 0 to 1, or without a total the number."""
+    return lambda step, number=0, total=None: done.append(number / total if total else number)
+
+
+def photo_row(writes: Iterable[Write]) -> PhotoRow:
+    """Return the row that holds these writes about one photo."""
+    cells = [layout.fact_cell(write) for write in writes]
+    return PhotoRow(layout.photo_row("p"), {cell.column: Stored(cell.value, 1) for cell in cells}, "p")
 
 
 def publish(store: PhotoStore, run: str) -> None:

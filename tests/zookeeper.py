@@ -10,7 +10,7 @@ from pathlib import Path
 from string import Template
 from types import TracebackType
 
-from autotag.localcluster.storm_jars import ASSEMBLY
+from autotag.localcluster import storm_jars
 from autotag.settings import PROJECT
 from tests.conftest import free_ports
 
@@ -21,7 +21,7 @@ class ZooKeeper:
     """A server that can be killed, stopped for a while and started again; a context manager that leaves none behind."""
 
     def __init__(self, folder: Path) -> None:
-        ASSEMBLY.make(print)
+        storm_jars.install()
         (self.port,) = free_ports(1)
         self.url = f"zookeeper:127.0.0.1:{self.port}/autotag"
         self._log = folder / "zookeeper.log"
@@ -31,7 +31,7 @@ class ZooKeeper:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        options = [f"@{CLUSTER / 'jvm.options'}", "-Xmx96m", "-cp", f"{ASSEMBLY.folder / 'lib'}/*"]
+        options = [f"@{CLUSTER / 'jvm.options'}", "-Xmx96m", "-cp", f"{storm_jars.FOLDER / 'lib'}/*"]
         options.append(f"-Dlog4j.configurationFile={CLUSTER / 'log4j2/cluster.xml'}")
         main = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
         with self._log.open("ab") as log:

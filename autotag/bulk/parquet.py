@@ -1,4 +1,4 @@
-"""Parquet files of a bulk run, by way of pyarrow, which is asked for only when there are such files."""
+"""Parquet files of a bulk run, read by pyarrow, which is imported only when there are such files."""
 
 from __future__ import annotations
 
@@ -6,29 +6,32 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from autotag.bulk.records import FIELDS, TIMES, Micros
+from autotag.bulk.records import FIELDS, TIMES, Micros, Record
 from autotag.errors import InputError, ResultError
 
 PARQUET = ".parquet"
 ROWS = 500
-"""Rows made into Python's values at once."""
+"""Rows that are turned into Python's values at once."""
 
 
 def require_pyarrow() -> None:
-    """Raises InputError where pyarrow is not installed."""
+    """Raise InputError where pyarrow is not installed."""
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError as error:
-        raise InputError(f"Parquet files need pyarrow, which is not here ({error}): pip install pyarrow") from error
+        raise InputError(
+            f"Parquet files need pyarrow, which cannot be loaded ({error}): pip install pyarrow"
+        ) from error
 
 
-def rows(path: Path, name: str, start: int) -> Iterator[tuple[int, int, int, Any]]:
-    """The rows after the first `start`: number, how many rows were read, how many of the file's bytes that is, fields.
+def rows(path: Path, name: str, start: int) -> Iterator[Record]:
+    """Yield the rows after the first `start`; row groups before them are not read, nor are columns not in `FIELDS`.
 
-    Row groups before them are not read, nor are columns that say nothing to us. `name` is the file's in messages.
+    Args:
+        name: the file's name in messages.
 
     Raises:
-        InputError: it cannot be read, or not to its end.
+        InputError: the file cannot be read, or not to its end.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -45,14 +48,14 @@ def rows(path: Path, name: str, start: int) -> Iterator[tuple[int, int, int, Any
                 before += batch.num_rows
                 done_bytes = size * before // file.metadata.num_rows
                 for number, fields in enumerate(_fields(late), before - late.num_rows + 1):
-                    yield number, number, done_bytes, fields
+                    yield Record(number, number, done_bytes, fields)
     except (OSError, pa.ArrowException) as error:
         said = " ".join(str(error).split())
         raise InputError(f"{name}: cannot be read: {said:.300}") from error
 
 
 def _groups(file: Any, start: int) -> tuple[list[int], int]:
-    """The row groups that hold rows after the first `start`, and how many rows are before those groups."""
+    """Return the row groups that hold rows after the first `start`, and the number of rows before those groups."""
     before = 0
     for group in range(file.num_row_groups):
         count = file.metadata.row_group(group).num_rows
@@ -63,7 +66,7 @@ def _groups(file: Any, start: int) -> tuple[list[int], int]:
 
 
 def _fields(batch: Any) -> list[Any]:
-    """The fields of each row; a ResultError for a row with text that is none."""
+    """Return the fields of each row; a ResultError for a row whose text is not UTF-8."""
     try:
         columns = [_values(name, column) for name, column in zip(batch.schema.names, batch.columns, strict=True)]
     except UnicodeDecodeError as error:
@@ -74,7 +77,7 @@ def _fields(batch: Any) -> list[Any]:
 
 
 def _values(name: str, column: Any) -> list[Any]:
-    """A column as Python's values; timestamps as Micros, those without a time zone taken for UTC, as Spark's are."""
+    """Return a column as Python's values; timestamps as Micros, in UTC where they have no time zone, as Spark's."""
     import pyarrow as pa
 
     if name in TIMES and pa.types.is_timestamp(column.type):

@@ -1,37 +1,51 @@
-"""What one record of a bulk run says: a photo's tags, checked as strictly as an event."""
+"""Records of a bulk run: a photo's tags each, checked as strictly as an event."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from autotag.errors import EventError, ResultError
-from autotag.events import MAX_AHEAD_US, SCHEMES, brief, iso_time, now_us, text_field, time_us
+from autotag.events.checks import brief, check_scheme, text_field
+from autotag.events.times import check_past, iso_time, time_us
 from autotag.view.results import ModelVersion, Tagged
 from autotag.view.visibility import Visibility
 from models.bundle import Tag
 from models.classes import ClassTable
 
 FIELDS = ("photo_id", "owner", "content_time", "model", "tags", "uri", "taken", "computed_time")
-"""All others are ignored."""
+"""The fields of a record; all others are ignored."""
 TIMES = ("content_time", "computed_time", "taken")
 NO_BANK = "unknown"
-"""The classifier bank of a tag that does not name one."""
+"""The classifier bank of a tag that names none."""
 NAMED = 5
 """Models named in a message."""
 
 
 class Micros(int):
-    """A time that a file holds as such, not as text: microseconds since 1970."""
+    """A time that a file holds as a timestamp, not as text: microseconds since 1970."""
 
 
-class Records:
-    """Makes the writes of one run out of records.
+class Record(NamedTuple):
+    """A line or row of a file."""
+
+    number: int
+    """The number of the line or row, from 1."""
+    end: int
+    """The place of the next record: bytes of text, rows of Parquet."""
+    done_bytes: int
+    """Bytes of the file that have been read."""
+    fields: Any
+    """Parsed JSON, or a row's fields; a ResultError where the line or row is neither."""
+
+
+class TaggedMaker:
+    """Makes the writes of one run from records.
 
     Args:
-        visibility: whose models' tags are taken, but for withdrawn models.
+        visibility: its models' tags are accepted, unless the model is withdrawn.
         run: the run's name.
-        computed_us: when a record's tags were computed if it does not say; microseconds since 1970.
+        computed_us: the time of computation of records that have none, microseconds since 1970.
     """
 
     def __init__(self, visibility: Visibility, run: str, computed_us: int) -> None:
@@ -40,15 +54,17 @@ class Records:
         self._withdrawn = visibility.withdrawn
         self._models = {str(model): (model, classes) for model, classes in visibility.models.items()}
 
-    def tagged(self, values: Any) -> Tagged:
-        """The write that a record calls for.
+    def tagged(self, record: Record) -> Tagged:
+        """Return a record's write.
 
         Raises:
-            ResultError, EventError: it is none; a short line, which names the field.
+            ResultError, EventError: the record is no photo's tags; the message is short and names the field.
         """
+        if isinstance(record.fields, ResultError):
+            raise record.fields
         try:
-            return self._tagged(values)
-        except RecursionError:  # of a message that shows what JSON's parser just got through
+            return self._tagged(record.fields)
+        except RecursionError:  # by the message: the parser accepts slightly deeper JSON than `repr` can show
             raise ResultError("nested too deeply") from None
 
     def _tagged(self, values: Any) -> Tagged:
@@ -78,20 +94,20 @@ class Records:
         return _past_us(values, "computed_time") if given else self._computed_us
 
     def _model(self, value: Any) -> tuple[ModelVersion, ClassTable]:
-        """The known model that is meant, and its classes. A wrong sequence would stand over all that come later."""
+        """Return the model in a field, with its classes; a wrong sequence number would win over all later models."""
         if value is None:
             raise ResultError("'model' is missing")
         text = value if isinstance(value, str) else _model_text(value)
-        found = self._models.get(text)
-        if not found or (text is not value and found[0].version != value["version"]):
-            raise ResultError(f"no model {brief(value)} is known here, only {_some(self._models)}")
+        model = self._models.get(text)
+        if not model or (text is not value and model[0].version != value["version"]):
+            raise ResultError(f"the store has no model {brief(value)}, only {_some(self._models)}")
         if text in self._withdrawn:
             raise ResultError(f"model {text!r} was withdrawn: none of its tags count any more")
-        return found
+        return model
 
 
 def _model_text(value: Any) -> str:
-    """How a model's name, version and sequence, as an object, are written as text."""
+    """Return a model's name, version and sequence, given as an object, as text."""
     if isinstance(value, dict):
         parts = (value.get("name"), value.get("version"), value.get("sequence"))
         if [type(part) for part in parts] == [str, str, int] and 0 <= value["sequence"] < 2**63:
@@ -109,10 +125,10 @@ def _some(names: Iterable[str]) -> str:
 
 
 def _tags(tags: list[Any], classes: ClassTable, model: ModelVersion) -> tuple[Tag, ...]:
-    """The tags, best first. Those that people added are left out: decisions are kept beside what machines say."""
-    found = [_tag(tag, classes, model) for tag in tags if not isinstance(tag, dict) or tag.get("source") != "person"]
-    found.sort(key=_score, reverse=True)
-    return tuple(found)
+    """Return the tags, best first. Tags that people added are left out: the store has their decisions."""
+    checked = [_tag(tag, classes, model) for tag in tags if not isinstance(tag, dict) or tag.get("source") != "person"]
+    checked.sort(key=_score, reverse=True)
+    return tuple(checked)
 
 
 def _score(tag: Tag) -> float:
@@ -120,7 +136,7 @@ def _score(tag: Tag) -> float:
 
 
 def _tag(tag: Any, classes: ClassTable, model: ModelVersion) -> Tag:
-    """A tag by its id, or by its name where it has none; what it is called, the class table says."""
+    """Return a tag by its id, or by its name where it has none; its display name is the class table's."""
     if not isinstance(tag, dict):
         raise ResultError(f"a tag must be an object. Given: {brief(tag)}")
     named = tag.get("id")
@@ -143,13 +159,10 @@ def _tag(tag: Any, classes: ClassTable, model: ModelVersion) -> Tag:
 
 
 def _past_us(values: Mapping[str, Any], name: str) -> int:
-    """A time after 1970 that is not a day ahead of our clock, in microseconds."""
+    """Return a time in microseconds since 1970; see `check_past`."""
     value = values.get(name)
     us = int(value) if type(value) is Micros else time_us(text_field(values, name), name)
-    if us <= 0:
-        raise EventError(f"{name!r} must be after 1970. Given: {brief(value)}")
-    if us > now_us() + MAX_AHEAD_US:
-        raise EventError(f"{name!r} lies more than a day in the future. Given: {brief(value)}")
+    check_past(us, name, value)
     return us
 
 
@@ -171,6 +184,5 @@ def _uri(values: Mapping[str, Any]) -> str:
     if values.get("uri") in (None, ""):
         return ""
     uri = text_field(values, "uri")
-    if not uri.lower().startswith(SCHEMES):
-        raise EventError(f"'uri' must begin with one of {', '.join(SCHEMES)}. Given: {brief(uri)}")
+    check_scheme(uri, "uri")
     return uri

@@ -1,4 +1,4 @@
-"""The files of a bulk run: JSON lines or Parquet, read a record at a time from any place on."""
+"""The files of a bulk run: JSON lines or Parquet, read record by record from any place on."""
 
 from __future__ import annotations
 
@@ -17,32 +17,20 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from autotag.bulk.parquet import PARQUET, require_pyarrow, rows
+from autotag.bulk.records import Record
 from autotag.errors import InputError, ResultError
 
 LINES = (".jsonl", ".json", ".ndjson")
 ENDINGS = (*LINES, *(f"{ending}.gz" for ending in LINES), PARQUET)
 MAX_LINE_BYTES = 4 * 1024 * 1024
-"""Of one line, its end included: what `autotag show --json` prints of 10,000 tags, and more."""
+"""Bytes of one line, its end included: more than `autotag show --json` prints of 10,000 tags."""
 BUFFER_BYTES = 1024 * 1024
 BOM = b"\xef\xbb\xbf"
 
 
-class Record(NamedTuple):
-    """One line or row of a file."""
-
-    number: int
-    """Of the line or row, from 1."""
-    offset: int
-    """Where the next one is: bytes of text, of Parquet rows."""
-    done_bytes: int
-    """How much of the file has been read."""
-    values: Any
-    """What it says: parsed JSON, or a row's fields; a ResultError where it is not even that."""
-
-
 @dataclass(frozen=True)
 class Source:
-    """A file, or the files of a folder in the order of their names, and how many bytes each has."""
+    """A file, or the files of a folder in the order of their names, with their sizes in bytes."""
 
     path: Path
     files: tuple[Path, ...]
@@ -50,10 +38,10 @@ class Source:
 
     @classmethod
     def find(cls, path: Path) -> Source:
-        """The source at `path`. Of a folder: what Spark would read, so no name that begins with '.' or '_'.
+        """Return the source at `path`. In a folder it is the files that Spark would read: none that begins with . or _.
 
         Raises:
-            InputError: there is none, or none of a kind that can be read here.
+            InputError: the path cannot be read, or has no file of a kind that can be loaded.
         """
         try:
             found = sorted(path.iterdir(), key=lambda one: os.fsencode(one.name)) if path.is_dir() else [path]
@@ -71,7 +59,7 @@ class Source:
 
     @cached_property
     def fingerprint(self) -> str:
-        """What tells this source from others: names and sizes. People can read it, too."""
+        """A digest of the files' names and sizes, with words for people."""
         listed = [[os.fsencode(one.name).hex(), size] for one, size in zip(self.files, self.sizes, strict=True)]
         digest = hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:16]
         what = shown(self.files[0]) if len(self.files) == 1 else f"{len(self.files)} files"
@@ -83,22 +71,21 @@ class Source:
 
 
 def shown(path: Path) -> str:
-    """A file's name for a message: printable, whatever bytes it has, and not too long."""
+    """Return a file's name for a message: printable, whatever bytes it has, and not too long."""
     name = os.fsencode(path.name or path).decode("utf-8", "replace")
     return name if name.isprintable() and len(name) <= 255 else ascii(name[:255])
 
 
 def read(path: Path, offset: int = 0, number: int = 0) -> Iterator[Record]:
-    """The records of a file from `offset` on, before which there are `number` lines or rows.
+    """Yield the records of a file from `offset` on, before which there are `number` lines or rows.
 
-    Nothing before `offset` is read, but of a file that is compressed as a whole.
+    Nothing before `offset` is read, except in a file that is compressed as a whole.
 
     Raises:
-        InputError: the file cannot be read, or not to its end; what came before is right.
+        InputError: the file cannot be read, or not to its end; the records before are right.
     """
     if path.name.endswith(PARQUET):
-        for row in rows(path, shown(path), offset):
-            yield Record(*row)
+        yield from rows(path, shown(path), offset)
         return
     with _reported(path), ExitStack() as opened:
         raw = opened.enter_context(path.open("rb", BUFFER_BYTES))
@@ -107,13 +94,22 @@ def read(path: Path, offset: int = 0, number: int = 0) -> Iterator[Record]:
             plain = opened.enter_context(gzip.GzipFile(fileobj=raw))
             lines = io.BufferedReader(plain, BUFFER_BYTES)
         lines.seek(offset)
-        for at, number_, line in _lines(lines, offset, number):
-            done_bytes = at if lines is raw else raw.tell()
-            yield Record(number_, at, done_bytes, line if isinstance(line, ResultError) else _parsed(line))
+        for line in _lines(lines, offset, number):
+            done_bytes = line.end if lines is raw else raw.tell()
+            fields = line.text if isinstance(line.text, ResultError) else _parsed(line.text)
+            yield Record(line.number, line.end, done_bytes, fields)
 
 
-def _lines(file: BinaryIO, offset: int, number: int) -> Iterator[tuple[int, int, bytes | ResultError]]:
-    """Each line that is not blank: where it ends, its number, and its text, or that it is too long to be held."""
+class _Line(NamedTuple):
+    number: int
+    end: int
+    """The place of the next line in the file."""
+    text: bytes | ResultError
+    """A ResultError where the line is too long."""
+
+
+def _lines(file: BinaryIO, offset: int, number: int) -> Iterator[_Line]:
+    """Yield each line that is not blank; of a too long one, no more than `MAX_LINE_BYTES` are in memory."""
     while line := file.readline(MAX_LINE_BYTES + 1):
         number += 1
         if offset == 0:
@@ -124,9 +120,9 @@ def _lines(file: BinaryIO, offset: int, number: int) -> Iterator[tuple[int, int,
             while line and not line.endswith(b"\n"):  # the rest of it, a piece at a time
                 line = file.readline(MAX_LINE_BYTES)
                 offset += len(line)
-            yield offset, number, ResultError(f"longer than {MAX_LINE_BYTES} bytes")
+            yield _Line(number, offset, ResultError(f"longer than {MAX_LINE_BYTES} bytes"))
         elif not line.isspace():
-            yield offset, number, line
+            yield _Line(number, offset, line)
 
 
 def _parsed(line: bytes) -> Any:
@@ -136,7 +132,7 @@ def _parsed(line: bytes) -> Any:
         return ResultError(f"not UTF-8: {error.reason} at byte {error.start + 1}")
     except json.JSONDecodeError as error:
         return ResultError(f"not JSON: {error.msg} at character {error.pos + 1}")
-    except ValueError as error:  # a whole number of more digits than Python reads
+    except ValueError as error:  # an integer of more digits than Python reads
         return ResultError(f"not JSON: {error}")
     except RecursionError:
         return ResultError("not JSON: nested too deeply")

@@ -13,7 +13,7 @@ from typing import Protocol
 from autotag.bundles.download import fetch_bundle
 from autotag.bundles.registry import Current, KnownModel, ModelRegistry
 from autotag.errors import PublishingError, SettingsError
-from autotag.events import now_us
+from autotag.events.times import now_us
 from autotag.settings import Settings
 from autotag.stores import PhotoStore
 from autotag.view.results import ModelVersion

@@ -1,32 +1,33 @@
-"""The command line. Each command is a few lines over the library; only here is anything printed, and the process ended.
+"""The command line: cli/X.py prints what command X does, and ends the process; the work is done by the library.
 
-Exit codes: 0, 1 for a failure, 2 for wrong use.
+Exit codes: 0; 1 for a failure; 2 for wrong use; 130 and 143 where Ctrl-C or SIGTERM interrupted the command.
 """
 
 from __future__ import annotations
 
 import functools
 import getpass
-import itertools
 import json
 import logging
 import os
-import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from autotag.errors import AutotagError, SettingsError
+from autotag.cli.interrupts import Interrupted, end, ignore_signals, take_signals
+from autotag.errors import AutotagError, JobError, SettingsError
 from autotag.settings import Settings
 from models.errors import ModelError
 
 PROGRAM = "autotag"
+SIGNAL_S = 0.3
 
 
 class CommandLine:
-    """What all commands share: the settings that the options before the command name, built when first asked for."""
+    """The options before the command, which all commands share; the settings are read when they are first used."""
 
     def __init__(self, environment: str, config: Path | None, overrides: dict[str, str]) -> None:
         self.environment = environment
@@ -36,6 +37,7 @@ class CommandLine:
 
     @property
     def settings(self) -> Settings:
+        """Return the settings of the chosen environment; raises SettingsError for a wrong one."""
         if self._settings is None:
             self._settings = Settings.from_config(self.environment, self.config, self.overrides)
         return self._settings
@@ -46,12 +48,12 @@ with_json: Callable[[Any], Any] = click.option("--json", "as_json", is_flag=True
 
 
 def print_json(value: Any) -> None:
-    """One line of JSON on standard output."""
+    """Print a value as one line of JSON."""
     click.echo(json.dumps(value, ensure_ascii=False))
 
 
 def print_table(rows: list[list[str]], header: list[str]) -> None:
-    """Rows of text, columns aligned, as wide as they need to be; the last column is not padded."""
+    """Print rows of text in aligned columns, without a limit to the width; the last column is not padded."""
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
     widths[-1] = 0
     for row in [header, *rows]:
@@ -59,19 +61,12 @@ def print_table(rows: list[list[str]], header: list[str]) -> None:
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:
-    """A number of things, such as ``1 photo`` or ``2 photos``."""
+    """Return a number with its noun, such as ``1 photo`` or ``2 photos``."""
     return f"{count} {noun if count == 1 else plural or noun + 's'}"
 
 
-def progress(length: int | None, label: str, of: Iterable[Any] | None = None) -> Any:
-    """A progress bar on standard error, hidden where that is no terminal; with `of` it is iterated over."""
-    if of is None and length is None:
-        of = itertools.count()  # click wants one of the two; this one has no end that could be shown
-    return click.progressbar(of, length=length, label=label, file=sys.stderr, hidden=not sys.stderr.isatty())
-
-
 def user_name() -> str:
-    """Who runs this; in a container there may be nobody of that number."""
+    """Return the name of the user, or ``uid-N`` where N has no name, as in some containers."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):
@@ -81,7 +76,14 @@ def user_name() -> str:
 def given_as(
     name: str, options: Sequence[Callable[[Any], Any]], names: Iterable[str], make: Callable[..., Any]
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A decorator by which a command gets these options as one argument `name`, made of their `names` by keyword."""
+    """Return a decorator that gives a command these options as one argument `name`.
+
+    Args:
+        name: the argument's name.
+        options: click's options.
+        names: the options' names.
+        make: called with the options' values by keyword; returns the argument.
+    """
     names = tuple(names)
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -99,7 +101,7 @@ def given_as(
 
 
 class Overrides(click.ParamType[tuple[str, str]]):
-    """``key=value`` of ``-o``."""
+    """The type of an option's ``KEY=VALUE``."""
 
     name = "key=value"
 
@@ -110,11 +112,37 @@ class Overrides(click.ParamType[tuple[str, str]]):
         return key, text
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
-@click.option("-e", "--environment", default="local", show_default=True, help="An environment of config.json.")
-@click.option("--config", type=click.Path(path_type=Path), help="Another config.json than the project's.")
-@click.option("-o", "--option", "overrides", multiple=True, type=Overrides(), help="A setting, KEY=VALUE; repeatable.")
-@click.option("-v", "--verbose", is_flag=True, help="Log what is done, to standard error.")
+class AutotagGroup(click.Group):
+    """The group of all commands: prints our errors in one line, and ends with their exit code."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run a command; wrong settings are wrong use (2), everything else that we report is a failure (1)."""
+        try:
+            return super().invoke(context)
+        except BrokenPipeError:
+            raise  # The reader of our output has closed it, which click ends quietly.
+        except SettingsError as error:
+            click.echo(f"{PROGRAM}: {error}", err=True)
+            context.exit(2)
+        except (AutotagError, ModelError, OSError) as error:
+            if isinstance(error, JobError):
+                time.sleep(SIGNAL_S)  # what ended its workers may be a signal that this process is about to get, too
+            click.echo(f"{PROGRAM}: {error}", err=True)
+            context.exit(1)
+
+
+@click.group(cls=AutotagGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.option("-e", "--environment", default="local", show_default=True, help="Environment of config.json.")
+@click.option("--config", type=click.Path(path_type=Path), help="Another config.json than the project's own.")
+@click.option(
+    "-o",
+    "--option",
+    "overrides",
+    multiple=True,
+    type=Overrides(),
+    help="A setting, KEY=VALUE, over the one in config.json; repeatable.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Log to standard error.")
 @click.version_option(package_name=PROGRAM)
 @click.pass_context
 def cli(
@@ -124,17 +152,17 @@ def cli(
     overrides: tuple[tuple[str, str], ...],
     verbose: bool,
 ) -> None:
-    """Tags photos with thousands of classifiers: here and now, or as a stream through Apache Storm."""
+    """Tag photos with thousands of classifiers: here and now, as a stream through Apache Storm, or a whole corpus."""
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
     )
-    # What fails in the end is said as the error; what succeeds at a later try is no news.
+    # A request that is tried again is no news; one that fails for good is printed as the error.
     logging.getLogger("autotag.stores.hbase_link").setLevel(logging.NOTSET if verbose else logging.ERROR)
     context.obj = CommandLine(environment, config, dict(overrides))
 
 
-def main() -> None:
-    """The console script."""
+def command_line() -> click.Group:
+    """Return the group with all commands; imports everything that they need."""
     from autotag.cli import (
         backfill,
         bulk,
@@ -144,17 +172,23 @@ def main() -> None:
         join,
         learn,
         model,
-        photos,
-        reading,
+        push,
         retrain,
+        search,
+        show,
+        status,
         store,
+        tag,
         tags,
         train,
     )
 
     for module in (
-        photos,
-        reading,
+        tag,
+        push,
+        show,
+        search,
+        status,
         tags,
         bulk,
         join,
@@ -169,11 +203,16 @@ def main() -> None:
         demo,
     ):
         module.register(cli)
+    return cli
+
+
+def main() -> None:
+    """Run the console script."""
+    group = command_line()
+    take_signals()
     try:
-        cli.main(prog_name=PROGRAM)
-    except SettingsError as error:
-        click.echo(f"{PROGRAM}: {error}", err=True)
-        sys.exit(2)
-    except (AutotagError, ModelError, OSError) as error:
-        click.echo(f"{PROGRAM}: {error}", err=True)
-        sys.exit(1)
+        group.main(prog_name=PROGRAM)
+    except Interrupted as interrupted:
+        end(interrupted, PROGRAM)
+    finally:
+        ignore_signals()  # all is done and said

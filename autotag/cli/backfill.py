@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from autotag.bulk.load import BulkLoad
-from autotag.cli import CommandLine, counted, print_json, progress, user_name, with_json, with_settings
-from autotag.cli.bulk import run_as_dict
+from autotag.cli import CommandLine, counted, print_json, user_name, with_json, with_settings
+from autotag.cli.bulk import print_refused, run_as_dict
+from autotag.cli.interrupts import interruptible
+from autotag.cli.progress import ProgressBars, progress_bar
 from autotag.cli.workers import WorkersOptions, with_workers_options
 from autotag.errors import EventError, InputError, JobError
 from autotag.jobs.workers import Workers
@@ -109,7 +111,8 @@ def backfill(line: CommandLine, /, as_json: bool, **given: Any) -> None:
     settings, bundle = _model(line.settings, options.model)
     store = open_store(settings)
     loaded = None
-    with _opened(options, store, settings, bundle) as job:
+    kept = f"what is done is kept in {options.job}; the same command goes on"
+    with interruptible(kept), _opened(options, store, settings, bundle) as job:
         with options.opened_workers() as workers:
             now = _run(job, workers, settings, options)
             cores = workers.count
@@ -146,14 +149,13 @@ def _opened(options: Options, store: PhotoStore, settings: Settings, bundle: Bun
 def _run(job: Backfill, workers: Workers, settings: Settings, options: Options) -> Summary:
     now = job.summary()
     now.done_before = now.done
-    try:
-        with _shown(job.to_do(only_failed=options.only_failed)) as show:
-            for now in job.run(workers, settings, only_failed=options.only_failed):
-                show(now)
-    except KeyboardInterrupt:
-        told = f"{now.done} of {now.photos} photos are done and kept in {options.job}"
-        click.echo(f"\ninterrupted: {told}; the same command goes on", err=True)
-        sys.exit(1)
+
+    def note() -> str:
+        return f"{now.done} of {now.photos} photos are done and kept in {options.job}; the same command goes on"
+
+    with interruptible(note), _shown(job.to_do(only_failed=options.only_failed)) as show:
+        for now in job.run(workers, settings, only_failed=options.only_failed):
+            show(now)
     return now
 
 
@@ -161,7 +163,7 @@ def _run(job: Backfill, workers: Workers, settings: Settings, options: Options) 
 def _shown(photos: int) -> Iterator[Callable[[Summary], None]]:
     """Shows on standard error how far the work is: a bar at a terminal, elsewhere a line now and then."""
     told_at = time.monotonic()
-    with progress(photos, "tagging") as bar:
+    with progress_bar(photos, "tagging") as bar:
 
         def show(now: Summary) -> None:
             nonlocal told_at
@@ -180,14 +182,9 @@ def _load(job: Backfill, store: PhotoStore, bundle: Bundle, name: str, as_json: 
     with job.tags() as source:
         store.runs.add_model(ModelVersion.of(bundle), bundle.classes)
         load = BulkLoad(store, name, source, user_name())
-        with progress(source.total_bytes, "loading") as bar:
-            for step in load.steps():
-                for refused in step.refused:
-                    if as_json:
-                        print_json(vars(refused))
-                    else:
-                        click.echo(f"refused {refused.file}, line {refused.number}: {refused.reason}", err=True)
-                bar.update(step.done_bytes - bar.pos)
+        with ProgressBars() as bars:
+            for refused in load.batches(bars):
+                print_refused(refused, as_json)
     return load
 
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from autotag.bulk.load import BulkLoad, Step
+from autotag.bulk.load import BulkLoad, RefusedRecord
 from autotag.bulk.source import Source
-from autotag.cli import CommandLine, counted, print_json, print_table, progress, user_name, with_json, with_settings
+from autotag.cli import CommandLine, counted, print_json, print_table, user_name, with_json, with_settings
+from autotag.cli.interrupts import interruptible
+from autotag.cli.progress import ProgressBars
 from autotag.errors import InputError
-from autotag.events import iso_time
+from autotag.events.times import iso_time
 from autotag.stores import open_store
 from autotag.stores.cleanup import GRACE_US
-from autotag.stores.cleanup import clean as remove
 from autotag.stores.runs import Run, RunState, RunTable
 
 Action = Callable[[RunTable, str, str], Run]
@@ -58,14 +59,13 @@ def load(line: CommandLine, run: str, path: Path, by: str, as_json: bool) -> Non
     except InputError as error:
         raise click.UsageError(str(error)) from error
     bulk_load = BulkLoad(open_store(line.settings), run, source, by)
-    done = bulk_load.progress
+    done = bulk_load.bookmark
     if (done.photos or done.refused) and not bulk_load.was_loaded:
         told = f"{counted(done.photos, 'photo')} loaded before, {counted(done.refused, 'line')} refused"
         click.echo(f"goes on at {bulk_load.where}: {told}", err=True)
-    with progress(source.total_bytes, "loading") as bar:
-        for step in bulk_load.steps():
-            _tell(step, as_json)
-            bar.update(step.done_bytes - bar.pos)
+    with interruptible(lambda: load_note(bulk_load)), ProgressBars() as bars:
+        for refused in bulk_load.batches(bars):
+            print_refused(refused, as_json)
     loaded, already = bulk_load.run, " already" if bulk_load.was_loaded else ""
     if as_json:
         print_json(run_as_dict(loaded))
@@ -75,13 +75,21 @@ def load(line: CommandLine, run: str, path: Path, by: str, as_json: bool) -> Non
     sys.exit(1 if loaded.refused and not already else 0)
 
 
-def _tell(step: Step, as_json: bool) -> None:
-    for refused in step.refused:
+def load_note(bulk_load: BulkLoad) -> str:
+    """Return what an interrupted load keeps."""
+    done = bulk_load.bookmark
+    told = f"{counted(done.photos, 'photo')} loaded, {counted(done.refused, 'line')} refused"
+    return f"{told}, and kept; no reader sees them yet; the same command goes on"
+
+
+def print_refused(refused: Iterable[RefusedRecord], as_json: bool) -> None:
+    """Print the records that were not loaded: JSON on standard output, text on standard error."""
+    for record in refused:
         if as_json:
-            print_json(vars(refused))
+            print_json(vars(record))
         else:
             over_bar = "\r\x1b[K" if sys.stderr.isatty() else ""
-            click.echo(f"{over_bar}refused {refused.file}, line {refused.number}: {refused.reason}", err=True)
+            click.echo(f"{over_bar}refused {record.file}, line {record.number}: {record.reason}", err=True)
 
 
 @bulk.command()
@@ -178,8 +186,9 @@ def run_as_dict(run: Run) -> dict[str, Any]:
 def clean(line: CommandLine, as_json: bool) -> None:
     """Remove what no reader can reach any more: ended runs, and what newer tags stand over for good."""
     store = open_store(line.settings)
-    with progress(1000, "cleaning") as bar:
-        removed = remove(store, lambda part: bar.update(round(part * 1000) - bar.pos))
+    note = "what was removed stays removed, and no view has changed; the same command cleans the rest"
+    with interruptible(note), ProgressBars() as bars:
+        removed = store.clean(bars)
     if as_json:
         print_json({**vars(removed), "left_younger_s": GRACE_US // 1_000_000})
     else:

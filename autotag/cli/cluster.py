@@ -7,7 +7,8 @@ import sys
 import click
 
 from autotag.cli import CommandLine, print_json, print_table, with_json, with_settings
-from autotag.localcluster.cluster import DAEMONS, HBASE_DAEMONS, Cluster
+from autotag.localcluster.cluster import Cluster
+from autotag.localcluster.supervisord import DAEMONS, HBASE_DAEMONS
 
 
 def register(group: click.Group) -> None:
@@ -16,41 +17,42 @@ def register(group: click.Group) -> None:
 
 @click.group()
 def cluster() -> None:
-    """ZooKeeper, Storm and, where the store is on it, HBase on this machine, under process supervision."""
+    """Start, check and stop ZooKeeper, Storm and, where the store needs it, HBase on this machine."""
 
 
-def _say(what: str) -> None:
-    click.echo(what, err=True)
+def print_step(step: str, done: int = 0, total: int | None = None) -> None:  # noqa: ARG001
+    """Print the label of a step on standard error; an `autotag.progress.Progress` for steps without parts."""
+    click.echo(step, err=True)
 
 
 @cluster.command()
 @with_settings
 def prepare(line: CommandLine) -> None:
-    """Fetch the servers' jars; done by `up` too."""
-    Cluster(line.settings).prepare(_say)
+    """Fetch the jars of the servers; `up` does it too."""
+    Cluster(line.settings).prepare(print_step)
 
 
 @cluster.command()
 @with_settings
 def up(line: CommandLine) -> None:
-    """Start what is not running, and wait until a topology can be submitted and the store's HBase answers."""
-    Cluster(line.settings).up(_say)
-    _say("the cluster is up")
+    """Start the servers that do not run, and wait until a topology can be submitted and the store's HBase answers."""
+    Cluster(line.settings).up(print_step)
+    print_step("the cluster is up")
 
 
 @cluster.command()
 @with_settings
 def down(line: CommandLine) -> None:
-    """Stop the servers and everything that runs on them; topologies come back with the next `up`."""
-    Cluster(line.settings).down(_say)
-    _say("the cluster is down")
+    """Stop the servers and all topologies on them; the topologies come back with the next `up`."""
+    Cluster(line.settings).down(print_step)
+    print_step("the cluster is down")
 
 
 @cluster.command()
 @with_json
 @with_settings
 def status(line: CommandLine, as_json: bool) -> None:
-    """The servers, slots and topologies as they are now; exit code 1 when not all is ready."""
+    """Show the servers, slots and topologies now; exit code 1 if the cluster is not ready."""
     now = Cluster(line.settings).status()
     if as_json:
         print_json(now.as_json())
@@ -70,24 +72,24 @@ def status(line: CommandLine, as_json: bool) -> None:
 
 @cluster.command()
 @click.argument("name", required=False)
-@click.option("--lines", type=click.IntRange(min=1), default=50, show_default=True, help="The last so many of each.")
+@click.option("--lines", type=click.IntRange(min=1), default=50, show_default=True, help="Lines of each log.")
 @with_json
 @with_settings
 def logs(line: CommandLine, name: str | None, lines: int, as_json: bool) -> None:
-    """The logs' last lines: of all, or of one (nimbus, hbase-master, worker-6700...)."""
+    """Show the last lines of all logs, or of one (nimbus, hbase-master, worker-6700 ...)."""
     cluster = Cluster(line.settings)
     if as_json:
-        for path in cluster.log_files(name):
+        for path in cluster.logs.files(name):
             text = path.read_text(encoding="utf-8", errors="replace")
             print_json({"name": path.stem, "path": str(path), "lines": text.splitlines()[-lines:]})
     else:
-        click.echo(cluster.logs(name, lines))
+        click.echo(cluster.logs.tail(name, lines))
 
 
 @cluster.command()
 @click.argument("name", type=click.Choice([*DAEMONS, *HBASE_DAEMONS]))
 @with_settings
 def restart(line: CommandLine, name: str) -> None:
-    """Stop one of the servers and start it again; the stream goes on meanwhile."""
-    Cluster(line.settings).restart(name, _say)
-    _say(f"{name} is back")
+    """Stop one server and start it again; the topologies run on meanwhile."""
+    Cluster(line.settings).restart(name, print_step)
+    print_step(f"{name} is up again")

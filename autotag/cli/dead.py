@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import click
 
 from autotag.cli import CommandLine, print_json, print_table, with_json, with_settings
-from autotag.events import iso_time
+from autotag.events.times import iso_time
 from autotag.queues import open_queue
 
 

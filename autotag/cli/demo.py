@@ -12,8 +12,10 @@ from typing import Any
 import click
 
 from autotag.bundles.sample_photos import sample_photos
-from autotag.cli import CommandLine, print_json, print_table, progress, user_name, with_json, with_settings
-from autotag.cli.reading import tag_as_dict
+from autotag.cli import CommandLine, print_json, print_table, user_name, with_json, with_settings
+from autotag.cli.cluster import print_step
+from autotag.cli.progress import ProgressBars
+from autotag.cli.tag_output import tags_text, view_tags_as_dicts
 from autotag.errors import AutotagError, ClusterError
 from autotag.events import PhotoEvent
 from autotag.localcluster.cluster import Cluster
@@ -22,6 +24,8 @@ from autotag.queues import open_queue
 from autotag.settings import PROJECT, Settings
 from autotag.stores import open_store
 from autotag.stores.responses import StoredPhoto
+from autotag.view.tag_order import view_ancestors
+from autotag.view.visibility import Visibility
 from models.bundle import Bundle
 
 TOPOLOGY = "tagging"
@@ -41,50 +45,55 @@ def register(group: click.Group) -> None:
 def demo(line: CommandLine, photos: tuple[Path, ...], as_json: bool) -> None:
     """Start the local cluster, submit the topology, push photos (samples by default) and show their tags."""
     settings = line.settings
-    _say("looking for the cluster")
+    print_step("looking for the cluster")
     cluster = Cluster(settings)
-    cluster.up(_say)
+    cluster.up(print_step)
     _create_tables(settings)
     state = {topology.name: topology.status for topology in cluster.status().topologies}.get(TOPOLOGY)
     if state == "KILLED":
-        _say("waiting until the killed topology is gone")
-        cluster.wait_until_gone(TOPOLOGY)
+        print_step("waiting until the killed topology is gone")
+        cluster.topologies.wait_until_gone(TOPOLOGY)
         state = None
     submitted = cluster.home / f"{TOPOLOGY}.submitted"
     fingerprint = _fingerprint(line)
     if state == "INACTIVE":
         raise ClusterError(f"topology {TOPOLOGY!r} is {state}; take it up again with: storm activate {TOPOLOGY}")
     if state is not None and submitted.exists() and submitted.read_text() != fingerprint:
-        _say("code, model or settings have changed since the topology was submitted: submitting it again")
+        print_step("code, model or settings have changed since the topology was submitted: submitting it again")
         state = None
     if state is None:
-        _say("submitting the topology")
+        print_step("submitting the topology")
         options = ["--config", str(line.config.resolve())] if line.config else []
         for key, value in line.overrides.items():
             options += ["-o", f"{key}={value}"]
         cluster.sparse("submit", "-e", line.environment, "-n", TOPOLOGY, "--force", "--wait", "0", *options)
         submitted.write_text(fingerprint)
-    _say("waiting for the topology's components")
-    cluster.wait_for_topology(TOPOLOGY)
+    print_step("waiting for the topology's components")
+    cluster.topologies.wait_for(TOPOLOGY)
     if photos:
         named = {str(photo): photo for photo in photos}
     else:
         samples = sample_photos(settings.path("build/samples"), settings.path("build/wheels"))
         named = {photo.name: photo for photo in samples}
     stored = push_and_wait(settings, named)
+    store = open_store(settings)
+    visibility = store.runs.read()
+    store.close()
     if as_json:
         for name, (photo, milliseconds) in stored.items():
             rejected = photo.view.rejected
             answer: dict[str, Any] = (
                 {"error": rejected.reason, "detail": rejected.detail}
                 if rejected
-                else {"tags": [tag_as_dict(tag) for tag in photo.view.tags]}
+                else {"tags": view_tags_as_dicts(photo.view, visibility)}
             )
             print_json({"photo": name, "milliseconds": round(milliseconds), **answer})
     else:
-        rows = [[name, f"{milliseconds:.0f}", _tags(photo)] for name, (photo, milliseconds) in stored.items()]
+        rows = [
+            [name, f"{milliseconds:.0f}", _tags(photo, visibility)] for name, (photo, milliseconds) in stored.items()
+        ]
         print_table(rows, ["photo", "ms", "tags"])
-        _say(f"\nThe cluster stays up. What next:\n{_next(line)}")
+        print_step(f"\nThe cluster stays up. What next:\n{_next(line)}")
 
 
 NEXT = {
@@ -99,7 +108,7 @@ def _create_tables(settings: Settings) -> None:
     """What `autotag store init` does for a store that keeps its tables elsewhere."""
     store = open_store(settings)
     if created := store.tables.create():
-        _say(f"created {', '.join(created)}")
+        print_step(f"created {', '.join(created)}")
     store.close()
 
 
@@ -144,13 +153,13 @@ def push_and_wait(settings: Settings, photos: dict[str, Path]) -> dict[str, tupl
     queue.put(list(events.values()))
     stored: dict[str, tuple[StoredPhoto, float]] = {}
     deadline = time.monotonic() + DEADLINE_S
-    with progress(len(events), "tagging") as bar:
+    with ProgressBars() as progress:
         while len(stored) < len(events):
             for name, event in events.items():
                 answer = None if name in stored else store.get(event.photo_id)
                 if answer is not None and answer.view.content_us >= event.content_us:
                     stored[name] = answer, (answer.stored_us - event.content_us) / 1000
-                    bar.update(1)
+                    progress("tagging", len(stored), len(events))
             if time.monotonic() > deadline:
                 missing = sorted(set(events) - set(stored))
                 raise AutotagError(f"not stored within {DEADLINE_S:.0f} s: {missing}; see `autotag status`")
@@ -158,19 +167,13 @@ def push_and_wait(settings: Settings, photos: dict[str, Path]) -> dict[str, tupl
     return {name: stored[name] for name in events}
 
 
-def _tags(photo: StoredPhoto) -> str:
+def _tags(photo: StoredPhoto, visibility: Visibility) -> str:
     if photo.view.rejected:
         return f"rejected, {photo.view.rejected.reason}: {photo.view.rejected.detail}"
-    # A parent is never less probable than what it contains: the last tags are those that say most.
-    narrowest = photo.view.tags[: -SHOWN_TAGS - 1 : -1]
-    return ", ".join(f"{tag.name} {tag.score:.2f}" for tag in narrowest) or "none is probable enough"
+    return tags_text(photo.view.tags, view_ancestors(photo.view, visibility), SHOWN_TAGS)
 
 
 def _shown(program: Path) -> str:
     """The program as one types it in the project's folder."""
     program = program.absolute()
     return str(program.relative_to(PROJECT)) if program.is_relative_to(PROJECT) else str(program)
-
-
-def _say(what: str) -> None:
-    click.echo(what, err=True)

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from autotag.cli import CommandLine, counted, given_as, print_json, progress, user_name, with_json, with_settings
+from autotag.cli import CommandLine, counted, given_as, print_json, user_name, with_json, with_settings
+from autotag.cli.interrupts import interruptible
+from autotag.cli.progress import ProgressBars
 from autotag.cli.workers import WorkersOptions, with_workers_options
 from autotag.errors import InputError, JobError
 from autotag.settings import Settings
@@ -155,31 +157,14 @@ def run_join(
     if not options.joins:
         return training_set, None, removed
     store = open_store(settings) if options.with_corrections else None
-    with options.opened_workers() as workers, Progress() as watch:
+    bars = ProgressBars()
+
+    def note() -> str:
+        where = f"{bars.where}; " if bars.where else ""
+        return f"{where}computed features are kept in {training_set.folder}; the same command goes on"
+
+    with interruptible(note), options.opened_workers() as workers, bars as watch:
         return training_set, join(settings, bundle, training_set, inputs, workers, store, watch), removed
-
-
-class Progress:
-    """A bar for each thing that is done, one after another."""
-
-    def __init__(self) -> None:
-        self._bar: Any = None
-        self._of: tuple[str, int | None] = ("", None)
-
-    def __call__(self, label: str, done: int, total: int | None) -> None:
-        if (label, total) != self._of:
-            self.__exit__()
-            self._of, self._bar = (label, total), progress(total, label)
-            self._bar.__enter__()
-        self._bar.update(done - self._bar.pos)
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.__exit__(None, None, None)
-            self._bar = None
 
 
 def _ids(given: str) -> list[str]:

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotag.cli import CommandLine, print_json, with_json, with_settings
+from autotag.cli.interrupts import interruptible
 from autotag.cli.join import needs_training, set_folder
-from autotag.cli.photos import found_photos
+from autotag.cli.photos import find_named
 from autotag.cli.train import CANDIDATES, OUT, open_current, open_set
 from autotag.photos.reader import PhotoError, photo_uri
 from autotag.settings import Settings
@@ -50,7 +51,8 @@ def learn(
         class_id = class_names.id(tag)
     except FaultError as error:
         raise click.UsageError(str(error)) from error
-    features = _features(settings, found_photos(photos))
+    with interruptible("no bundle was written; start the same command again"):
+        features = _features(settings, find_named(photos))
     learned = learn_class(training_set, bundle, class_id, class_names.names[class_id], features)
     made = {
         "command": "autotag learn",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,17 +17,18 @@ from numpy.typing import NDArray
 from autotag.bundles.build import CALIBRATION_PHOTOS, RECIPES, build_bundle
 from autotag.bundles.publisher import Change, FolderRegistry, Publisher
 from autotag.bundles.registry import KnownModel, ModelRegistry
-from autotag.cli import CommandLine, print_json, print_table, progress, user_name, with_json, with_settings
-from autotag.cli.reading import model_facts
+from autotag.cli import CommandLine, print_json, print_table, user_name, with_json, with_settings
+from autotag.cli.interrupts import interruptible
+from autotag.cli.progress import ProgressBars
 from autotag.errors import RegistryError
-from autotag.events import iso_time
+from autotag.events.times import iso_time
 from autotag.photos.reader import PhotoError, PhotoReader, find_photos, photo_uri
 from autotag.settings import Settings
 from autotag.stores import open_store
 from autotag.tagging.evaluate import evaluate
 from autotag.view.results import ModelVersion
 from models.bundle import Bundle
-from models.difference import compare, share_worse
+from models.compare import compare, share_worse
 from models.efficientnet import ARCHITECTURES
 from models.network import FeatureNetwork
 from models.preprocessing import PRECISIONS
@@ -62,7 +64,8 @@ def build(line: CommandLine, network: str, precision: str, calibration: Path | N
             "--precision int8 needs --calibration FOLDER" if not calibration else "only int8 takes --calibration"
         )
     settings = line.settings
-    with PhotoReader(settings, ARCHITECTURES[network].preprocessing, any_file=True) as reader:
+    note = "no bundle was installed; start the same command again"
+    with interruptible(note), PhotoReader(settings, ARCHITECTURES[network].preprocessing, any_file=True) as reader:
         bundle = build_bundle(
             network,
             precision,
@@ -94,13 +97,13 @@ def evaluate_(line: CommandLine, folder: Path, as_json: bool) -> None:
     network = FeatureNetwork.open(bundle.network_path, bundle.precision, settings.tagger_network_threads)
     with (
         PhotoReader(settings, bundle.preprocessing, any_file=True) as reader,
-        progress(len(list(find_photos(folder))), "evaluating") as bar,
+        ProgressBars() as progress,
     ):
 
         def read(path: Path) -> NDArray[np.uint8]:
             return reader.read(photo_uri(str(path)))
 
-        done = evaluate(bundle, network, folder, read, lambda so_far, _: bar.update(so_far - bar.pos))
+        done = evaluate(bundle, network, folder, read, functools.partial(progress, "evaluating"))
     if as_json:
         print_json({"photos": done.photos, "top1": done.top1, "top5": done.top5, "unreadable": len(done.unreadable)})
     else:
@@ -283,3 +286,14 @@ def _print(bundle: Bundle, as_json: bool) -> None:
     for name, value in facts.items():
         shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
         click.echo(f"{name:<10} {shown}")
+
+
+def model_facts(bundle: Bundle) -> dict[str, Any]:
+    """Return the facts about a bundle that `status` and `model info` print."""
+    return {
+        "name": bundle.name,
+        "version": bundle.version,
+        "sequence": bundle.sequence,
+        "precision": bundle.precision,
+        "banks": {bank.name: len(bank.classifiers) for bank in bundle.banks},
+    }

@@ -9,6 +9,12 @@ from typing import Any
 import click
 
 
+def progress_bar(length: int | None, label: str) -> Any:
+    """Return a progress bar on standard error, hidden where that is no terminal; without a `length` it is endless."""
+    endless = itertools.count() if length is None else None  # click needs a length, or something to count.
+    return click.progressbar(endless, length=length, label=label, file=sys.stderr, hidden=not sys.stderr.isatty())
+
+
 class ProgressBars:
     """An `autotag.progress.Progress` that shows bars; a context manager."""
 
@@ -21,11 +27,17 @@ class ProgressBars:
         if (step, total) != self._shown:
             self.__exit__()
             self._shown = (step, total)
-            endless = itertools.count() if total is None else None  # click wants a length or something to count
-            hidden = not sys.stderr.isatty()
-            self._bar = click.progressbar(endless, length=total, label=step, file=sys.stderr, hidden=hidden)
+            self._bar = progress_bar(total, step)
             self._bar.__enter__()
         self._bar.update(done - self._bar.pos)
+
+    @property
+    def where(self) -> str:
+        """The present step, for a message: ``tagging: 3 of 10 done``; empty before the first."""
+        step, total = self._shown
+        if not step:
+            return ""
+        return f"{step}: {self._bar.pos} of {total} done" if self._bar and total else step
 
     def __enter__(self) -> ProgressBars:
         return self

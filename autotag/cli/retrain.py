@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from autotag.cli import PROGRAM, CommandLine, given_as, main, with_settings
+from autotag.cli.interrupts import interruptible
 from autotag.cli.join import JoinOptions, needs_training, with_join_options
 from autotag.cli.train import open_current, with_train_options
 from autotag.errors import EventError, InputError
@@ -24,6 +25,7 @@ from autotag.settings import Settings
 from autotag.stores import open_store
 
 JOBS = "build/backfills"
+_STEP = "import autotag_console; autotag_console.take_signals(); from {module} import run_step; run_step({parent})"
 
 
 def register(group: click.Group) -> None:
@@ -171,15 +173,24 @@ class Chain:
 
     def _run(self, arguments: tuple[str, ...], stdout: int | None) -> str:
         click.echo(f"$ {shlex.join([PROGRAM, *self._options, *arguments])}", err=True)
-        program = [sys.executable, "-c", f"from {__name__} import run_step; run_step({os.getpid()})"]
-        done = subprocess.run([*program, *self._options, *arguments], stdout=stdout, text=True, check=False)  # noqa: S603
+        program = [sys.executable, "-c", _STEP.format(module=__name__, parent=os.getpid())]
+        step = " ".join(arguments[: 2 if arguments[0] == "model" else 1])
+        command = [*program, *self._options, *arguments]
+        with interruptible(f"the steps before {step!r} are done and kept; the same command goes on"):
+            done = subprocess.Popen(command, stdout=stdout, text=True)  # noqa: S603
+            try:
+                printed, _ = done.communicate()
+            except BaseException:
+                # A Ctrl-C has reached the step already, a SIGTERM may have not; both end it with its own note.
+                done.terminate()
+                done.communicate()
+                raise
         if done.returncode:
-            step = " ".join(arguments[: 2 if arguments[0] == "model" else 1])
             click.echo(
                 f"{PROGRAM}: {step} failed, and nothing after it was done; the same command tries it again", err=True
             )
             sys.exit(max(done.returncode, 1))  # one that was killed has a negative one
-        return done.stdout or ""
+        return printed or ""
 
 
 def run_step(parent: int) -> None:

@@ -6,13 +6,15 @@ import sys
 
 import click
 
-from autotag.cli import CommandLine, counted, print_json, progress, user_name, with_json, with_settings
-from autotag.cli.reading import stored_id
+from autotag.cli import CommandLine, counted, print_json, user_name, with_json, with_settings
+from autotag.cli.interrupts import interruptible
+from autotag.cli.progress import ProgressBars
+from autotag.cli.show import stored_id
 from autotag.errors import TagError
-from autotag.events import iso_time
+from autotag.events.times import iso_time
 from autotag.queues import open_queue
 from autotag.stores import open_store
-from autotag.stores.cleanup import erase_owner, erase_photo, traces
+from autotag.stores.tag_names import UnknownTagError
 from autotag.view.decisions import Action
 
 
@@ -25,9 +27,6 @@ def register(group: click.Group) -> None:
 def tags() -> None:
     """Add or remove a tag of a photo, by a person; it stays so through every model."""
 
-
-NEW_HINT = "; a tag of your own is added as a new one (--new)"
-"""How the message about an unknown tag ends; there is no such option to remove one."""
 
 with_photo = click.argument("photo")
 with_tag = click.argument("tag")
@@ -43,7 +42,10 @@ with_person = click.option("--by", default=user_name, show_default="you", help="
 @with_settings
 def add(line: CommandLine, photo: str, tag: str, by: str, new: bool, as_json: bool) -> None:
     """Add a tag (display name or id), and with it the classes that contain it."""
-    _decide(line, photo, tag, Action.ADD, by, new=new, as_json=as_json)
+    try:
+        _decide(line, photo, tag, Action.ADD, by, new=new, as_json=as_json)
+    except UnknownTagError as error:
+        raise TagError(f"{error}; add a tag of your own as a new one (--new)") from error
 
 
 @tags.command()
@@ -54,10 +56,7 @@ def add(line: CommandLine, photo: str, tag: str, by: str, new: bool, as_json: bo
 @with_settings
 def remove(line: CommandLine, photo: str, tag: str, by: str, as_json: bool) -> None:
     """Remove a tag (display name or id), and with it the classes in it."""
-    try:
-        _decide(line, photo, tag, Action.REMOVE, by, new=False, as_json=as_json)
-    except TagError as error:
-        raise TagError(str(error).removesuffix(NEW_HINT)) from error
+    _decide(line, photo, tag, Action.REMOVE, by, new=False, as_json=as_json)
 
 
 def _decide(line: CommandLine, photo: str, tag: str, action: Action, by: str, *, new: bool, as_json: bool) -> None:
@@ -83,13 +82,15 @@ def erase(line: CommandLine, photo: str | None, owner: str | None, as_json: bool
     store = open_store(line.settings)
     photo_id = None if photo is None else stored_id(store, photo)
     events, in_flight = open_queue(line.settings).forget(photo_id, owner)  # first, so that nothing of it begins now
-    if photo_id is not None:
-        removed = erase_photo(store, photo_id)
-    else:
-        with progress(None, "erasing") as bar:
-            removed = erase_owner(store, str(owner), bar.update)
-    with progress(1000, "reading all tables") as bar:
-        left = traces(store, photo_id, owner, lambda part: bar.update(round(part * 1000) - bar.pos))
+    with interruptible("what was erased stays erased, but there may be more; start the same command again"):
+        if photo_id is not None:
+            removed = store.erase_photo(photo_id)
+        else:
+            with ProgressBars() as bars:
+                removed = store.erase_owner(str(owner), bars)
+    note = "all that was found is erased, but not all tables are read to prove it; start the same command again"
+    with interruptible(note), ProgressBars() as bars:
+        left = store.count_traces(photo_id, owner, bars)
     if as_json:
         print_json({**vars(removed), "events": events, "in_flight": in_flight, "left": left})
     else:

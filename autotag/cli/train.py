@@ -13,7 +13,9 @@ import click
 from autotag.bundles.publisher import use_current
 from autotag.bundles.registry import ModelRegistry
 from autotag.cli import CommandLine, counted, given_as, print_json, print_table, with_json, with_settings
-from autotag.cli.join import JoinOptions, Progress, needs_training, run_join, with_join_options
+from autotag.cli.interrupts import interruptible
+from autotag.cli.join import JoinOptions, needs_training, run_join, with_join_options
+from autotag.cli.progress import ProgressBars
 from autotag.errors import InputError, RegistryError
 from autotag.settings import Settings
 from models.bundle import MANIFEST, Bundle
@@ -140,7 +142,13 @@ def run_train(
     from autotag.training.report.page import thumbnailer, write_report
 
     needed = Wanted(precision=wanted["precision"], least_recall=wanted["least_recall"], sample=wanted["sample"])
-    with options.opened_workers() as workers, Progress() as watch:
+    bars = ProgressBars()
+
+    def keeps() -> str:
+        where = f"{bars.where}; " if bars.where else ""
+        return f"{where}no bundle was written; sums are kept in {training_set.folder}; start the same command again"
+
+    with interruptible(keeps), options.opened_workers() as workers, bars as watch:
         done = train(training_set, _ancestors(bundle), needed, workers, _steps(watch))
     # Whatever was ended before it had come so far; without removals there is nothing that must go.
     if done.update.taken_away or any(facts["kind"] == "removal" for facts in training_set.log()):
@@ -160,7 +168,12 @@ def run_train(
         report = root / f"{candidate.folder.name}-report"
     else:
         found["bundle"], report = None, root / f"{wanted['bank']}-nothing-report"
-    with thumbnailer(settings, bundle.preprocessing) as thumbnail, Progress() as watch:
+    note = f"bundle {found['bundle']} is written, its report is not; start the same command again"
+    with (
+        interruptible(note if found["bundle"] else "no class is good enough, and no report is written"),
+        thumbnailer(settings, bundle.preprocessing) as thumbnail,
+        ProgressBars() as watch,
+    ):
         found["report"] = str(write_report(found, report, thumbnail, watch))
     return found
 
@@ -170,7 +183,7 @@ def _ancestors(bundle: Bundle) -> Callable[[str], frozenset[str]]:
     return lambda id_: classes.ancestors(id_) if id_ in classes else frozenset()
 
 
-def _steps(watch: Progress) -> Callable[[str, int | None], Callable[[int], None]]:
+def _steps(watch: ProgressBars) -> Callable[[str, int | None], Callable[[int], None]]:
     def begin(label: str, total: int | None) -> Callable[[int], None]:
         so_far = 0
         watch(label, 0, total)

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from autotag.cli import Overrides
+from autotag.cli.interrupts import Interrupted
 from autotag.jobs.spark import MASTERS
 from autotag.jobs.workers import Workers, open_workers
 
@@ -29,8 +30,13 @@ class WorkersOptions:
         workers = open_workers(self.workers, self.spark, dict(self.spark_options), self.archive)
         try:
             yield workers
-        finally:
+        except Interrupted:
+            workers.kill()
+            raise
+        except BaseException:
             workers.close()
+            raise
+        workers.close()
 
     def check(self) -> None:
         """Raises UsageError where they contradict one another."""

@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from autotag.errors import InputError, JobError
-from autotag.events import SCHEMES, iso_time, now_us
+from autotag.events.checks import SCHEMES
+from autotag.events.times import iso_time, now_us
 from autotag.jobs.photo_list import BadLine, Entry, Photo, packed, read_entry
 from autotag.jobs.tagger_cache import PACKAGED, kept_tagger
 from autotag.photos.errors import PhotoError

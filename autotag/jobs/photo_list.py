@@ -14,12 +14,12 @@ from typing import Any, Protocol
 from autotag.bulk.parquet import PARQUET
 from autotag.bulk.source import LINES
 from autotag.errors import EventError, InputError
-from autotag.events import MAX_AHEAD_US, brief, iso_time, now_us, text_field, time_us
+from autotag.events.checks import brief, text_field
+from autotag.events.times import check_past, iso_time, time_us
 from autotag.storage.folder import Folder, located
 from autotag.storage.text_lines import Fault, FaultError, ListedPhoto, listed_uri, photo_lines, text_lines
-from autotag.stores import PhotoStore, layout
-from autotag.stores.tables import PHOTOS
-from autotag.view.merge import merge
+from autotag.stores import PhotoStore
+from autotag.view.merge import View
 
 FIELDS = ("photo_id", "uri", "owner", "content_time", "taken", "output_uri")
 """Of a line of JSON or a row of Parquet; the first two are required, and all others are ignored."""
@@ -108,14 +108,15 @@ class ListedPhotos:
 
     def _completed(self, batch: list[Entry]) -> Iterator[Entry]:
         missing = {one.photo_id for one in batch if isinstance(one, Photo) and _lacks(one)}
-        known = _stored(self._store, missing) if missing else {}
+        views = self._store.views(missing) if missing else {}
         for entry in batch:
             if isinstance(entry, Photo) and _lacks(entry):
-                yield self._complete(entry, known.get(entry.photo_id))
+                yield self._complete(entry, views.get(entry.photo_id))
             else:
                 yield entry
 
-    def _complete(self, photo: Photo, known: Photo | None) -> Entry:
+    def _complete(self, photo: Photo, view: View | None) -> Entry:
+        known = _of_view(photo.line, view) if view else None
         photo = replace(
             photo,
             owner=photo.owner or (known.owner if known else self._owner),
@@ -138,18 +139,12 @@ class StoredPhotos:
 
     def entries(self) -> Iterator[Entry]:
         """In the order of the store, which is as good as random."""
-        visibility = self._store.runs.read()
-        start, line = b"", 0
-        while rows := self._store.tables.scan(PHOTOS, start, None, LOOKED_UP):
-            for _, columns in rows:
-                if view := merge(layout.read_facts(columns), visibility):
-                    line += 1
-                    yield (
-                        _of_view(line, view)
-                        if view.uri
-                        else BadLine(line=line, detail=f"the store knows no URI of photo {brief(view.photo_id)}")
-                    )
-            start = rows[-1][0] + b"\0"
+        views = itertools.chain.from_iterable(self._store.photos())
+        for line, view in enumerate(views, 1):
+            if view.uri:
+                yield _of_view(line, view)
+            else:
+                yield BadLine(line=line, detail=f"the store knows no URI of photo {brief(view.photo_id)}")
 
 
 def entry_line(entry: Entry) -> str:
@@ -257,24 +252,14 @@ def check_content_time(value: str) -> None:
     """Raises EventError where a content time is given that no photo can have."""
     if not value:
         return
-    us = time_us(value, "content_time")
-    if not 0 < us <= now_us() + MAX_AHEAD_US:
-        raise EventError(f"'content_time' must be after 1970, and not a day ahead. Given: {brief(value)}")
+    check_past(time_us(value, "content_time"), "content_time", value)
 
 
 def _lacks(photo: Photo) -> bool:
     return not (photo.owner and photo.content_time)
 
 
-def _stored(store: PhotoStore, ids: Iterable[str]) -> dict[str, Photo]:
-    """What readers see of these photos, where they see any."""
-    visibility = store.runs.read()
-    found = store.tables.get(PHOTOS, [layout.photo_row(id_) for id_ in ids])
-    views = (merge(layout.read_facts(columns), visibility) for columns in found.values())
-    return {view.photo_id: _of_view(0, view) for view in views if view}
-
-
-def _of_view(line: int, view: Any) -> Photo:
+def _of_view(line: int, view: View) -> Photo:
     return Photo(
         line=line,
         photo_id=view.photo_id,

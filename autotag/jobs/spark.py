@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -81,6 +82,9 @@ class SparkWorkers:
             said = _cause(error) if self._java is not None else _last_words(self._log)
             self._end_java()
             raise JobError(f"no Spark application could be started on {master!r}: {said}") from error
+        except BaseException:
+            self.kill()
+            raise
         if not LOCAL_THREADS.fullmatch(master):
             self._wait_for_executors()
 
@@ -107,7 +111,10 @@ class SparkWorkers:
 
         # Java's own words at its start are not to be had quieter: they come before any setting is read.
         self._java = launch_gateway(conf, {"stdout": self._log, "stderr": subprocess.STDOUT})
+        handler = signal.getsignal(signal.SIGINT)
         context = SparkContext(conf=conf, gateway=self._java)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)  # pyspark has put its own there
         if (
             context._jsc.sc().isStopped()
         ):  # a master that does not answer: Spark gives up after a minute, and says nothing
@@ -152,6 +159,12 @@ class SparkWorkers:
     def close(self) -> None:
         self._context.stop()
         self._end_java()
+
+    def kill(self) -> None:
+        if self._java is not None:
+            self._java.proc.kill()  # its Python workers end with it
+            self._java.proc.wait()
+        self._log.close()
 
     def _end_java(self) -> None:
         """End the Java process, which pyspark would keep until this process ends."""

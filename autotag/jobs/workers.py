@@ -46,6 +46,10 @@ class Workers(Protocol):
         """End what was started, after the pieces that are worked on."""
         ...
 
+    def kill(self) -> None:
+        """End what was started at once; the pieces that are worked on are left undone."""
+        ...
+
 
 class LocalWorkers:
     """As many processes of this machine as wanted; with one, this process itself does the work."""
@@ -69,11 +73,11 @@ class LocalWorkers:
         # None ahead: what the pool holds it does, though nobody waits for it any more.
         running: set[Future[Result]] = set()
         try:
-            running = {self._pool.submit(function, piece) for piece in itertools.islice(waiting, self._count)}
+            running = {_submit(self._pool, function, piece) for piece in itertools.islice(waiting, self._count)}
             while running:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 free = self._count - len(running)
-                running |= {self._pool.submit(function, piece) for piece in itertools.islice(waiting, free)}
+                running |= {_submit(self._pool, function, piece) for piece in itertools.islice(waiting, free)}
                 for one in done:
                     yield one.result()
         except BrokenProcessPool as error:
@@ -85,6 +89,24 @@ class LocalWorkers:
     def close(self) -> None:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def kill(self) -> None:
+        if self._pool is not None:
+            for process in multiprocessing.active_children():
+                process.kill()
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _submit(pool: ProcessPoolExecutor, function: Callable[[Piece], Result], piece: Piece) -> Future[Result]:
+    """Submit a piece. The pool may start a process here, which inherits that both signals are blocked.
+
+    A Ctrl-C reaches all processes of a terminal. It is for the driver alone, which ends its workers.
+    """
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        return pool.submit(function, piece)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def open_workers(
@@ -106,8 +128,7 @@ def open_workers(
 
 
 def _begin(parent: int) -> None:
-    """What a worker process does first. A Ctrl-C, which all processes of a terminal get, ends it without a word."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """Prepare a worker process."""
     threading.Thread(target=end_with, args=(parent,), name="end-with-parent", daemon=True).start()
 
 

@@ -1,56 +1,46 @@
-"""Published jars, fetched by Maven and laid out as a server expects them; shared by all clusters of this checkout."""
+"""Published jars, fetched by Maven into folders below build; all clusters of this checkout share them."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from autotag.errors import ClusterError
 from models.folders import locked
 
 
-@dataclass(frozen=True, kw_only=True)
-class Assembly:
-    """A folder below build, made once."""
+@contextmanager
+def renewing(folder: Path, *sources: Path) -> Iterator[Path | None]:
+    """Yield a new folder to fill, which takes the place of `folder`; None if `folder` was made from equal `sources`.
 
-    folder: Path
-    contents: str
-    """In words, for who waits."""
-    sources: tuple[Path, ...]
-    """What it follows from; it is made again when one of them changes."""
-    lay_out: Callable[[Path], None]
-    """Fills an empty folder."""
-
-    def make(self, progress: Callable[[str], None]) -> None:
-        """Make the folder unless it is there already; needs the network, or the jars in Maven's cache.
-
-        Raises:
-            ClusterError: Java or Maven is missing, or a jar cannot be fetched; no half assembly is left.
-        """
-        digest = hashlib.sha256(b"".join(path.read_bytes() for path in self.sources)).hexdigest()
-        stamp = self.folder / "STAMP"
-        self.folder.parent.mkdir(exist_ok=True)
-        with locked(self.folder.with_suffix(".lock")):
-            if stamp.exists() and stamp.read_text() == digest:
-                return
-            progress(f"fetching the jars of {self.contents}")
-            new = self.folder.with_suffix(".new")
-            shutil.rmtree(new, ignore_errors=True)
-            self.lay_out(new)
-            (new / "STAMP").write_text(digest)
-            shutil.rmtree(self.folder, ignore_errors=True)
-            new.rename(self.folder)
+    One process at a time fills it. An exception leaves `folder` as it was.
+    """
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+    stamp = folder / "STAMP"
+    folder.parent.mkdir(exist_ok=True)
+    with locked(folder.with_suffix(".lock")):
+        if stamp.exists() and stamp.read_text() == digest:
+            yield None
+            return
+        new = folder.with_suffix(".new")
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir()
+        yield new
+        (new / "STAMP").write_text(digest)
+        shutil.rmtree(folder, ignore_errors=True)
+        new.rename(folder)
 
 
 def fetch(pom: Path, folder: Path) -> None:
-    """Have Maven copy the jars that `pom` names to below `folder`.
+    """Copy the jars that `pom` lists to below `folder`; needs the network, or the jars in Maven's cache.
 
     Raises:
-        ClusterError: Maven is missing, or it fails; with what it said.
+        ClusterError: Maven is missing, or it fails; with what it printed.
     """
     run("mvn", "-q", "-B", "-f", str(pom), "initialize", f"-Djars={folder}")
 
@@ -63,7 +53,13 @@ def run(*command: str) -> None:
     """
     try:
         done = subprocess.run(  # noqa: S603 - mvn and java, found on PATH
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+            command,
+            env={"MAVEN_OPTS": "-XX:-UsePerfData", **os.environ},  # else it leaves a folder in the system's /tmp
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
         )
     except FileNotFoundError as error:
         raise ClusterError(

@@ -41,7 +41,9 @@ class Reason(StrEnum):
     INTERRUPTED = "interrupted"
     """The body ended before its announced length, a read failed, or the file is still being written."""
     SERVER_ERROR = "server_error"
-    """HTTP 5xx, 408, 425 or 429."""
+    """HTTP 5xx, 408 or 425."""
+    TOO_MANY_REQUESTS = "too_many_requests"
+    """HTTP 429. The server may say how long to wait."""
     DECODER_DIED = "decoder_died"
     """The photo ended the process that decoded it."""
 
@@ -69,6 +71,7 @@ _TRANSIENT = {
     Reason.UNREACHABLE,
     Reason.INTERRUPTED,
     Reason.SERVER_ERROR,
+    Reason.TOO_MANY_REQUESTS,
     Reason.DECODER_DIED,
 }
 _OUTAGES = {Reason.NETWORK_DOWN, Reason.STORAGE_DOWN, Reason.DECODERS_BUSY}
@@ -80,12 +83,18 @@ class PhotoError(AutotagError):
     Attributes:
         reason: one of a small set, for stores and counters.
         detail: one line for people, with the photo's URI where it is known.
+        wait_s: seconds that the server asked to wait before the next attempt; 0 if it asked for nothing.
     """
 
-    def __init__(self, reason: Reason, detail: str) -> None:
+    def __init__(self, reason: Reason, detail: str, wait_s: float = 0.0) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+        self.wait_s = wait_s
+
+    def about(self, photo: str) -> PhotoError:
+        """Return the same error with the photo named in its detail."""
+        return PhotoError(self.reason, f"{photo}: {self.detail}", self.wait_s)
 
     @property
     def transient(self) -> bool:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import re
 import time
+import zlib
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from types import TracebackType
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import requests
 import urllib3.exceptions
 
 from autotag.photos.errors import PhotoError, Reason
-from autotag.photos.http_guard import Leash, LeashedAdapter
+from autotag.photos.http_guard import GuardedAdapter, TransferGuard
 from autotag.photos.local_files import FileFetcher, too_large
 from autotag.settings import Settings
 
 Fetch = Callable[[str], bytes]
 """A photo's bytes by its URI; raises PhotoError."""
 
-MAX_REDIRECTS = 3
+MAX_REDIRECTS = 5
 MAX_URI_CHARACTERS = 8192
 
 _CHUNK_BYTES = 1 << 18
@@ -39,8 +41,10 @@ _STATUSES = {
     451: Reason.FORBIDDEN,
     408: Reason.SERVER_ERROR,
     425: Reason.SERVER_ERROR,
-    429: Reason.SERVER_ERROR,
+    429: Reason.TOO_MANY_REQUESTS,
 }
+_MAX_CODINGS = 3
+"""Of a body; more are no accident."""
 
 
 class PhotoFetcher:
@@ -61,7 +65,7 @@ class PhotoFetcher:
         self._files = FileFetcher(settings, any_file=any_file)
         self._heard = float("-inf")
         self._session = _Session()
-        adapter = LeashedAdapter(
+        adapter = GuardedAdapter(
             pool_connections=settings.photo_fetch_threads, pool_maxsize=settings.photo_fetch_threads
         )
         self._session.mount("http://", adapter)
@@ -81,7 +85,7 @@ class PhotoFetcher:
                 return self._other_schemes(uri)
             return self._files.fetch(uri) if scheme == "file" else self._fetch_http(uri)
         except PhotoError as error:
-            raise PhotoError(error.reason, f"{shortened(uri)}: {error.detail}") from error
+            raise error.about(shortened(uri)) from error
 
     def close(self) -> None:
         """Close the pooled connections."""
@@ -97,16 +101,16 @@ class PhotoFetcher:
 
     def _fetch_http(self, uri: str) -> bytes:
         settings = self._settings
-        with Leash(
+        with TransferGuard(
             deadline_s=settings.photo_deadline_s,
             connect_timeout_s=settings.photo_connect_timeout_s,
             read_timeout_s=settings.photo_read_timeout_s,
             # Chunks and headers come on top; a server that needs more for them than for the photo is up to something.
             max_bytes=2 * settings.photo_max_bytes + (1 << 20),
             private_hosts=settings.photo_private_hosts,
-        ) as leash:
+        ) as guard:
             try:
-                return self._follow(uri, leash)
+                return self._follow(uri, guard)
             except PhotoError as error:
                 if error.outage and time.monotonic() - self._heard < _HEARD_LATELY_S:
                     raise PhotoError(Reason.UNREACHABLE, error.detail) from error
@@ -114,33 +118,31 @@ class PhotoFetcher:
             except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
                 raise _failure(error) from error
             finally:
-                if leash.heard:
+                if guard.heard:
                     self._heard = time.monotonic()
 
-    def _follow(self, uri: str, leash: Leash) -> bytes:
+    def _follow(self, uri: str, guard: TransferGuard) -> bytes:
         for _ in range(MAX_REDIRECTS + 1):
-            with self._get(uri, leash) as response:
+            with self._get(uri, guard) as response:
                 if response.status_code == 200:
-                    return self._body(response, leash)
+                    return self._body(response, guard)
                 uri = _redirected(uri, response)
         raise PhotoError(Reason.TOO_MANY_REDIRECTS, f"redirects more than {MAX_REDIRECTS} times")
 
-    def _get(self, uri: str, leash: Leash) -> requests.Response:
+    def _get(self, uri: str, guard: TransferGuard) -> requests.Response:
         while True:
-            connections = leash.connections
+            connections = guard.connections
             try:
+                guard.target = _target(uri)
                 timeouts = (self._settings.photo_connect_timeout_s, self._settings.photo_read_timeout_s)
                 return self._session.get(uri, stream=True, allow_redirects=False, timeout=timeouts)
             except requests.ConnectionError:
                 # A server may close a connection that waits in the pool just when it is used again. That ends one
                 # pooled connection each time, so the loop ends.
-                if leash.connections > connections or leash.left_s() <= 0:
+                if guard.connections > connections or guard.left_s() <= 0:
                     raise
 
-    def _body(self, response: requests.Response, leash: Leash) -> bytes:
-        encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
-        if encoding not in ("", "identity"):
-            raise PhotoError(Reason.REFUSED, f"the server sends it encoded as {encoding[:40]!r}, unasked")
+    def _body(self, response: requests.Response, guard: TransferGuard) -> bytes:
         limit = self._settings.photo_max_bytes
         if (response.raw.length_remaining or 0) > limit:
             raise too_large(response.raw.length_remaining, limit)
@@ -150,8 +152,11 @@ class PhotoFetcher:
             if total > limit:
                 raise too_large(None, limit)
             chunks.append(chunk)
-            leash.left_s()
-        return b"".join(chunks)
+            guard.left_s()
+        body = b"".join(chunks)
+        for coding in reversed(response.headers.get("Content-Encoding", "").lower().split(",")[-_MAX_CODINGS:]):
+            body = _decoded(body, coding.strip(), limit)
+        return body
 
 
 class _Session(requests.Session):
@@ -199,6 +204,45 @@ def _scheme(uri: str, *, any_scheme: bool = False) -> str:
     return parts.scheme
 
 
+def _target(uri: str) -> str:
+    """Path and query of a URI as given; only what a request line cannot hold (blanks, other than ASCII) is escaped."""
+    parts = re.fullmatch(r"[^/?#]*//[^/?#]*([^?#]*)(\?[^#]*)?(?:#.*)?", uri, re.DOTALL)
+    path, query = (parts[1], parts[2] or "") if parts else ("", "")
+    return re.sub(r"[^!-~]+", lambda found: quote(found[0]), (path or "/") + query)
+
+
+def _decoded(body: bytes, coding: str, limit: int) -> bytes:
+    """A body without its content coding, if the bytes really have it: many stores send a coding in name only.
+
+    Raises:
+        PhotoError: it is more than `limit` bytes then, or ends too early.
+    """
+    gzipped = coding in ("gzip", "x-gzip") and body.startswith(b"\x1f\x8b")
+    if not gzipped and not (coding == "deflate" and body[:1] == b"\x78" and int.from_bytes(body[:2]) % 31 == 0):
+        return body
+    unpacker = zlib.decompressobj(wbits=31 if gzipped else 15)
+    try:
+        unpacked = unpacker.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise PhotoError(Reason.DAMAGED, f"its content coding {coding} is damaged: {error}") from error
+    if len(unpacked) > limit:
+        raise too_large(None, limit)
+    if not unpacker.eof:
+        raise PhotoError(Reason.INTERRUPTED, f"its content coding {coding} ends too early")
+    return unpacked
+
+
+def _wait_s(header: str | None) -> float:
+    """Seconds that a Retry-After header asks for, as a number or a date; 0 where it says nothing of use."""
+    text = (header or "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
+
+
 def _redirected(uri: str, response: requests.Response) -> str:
     """Where an answer that is no photo leads to."""
     status = response.status_code
@@ -214,11 +258,11 @@ def _redirected(uri: str, response: requests.Response) -> str:
             raise PhotoError(Reason.FORBIDDEN, f"redirects to {shortened(target)}; only http and https may follow")
         return target
     reason = Reason.SERVER_ERROR if status >= 500 else _STATUSES.get(status, Reason.REFUSED)
-    raise PhotoError(reason, f"the server answered {status}")
+    raise PhotoError(reason, f"the server answered {status}", wait_s=_wait_s(response.headers.get("Retry-After")))
 
 
 def _failure(error: Exception) -> PhotoError:
-    """What an error of requests or urllib3 means. Most never get here: the leash reports what happens on the wire."""
+    """What an error of requests or urllib3 means. Most never get here: the guard reports what happens on the wire."""
     cause: object = error
     while isinstance(cause, Exception) and cause.args and isinstance(cause.args[-1], Exception):
         cause = cause.args[-1]

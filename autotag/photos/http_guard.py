@@ -1,13 +1,19 @@
-"""HTTP connections that reach only allowed peers and end in time, whatever the other side does.
+"""HTTP connections that reach only allowed peers, end in time, and speak HTTP as object stores and CDNs do.
 
-requests' time-outs are for one read each: a server that sends a byte a second is never late. And what a host name
-stands for is only known once it is connected to. So the sockets themselves are on a leash here: `Leash` says how
-long, how much and whom, and every read and every new connection of the thread asks it.
+requests' time-outs hold for one read each: a server that sends a byte a second is never late. And the address behind a
+host name is only known once it is connected to. So the sockets themselves are guarded: a `TransferGuard` limits time,
+bytes and peers, and every read and every new connection of its thread asks it.
+
+urllib3 and http.client are stricter than the servers out there in three ways, which the connections here mend: a URL
+goes out as it was given (requests writes ``~`` for ``%7E``, and the signature of a presigned URL no longer fits); any
+informational answer (``103 Early Hints``) is skipped, not only ``100 Continue``; and a header line without a colon is
+left out (the parser would take all headers after it for the body).
 """
 
 from __future__ import annotations
 
 import errno
+import http.client
 import ipaddress
 import queue
 import socket
@@ -31,7 +37,7 @@ _LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
 _NETWORK_DOWN = (errno.ENETUNREACH, errno.ENETDOWN)
 
 
-class Leash:
+class TransferGuard:
     """What one fetch may still use up, and whom it may reach. Belongs to the thread that made it; a context manager.
 
     Args:
@@ -57,17 +63,19 @@ class Leash:
         self._read_timeout_s = read_timeout_s
         self._bytes_left = max_bytes
         self._private_hosts = private_hosts
+        self.target = "/"
+        """Path and query of the present request, as they go out."""
         self.connections = 0
         """Made so far; the pool's old ones do not count."""
         self.heard = False
         """Whether any server sent anything."""
 
-    def __enter__(self) -> Leash:
-        self._token = _leash.set(self)
+    def __enter__(self) -> TransferGuard:
+        self._token = _guard.set(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        _leash.reset(self._token)
+        _guard.reset(self._token)
 
     def left_s(self) -> float:
         """Seconds to the deadline.
@@ -86,7 +94,7 @@ class Leash:
         self._bytes_left -= count
         if self._bytes_left < 0:
             sock.close()
-            raise PhotoError(Reason.TOO_LARGE, "the answer with its framing goes on and on")
+            raise PhotoError(Reason.TOO_LARGE, "the response exceeds the byte limit")
 
     def read_timeout(self) -> float:
         """Seconds that the next wait for the server may take."""
@@ -109,7 +117,7 @@ class Leash:
             if not self._private_hosts and not is_public(str(address[0])):
                 failure = failure or self._forbidden(host, str(address[0]))
                 continue
-            sock = _LeashedSocket(family, kind, protocol)
+            sock = _GuardedSocket(family, kind, protocol)
             try:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 sock.settimeout(min(self._connect_timeout_s, self.left_s()))
@@ -166,7 +174,7 @@ class Leash:
         return PhotoError(reason, f"{host}:{port} cannot be reached: {error.strerror or error}")
 
 
-_leash: ContextVar[Leash] = ContextVar("leash")
+_guard: ContextVar[TransferGuard] = ContextVar("guard")
 
 
 def is_public(address: str) -> bool:
@@ -195,50 +203,89 @@ def _has_route() -> bool:
     return False
 
 
-class _LeashedSocket(socket.socket):
+class _GuardedSocket(socket.socket):
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
-        leash = _leash.get()
-        self.settimeout(leash.read_timeout())
+        guard = _guard.get()
+        self.settimeout(guard.read_timeout())
         try:
             count = super().recv_into(buffer, nbytes, flags)
         except TimeoutError:
-            raise leash.late() from None
-        leash.receive(self, count)
+            raise guard.late() from None
+        guard.receive(self, count)
         return count
 
 
-class _LeashedTLSSocket(ssl.SSLSocket):
+class _GuardedTLSSocket(ssl.SSLSocket):
     def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
-        leash = _leash.get()
-        self.settimeout(leash.read_timeout())
+        guard = _guard.get()
+        self.settimeout(guard.read_timeout())
         try:
             count = super().recv_into(buffer, nbytes, flags)
         except TimeoutError:
-            raise leash.late() from None
-        leash.receive(self, count)
+            raise guard.late() from None
+        guard.receive(self, count)
         return count
 
 
-class _LeashedConnection(HTTPConnection):
+class _HeaderLines:
+    """The file of an answer while its headers are read; leaves out lines that are none."""
+
+    def __init__(self, response: _Response) -> None:
+        self._response, self._file = response, response.fp
+
+    def readline(self, limit: int) -> bytes:
+        """Return the next line that is a header, the continuation of one, or the blank line that ends them."""
+        self._response.fp = self._file  # unless more header lines are to come; also when reading fails
+        while True:
+            line: bytes = self._file.readline(limit)
+            if not line.strip() or len(line) >= limit:
+                return line
+            if b":" in line or line[:1] in b" \t":
+                self._response.fp = self
+                return line
+
+
+class _Response(http.client.HTTPResponse):
+    def _read_status(self) -> tuple[str, int, str]:
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not 100 <= status < 200 or status == http.client.SWITCHING_PROTOCOLS:
+                self.fp: Any = _HeaderLines(self)
+                return version, status, reason
+            http.client.parse_headers(self.fp)  # the final answer follows; the guard bounds how many come before it
+
+
+class _AsGiven:
+    """Part of a connection: the request line has the guard's target."""
+
+    def putrequest(self, method: str, url: str, *more: Any, **options: Any) -> None:  # noqa: ARG002
+        super().putrequest(method, _guard.get().target, *more, **options)  # type: ignore[misc]
+
+
+class _GuardedConnection(_AsGiven, HTTPConnection):
+    response_class = _Response
+
     def _new_conn(self) -> socket.socket:
-        return _leash.get().connect(self._dns_host, self.port)
+        return _guard.get().connect(self._dns_host, self.port)
 
 
-class _LeashedTLSConnection(HTTPSConnection):
+class _GuardedTLSConnection(_AsGiven, HTTPSConnection):
+    response_class = _Response
+
     def _new_conn(self) -> socket.socket:
-        return _leash.get().connect(self._dns_host, self.port)
+        return _guard.get().connect(self._dns_host, self.port)
 
 
-class _LeashedPool(HTTPConnectionPool):
-    ConnectionCls = _LeashedConnection
+class _GuardedPool(HTTPConnectionPool):
+    ConnectionCls = _GuardedConnection
 
 
-class _LeashedTLSPool(HTTPSConnectionPool):
-    ConnectionCls = _LeashedTLSConnection
+class _GuardedTLSPool(HTTPSConnectionPool):
+    ConnectionCls = _GuardedTLSConnection
 
 
-class LeashedAdapter(HTTPAdapter):
-    """Makes every connection of a requests session obey the `Leash` of the thread that uses it.
+class GuardedAdapter(HTTPAdapter):
+    """Makes every connection of a requests session obey the `TransferGuard` of the thread that uses it.
 
     Trusts the certificate authorities of the system (OpenSSL's ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` name others)
     and those that requests brings along.
@@ -248,9 +295,9 @@ class LeashedAdapter(HTTPAdapter):
         """Called by requests' own constructor."""
         context = ssl.create_default_context()
         context.load_verify_locations(certifi.where())
-        context.sslsocket_class = _LeashedTLSSocket
+        context.sslsocket_class = _GuardedTLSSocket
         super().init_poolmanager(connections, maxsize, block, ssl_context=context, **options)
-        self.poolmanager.pool_classes_by_scheme = {"http": _LeashedPool, "https": _LeashedTLSPool}
+        self.poolmanager.pool_classes_by_scheme = {"http": _GuardedPool, "https": _GuardedTLSPool}
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:  # noqa: ARG002
         """Nothing: the context verifies; requests' own would load the authorities again for each connection."""

@@ -71,7 +71,7 @@ class PhotoReader:
         try:
             return self.decode(data)
         except PhotoError as error:
-            raise PhotoError(error.reason, f"{shortened(uri)}: {error.detail}") from error
+            raise error.about(shortened(uri)) from error
 
     def decode(self, data: bytes) -> NDArray[np.uint8]:
         """As `read`, of a photo's bytes that the caller has."""

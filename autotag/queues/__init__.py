@@ -73,8 +73,14 @@ class EventQueue(Protocol):
     def ack(self, keys: Sequence[str], holder: str) -> None:
         """These events are done. A key that `holder` no longer holds is left alone."""
 
-    def note(self, key: str, reason: str, detail: str, *, counts: bool) -> None:
-        """Say why a leased event is about to fail; with `counts` false the attempt is given back (an outage)."""
+    def note(self, key: str, reason: str, detail: str, *, counts: bool, wait_s: float = 0.0) -> None:
+        """Write down why a leased event is about to fail.
+
+        Args:
+            counts: False gives the attempt back (an outage).
+            wait_s: seconds that the photo's server asked to wait. The event waits as long, if that is longer than its
+                back-off, but not longer than the longest back-off.
+        """
 
     def fail(self, keys: Sequence[str], holder: str) -> None:
         """These events did not work: ready again after a back-off, or dead after the last attempt."""

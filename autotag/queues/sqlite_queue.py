@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from autotag.errors import QueueError
-from autotag.events import PhotoEvent, now_us
+from autotag.events import PhotoEvent
+from autotag.events.times import now_us
 from autotag.queues import LOST, DeadLetter, Lease, QueueStatus
 from autotag.settings import Settings
 from autotag.storage.sqlite_file import Database
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA = """
 CREATE TABLE events (
     key TEXT PRIMARY KEY,
@@ -29,7 +30,8 @@ CREATE TABLE events (
     reason TEXT,                              -- why it failed last
     detail TEXT,
     noted INTEGER NOT NULL DEFAULT 0,         -- a verdict on the present lease is written; the fail follows
-    counts INTEGER NOT NULL DEFAULT 1         -- that verdict's attempt counts
+    counts INTEGER NOT NULL DEFAULT 1,        -- that verdict's attempt counts
+    wait_s REAL NOT NULL DEFAULT 0            -- that verdict's wish: seconds until the next attempt
 );
 CREATE INDEX events_due ON events (state, suspect, due_us);
 CREATE INDEX events_queued ON events (queued_us) WHERE state IN ('ready', 'leased');
@@ -84,7 +86,7 @@ class SqliteQueue:
             until = now + int(self._settings.queue_lease_s * 1e6)
             db.executemany(
                 "UPDATE events SET state = 'leased', holder = ?, due_us = ?, attempts = attempts + 1, noted = 0,"
-                " counts = 1 WHERE key = ?",
+                " counts = 1, wait_s = 0 WHERE key = ?",
                 [(holder, until, row["key"]) for row in rows],
             )
         return [Lease(row["key"], _event(row["event"]), row["attempts"] + 1) for row in rows]
@@ -97,11 +99,12 @@ class SqliteQueue:
                 [(now_us(), key, holder) for key in keys],
             )
 
-    def note(self, key: str, reason: str, detail: str, *, counts: bool) -> None:
+    def note(self, key: str, reason: str, detail: str, *, counts: bool, wait_s: float = 0.0) -> None:
         with self._database.transaction(durable=False) as db:
             db.execute(
-                "UPDATE events SET noted = 1, reason = ?, detail = ?, counts = ? WHERE key = ? AND state = 'leased'",
-                (reason, detail[:_MAX_DETAIL], counts, key),
+                "UPDATE events SET noted = 1, reason = ?, detail = ?, counts = ?, wait_s = ?"
+                " WHERE key = ? AND state = 'leased'",
+                (reason, detail[:_MAX_DETAIL], counts, wait_s, key),
             )
 
     def fail(self, keys: Sequence[str], holder: str) -> None:
@@ -122,7 +125,7 @@ class SqliteQueue:
             outages = row["outages"] if row["counts"] else row["outages"] + 1
             dead = attempts >= self._settings.queue_attempts
             # A suspect waits for its turn alone anyway; a back-off would only make that turn later.
-            due_us = now if dead or not row["noted"] else now + self._backoff_us(attempts + outages)
+            due_us = now if dead or not row["noted"] else now + self._backoff_us(attempts + outages, row["wait_s"])
             reason, detail = (
                 (row["reason"], row["detail"])
                 if row["noted"]
@@ -135,8 +138,9 @@ class SqliteQueue:
             )
         return len(rows)
 
-    def _backoff_us(self, failures: int) -> int:
-        wait_s = min(self._settings.queue_backoff_s * 4.0 ** min(failures - 1, 20), self._settings.queue_backoff_max_s)
+    def _backoff_us(self, failures: int, wished_s: float) -> int:
+        backoff_s = self._settings.queue_backoff_s * 4.0 ** min(failures - 1, 20)
+        wait_s = min(max(backoff_s, wished_s / 0.8), self._settings.queue_backoff_max_s)
         return int(wait_s * random.uniform(0.8, 1.2) * 1e6)  # noqa: S311 - jitter
 
     def _purge(self, db: sqlite3.Connection, now: int) -> None:

@@ -1,15 +1,17 @@
-"""What a store answers its readers with."""
+"""Responses: the values that a store returns to its readers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from autotag.view.decisions import Decision
 from autotag.view.merge import View, ViewTag, Write
 
 
 @dataclass(frozen=True)
 class StoredPhoto:
-    """What a reader sees of one photo, and when its newest part was stored (microseconds since 1970)."""
+    """A photo as readers see it, and when the newest write that they see was stored (microseconds since 1970)."""
 
     view: View
     stored_us: int
@@ -17,11 +19,18 @@ class StoredPhoto:
 
 @dataclass(frozen=True)
 class HistoryEntry:
-    """One write about a photo, when it was stored, and whether readers see any of it now."""
+    """One write about a photo, when it was stored, and True if readers see any of it now."""
 
     write: Write
     stored_us: int
     seen: bool
+
+
+class DecidedPhoto(NamedTuple):
+    """A photo as readers see it, and people's decisions about it since its last deletion."""
+
+    view: View
+    decisions: list[Decision]
 
 
 @dataclass(frozen=True)
@@ -34,9 +43,9 @@ class FoundPhoto:
 
 @dataclass(frozen=True)
 class Page:
-    """Some of a search's photos, newest content first; `cursor` continues it and is None at the end.
+    """Photos that a search found, newest content first; `cursor` continues the search and is None at its end.
 
-    A page may be short, or empty, and yet have a cursor: a call looks at so many entries of the index, and no more.
+    A page may be short, or empty, and yet have a cursor: a call reads a bounded number of entries of the index.
     """
 
     photos: tuple[FoundPhoto, ...]
@@ -45,7 +54,7 @@ class Page:
 
 @dataclass(frozen=True)
 class TagCount:
-    """A tag, and how many of the photos have it."""
+    """A tag, and the number of photos that have it."""
 
     id: str
     name: str
@@ -54,20 +63,20 @@ class TagCount:
 
 @dataclass(frozen=True)
 class OwnerTags:
-    """An owner's photos and tags, the most frequent first."""
+    """An owner's number of photos, and tags, the most frequent first."""
 
     photos: int
     tags: tuple[TagCount, ...]
     exact: bool
-    """False: estimated by a random sample (see sampling.py); tags that are on none of its photos are missing."""
+    """False: estimated from a random sample (see sampling.py); a tag that no photo of the sample has is missing."""
 
 
 @dataclass(frozen=True)
 class StoreStatus:
-    """Counts of photos as readers see them now."""
+    """Numbers of photos as readers see them now."""
 
     tagged: int
     rejected: dict[str, int]
     """By reason."""
     exact: bool
-    """False: estimated by a random sample of photos (see sampling.py)."""
+    """False: estimated from a random sample of photos (see sampling.py)."""

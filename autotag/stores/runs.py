@@ -1,4 +1,4 @@
-"""RunTable: bulk runs and models, as they are in the store."""
+"""RunTable: the bulk runs and models in the store."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from enum import StrEnum
 from typing import Any
 
 from autotag.errors import RunError, StoreError
-from autotag.events import now_us
+from autotag.events.times import now_us
 from autotag.stores import layout
 from autotag.stores.layout import CLOCK, MODELS, STANDING
-from autotag.stores.tables import RUNS, Cell, Columns, Tables, delete_as_read
+from autotag.stores.tables import RUNS, Cell, Columns, Tables, delete_as_read, scan_pages
 from autotag.view.results import RUN_NAME, ModelVersion
 from autotag.view.visibility import Visibility
 from models.classes import ClassTable
 
 
 class RunState(StrEnum):
-    """What has become of a bulk run; only the published are seen."""
+    """The state of a bulk run; readers see published runs only."""
 
     LOADING = "loading"
     LOADED = "loaded"
@@ -30,50 +30,50 @@ class RunState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A bulk run. Times are microseconds since 1970, None for what has not happened."""
+    """A bulk run. Times are microseconds since 1970; None where it has not happened."""
 
     name: str
     state: RunState
     input: str
-    """What it is loaded from; a load that is begun can only be continued with the same."""
+    """The fingerprint of the files it is loaded from; a load can only be continued with the same files."""
     begun_us: int
     begun_by: str
     photos: int
-    """Written, repetitions of one photo included."""
+    """Photos written, repetitions included."""
     refused: int
-    """Lines that were none of a photo's tags."""
+    """Lines or rows that hold no valid tags of a photo."""
     loaded_us: int | None
     published_us: int | None
     published_by: str | None
     ended_us: int | None
-    """When it was retracted or dropped."""
+    """When the run was retracted or dropped."""
     ended_by: str | None
 
 
 class RunTable:
-    """Reads and writes table ``runs``; every method raises StoreError when the store is away."""
+    """Reads and writes table ``runs``. Every method raises StoreError when the store cannot be reached."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
         self._visibility = Visibility()
 
     def read(self) -> Visibility:
-        """As of now. One get; class tables, which never change, are fetched once."""
+        """Return the visibility now. Costs one get; class tables, which never change, are read once."""
         columns = self._row(STANDING)
         published, ended, withdrawn = (
             layout.names_after(columns, prefix) for prefix in (b"r:published/", b"r:ended/", b"r:withdrawn/")
         )
-        known = self._visibility
-        models = layout.names_after(columns, b"r:model/")
-        if models - {str(model) for model in known.models}:
-            found = dict(layout.read_classes(stored.value) for stored in self._row(MODELS).values())
-            # One that is not standing yet is not known to others, for whom everything is to be the same.
-            found = {model: classes for model, classes in found.items() if str(model) in models}
-            known = Visibility(published, ended, withdrawn, found)
-        elif (published, ended, withdrawn) != (known.published, known.ended, known.withdrawn):
-            known = Visibility(published, ended, withdrawn, known.models)
-        self._visibility = known
-        return known
+        before = self._visibility
+        standing = layout.names_after(columns, b"r:model/")
+        models = before.models
+        if standing - {str(model) for model in models}:
+            stored = dict(layout.read_classes(cell.value) for cell in self._row(MODELS).values())
+            # Skip models not yet listed in the row "standing": other readers do not see them either.
+            models = {model: classes for model, classes in stored.items() if str(model) in standing}
+        elif (published, ended, withdrawn) == (before.published, before.ended, before.withdrawn):
+            return before  # with the classes that it has joined
+        self._visibility = Visibility(published, ended, withdrawn, models)
+        return self._visibility
 
     def _row(self, row: bytes) -> Columns:
         return self._tables.get(RUNS, [row]).get(row, {})
@@ -81,30 +81,30 @@ class RunTable:
     # Models
 
     def add_model(self, model: ModelVersion, classes: ClassTable) -> None:
-        """Make a model known: only known ones' tags can be loaded in bulk, and their classes have names and parents."""
+        """Add a model with its classes: their names and parents are looked up here, and bulk runs may hold its tags."""
         if model not in self._visibility.models:
             value = layout.write_classes(model, classes)
             self._put(MODELS, layout.model_column(model), value)
             self._put(STANDING, b"r:model/" + str(model).encode(), b"")
 
     def withdraw(self, model: str, by: str) -> None:
-        """Let nothing that a model said count any more, from this moment and for good.
+        """Withdraw a model: from this moment on, for good, none of its tags count.
 
         Raises:
-            StoreError: no model is called so.
+            StoreError: the store has no model of this name.
         """
-        known = sorted(map(str, self.read().models))
-        if model not in known:
-            raise StoreError(f"no model {model!r} has written here; there are {known}")
+        models = sorted(map(str, self.read().models))
+        if model not in models:
+            raise StoreError(f"the store has no model {model!r}; it has {models}")
         self._tables.put_if_absent(RUNS, Cell(STANDING, b"r:withdrawn/" + model.encode(), _json(us=now_us(), by=by)))
 
     # Bulk runs
 
     def begin(self, name: str, source: str, by: str) -> Run:
-        """Begin a run, or continue one that was begun with the same `source` and not ended.
+        """Begin a run, or continue one that was begun with the same `source` and is still loading.
 
         Raises:
-            RunError: the name is no name, or was used before.
+            RunError: the text can be no run's name, or the name was used before.
         """
         if not RUN_NAME.fullmatch(name):
             raise RunError(f"a run's name has 1 to 100 letters, digits, '.', '_' or '-'. Given: {name!r}")
@@ -114,39 +114,36 @@ class RunTable:
         if run.state is not RunState.LOADING:
             raise RunError(f"run {name!r} is {run.state}; a run's name is never used again: choose another")
         if run.input != source:
-            raise RunError(f"run {name!r} was begun with another input: {run.input}. Given: {source}")
+            raise RunError(f"run {name!r} was begun with other files: {run.input}. Given: {source}")
         return run
 
     def run(self, name: str) -> Run:
-        """One run; raises RunError where there is none."""
+        """Return a run; raise RunError where there is none of this name."""
         columns = self._row(layout.run_row(name)) if RUN_NAME.fullmatch(name) else {}
         if b"r:begun" not in columns:
             raise RunError(f"there is no run {name!r}; `autotag bulk list` shows all")
         return _run(name, columns, self._row(STANDING))
 
     def runs(self) -> list[Run]:
-        """All runs ever, the latest first."""
+        """Return all runs ever, the latest first."""
         standing = self._row(STANDING)
-        found: list[Run] = []
-        start = b"run/"
-        while rows := self._tables.scan(RUNS, start, b"run0", limit=1000):
-            found += [_run(row[4:].decode(), columns, standing) for row, columns in rows]
-            start = rows[-1][0] + b"\0"
-        return sorted(found, key=lambda run: run.begun_us, reverse=True)
+        pages = scan_pages(self._tables, RUNS, b"run/", b"run0", rows=1000)
+        runs = [_run(row[4:].decode(), columns, standing) for page in pages for row, columns in page]
+        return sorted(runs, key=lambda run: run.begun_us, reverse=True)
 
-    def progress(self, name: str) -> dict[str, Any]:
-        """How far the loading of a run has come, as `save_progress` said last; empty at the beginning."""
-        found = self._row(layout.run_row(name)).get(b"r:progress")
-        return dict(json.loads(found.value)) if found else {}
+    def bookmark(self, name: str) -> dict[str, Any]:
+        """Return the bookmark of a run's loading that `save_bookmark` wrote last; empty at the beginning."""
+        cell = self._row(layout.run_row(name)).get(b"r:bookmark")
+        return dict(json.loads(cell.value)) if cell else {}
 
-    def save_progress(self, name: str, progress: Mapping[str, Any]) -> None:
-        """Say how far the loading has come; raises RunError once the run has ended, or where there is none."""
+    def save_bookmark(self, name: str, bookmark: Mapping[str, Any]) -> None:
+        """Write the bookmark of a run's loading; raise RunError once the run has ended, or where there is none."""
         if self.run(name).ended_us is not None:
             raise RunError(f"run {name!r} was dropped while it was loaded")
-        self._put(layout.run_row(name), b"r:progress", _json(**progress))
+        self._put(layout.run_row(name), b"r:bookmark", _json(**bookmark))
 
     def finish(self, name: str, photos: int, refused: int) -> None:
-        """Say that a run is loaded, and what came of it: from now on no `save_progress` changes that.
+        """Mark a run as loaded, with its counts; no later `save_bookmark` changes them.
 
         Raises:
             RunError: there is no such run.
@@ -156,33 +153,33 @@ class RunTable:
         self._tables.put_if_absent(RUNS, Cell(layout.run_row(name), b"r:loaded", loaded))
 
     def publish(self, name: str, by: str) -> Run:
-        """Show a run to readers: one cell, and so one moment for all its photos. Doing it twice changes nothing.
+        """Make a run visible to readers, all its photos at one moment. A repeated call changes nothing.
 
         Raises:
-            RunError: it is not loaded, or has ended.
+            RunError: the run is not loaded, or has ended.
         """
         state = self.run(name).state
         if state not in (RunState.LOADED, RunState.PUBLISHED):
-            raise RunError(f"run {name!r} is {state}; only a loaded one can be published")
+            raise RunError(f"run {name!r} is {state}; only a loaded run can be published")
         self._tables.put_if_absent(RUNS, Cell(STANDING, b"r:published/" + name.encode(), _json(us=now_us(), by=by)))
         return self.run(name)
 
     def retract(self, name: str, by: str) -> Run:
-        """Hide a published run again, at one moment and for good.
+        """Take back a published run, at one moment and for good.
 
         Raises:
-            RunError: it is not published.
+            RunError: the run is not published.
         """
         state = self.run(name).state
         if state not in (RunState.PUBLISHED, RunState.RETRACTED):
-            raise RunError(f"run {name!r} is {state}; only a published one can be retracted")
+            raise RunError(f"run {name!r} is {state}; only a published run can be retracted")
         return self._end(name, by)
 
     def drop(self, name: str, by: str) -> Run:
-        """Give up a run that was not published, for good.
+        """Drop a run that was not published, for good.
 
         Raises:
-            RunError: it is published.
+            RunError: the run is published.
         """
         if self.run(name).state is RunState.PUBLISHED:
             raise RunError(f"run {name!r} is published; retract it instead")
@@ -195,16 +192,16 @@ class RunTable:
         return self.run(name)
 
     def archive(self, name: str) -> None:
-        """Keep what became of an ended run with the run alone: every reader reads the row of those that stand."""
+        """Move an ended run's state to its own row: every reader reads the row "standing", so it must stay short."""
         standing = self._row(STANDING)
         for part in (b"published", b"ended"):  # in this order, or it would be seen again for a moment
-            if (found := standing.get(b"r:" + part + b"/" + name.encode())) is not None:
-                self._put(layout.run_row(name), b"r:" + part, found.value)
-                place = (STANDING, b"r:" + part + b"/" + name.encode())
-                delete_as_read(self._tables, RUNS, {place: found.stored_us})
+            column = b"r:" + part + b"/" + name.encode()
+            if (cell := standing.get(column)) is not None:
+                self._put(layout.run_row(name), b"r:" + part, cell.value)
+                delete_as_read(self._tables, RUNS, {(STANDING, column): cell.stored_us})
 
     def clock_us(self) -> int:
-        """The time by the database's clock, microseconds since 1970."""
+        """Return the time by the database's clock, microseconds since 1970."""
         self._put(CLOCK, b"r:now", b"")
         return self._row(CLOCK)[b"r:now"].stored_us
 
@@ -214,10 +211,10 @@ class RunTable:
 
 def _run(name: str, columns: Columns, standing: Columns) -> Run:
     begun, progress, loaded = (
-        json.loads(columns[key].value) if key in columns else {} for key in (b"r:begun", b"r:progress", b"r:loaded")
+        json.loads(columns[key].value) if key in columns else {} for key in (b"r:begun", b"r:bookmark", b"r:loaded")
     )
     published, ended = (
-        json.loads(found.value) if (found := standing.get(part + b"/" + name.encode(), columns.get(part))) else {}
+        json.loads(cell.value) if (cell := standing.get(part + b"/" + name.encode(), columns.get(part))) else {}
         for part in (b"r:published", b"r:ended")
     )
     if ended:

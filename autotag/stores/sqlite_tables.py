@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from autotag.errors import StoreError
-from autotag.events import now_us
+from autotag.events.times import now_us
 from autotag.storage.sqlite_file import Database
 from autotag.stores.tables import FAMILIES, Cell, Columns, Stored
 

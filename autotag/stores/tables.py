@@ -1,11 +1,11 @@
-"""Tables: the little that a store needs of a database. Rows in byte order, cells that are only ever added.
+"""Tables: the few operations that a store needs of a database. Rows in byte order; cells are only ever added.
 
-Three tables, and in each row columns ``family:qualifier``. What they hold is written down in layout.py.
+There are three tables, and each row has columns ``family:qualifier``. layout.py describes what they hold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
@@ -15,7 +15,7 @@ FAMILIES: Mapping[str, tuple[bytes, ...]] = {PHOTOS: (b"m", b"o"), OWNERS: (b"e"
 
 
 class Cell(NamedTuple):
-    """One cell, to be written. `column` is ``family:qualifier``; row, qualifier and value may be any bytes."""
+    """A cell to write. `column` is ``family:qualifier``; row, qualifier and value may be any bytes."""
 
     row: bytes
     column: bytes
@@ -29,65 +29,85 @@ class Stored(NamedTuple):
     stored_us: int
 
 
+CellKey = tuple[bytes, bytes]
+"""Row and column of a cell."""
 Columns = dict[bytes, Stored]
-"""A row: its cells by their column."""
-
-
-def delete_as_read(tables: Tables, table: str, cells: Mapping[tuple[bytes, bytes], int]) -> None:
-    """Remove cells (row, column) that were last written when they were read (`stored_us`); one written since stays.
-
-    Always with the time that the database gave them: another clock, a client's say, may be hours ahead, and a deletion
-    up to its time would take what is written until then.
-    """
-    by_time: dict[int, list[tuple[bytes, bytes]]] = {}
-    for place, stored_us in cells.items():
-        by_time.setdefault(stored_us, []).append(place)
-    for stored_us, places in by_time.items():
-        tables.delete(table, places, stored_us)
+"""The cells of a row, by column."""
 
 
 class Tables(Protocol):
-    """What every database does; safe for many processes, and for the threads of each.
+    """A database; safe for many processes, and for the threads of each.
 
-    Every method raises StoreError when the database is away, or its tables are not there; whatever was asked may then
-    have been done, in part or as a whole, and can be asked again: everything here may be done twice.
+    Every method raises StoreError when the database cannot be reached, or its tables are missing. The call may then
+    have been carried out, in part or as a whole, and can be repeated: every operation here may be done twice.
     """
 
     embedded: bool
-    """Whether all rows are on this machine, so that an index over all owners makes no hot spot."""
+    """True if all rows are on this machine, so that an index over all owners makes no hot spot."""
 
     def put(self, table: str, cells: Sequence[Cell]) -> dict[bytes, str]:
-        """Write cells, durably once this returns; a cell that is there is replaced.
+        """Write cells, durably once this returns; a cell that exists is replaced.
 
         Returns:
-            The rows that the database refuses for good, each with the reason; all the others are written.
+            The rows that the database refuses for good, each with the reason; all others are written.
         """
 
     def put_if_absent(self, table: str, cell: Cell) -> bool:
-        """Write a cell unless its column is there; of several who try, one does. Whether it holds `cell.value` now."""
+        """Write a cell unless its column exists; of several writers, one succeeds.
+
+        Returns:
+            True if the cell holds `cell.value` now.
+        """
 
     def get(self, table: str, rows: Sequence[bytes], family: bytes | None = None) -> dict[bytes, Columns]:
-        """Those of `rows` that are there, all their columns or those of one family. Each row as of one moment."""
+        """Return those of `rows` that exist, with all columns or those of one family. Each row is a snapshot."""
 
     def put_then_get(
         self, puts: Sequence[tuple[str, Sequence[Cell]]], table: str, rows: Sequence[bytes], family: bytes
     ) -> tuple[dict[bytes, str], dict[bytes, Columns]]:
-        """`put` the cells of each table, one after another, and `get` after that; at the cost of one where it can."""
+        """`put` the cells of each table, one after another, and then `get`; in one round trip where possible."""
 
     def scan(self, table: str, start: bytes, stop: bytes | None, limit: int) -> list[tuple[bytes, Columns]]:
-        """The first `limit` rows from `start`, inclusive, to `stop`, exclusive (None: to the end), in byte order."""
+        """Return the first `limit` rows from `start`, inclusive, to `stop`, exclusive (None: the end), in order."""
 
-    def delete(self, table: str, cells: Sequence[tuple[bytes, bytes]], until_us: int) -> None:
-        """Remove cells (row, column) that were last written at `until_us` or before; one written since stays."""
+    def delete(self, table: str, cells: Sequence[CellKey], until_us: int) -> None:
+        """Remove cells that were last written at `until_us` or before; a cell written since stays."""
 
     def atomically(self) -> AbstractContextManager[None]:
-        """All within is done at once and durably, or nothing, where the database can; elsewhere one after another."""
+        """Do everything within as one durable transaction where the database can; elsewhere one after another."""
 
     def create(self) -> list[str]:
-        """Create the tables that are not there; their names."""
+        """Create the missing tables; return their names."""
 
     def check(self) -> list[str]:
-        """What differs from how the tables should be, a line each; nothing when all is well."""
+        """Return the differences from the tables as they should be, a line each; none when all is well."""
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
+
+
+def scan_pages(
+    tables: Tables, table: str, start: bytes, stop: bytes | None, rows: int
+) -> Iterator[list[tuple[bytes, Columns]]]:
+    """Yield all rows from `start`, inclusive, to `stop`, exclusive (None: the end), in pages of at most `rows` rows."""
+    while page := tables.scan(table, start, stop, rows):
+        yield page
+        start = page[-1][0] + b"\0"
+
+
+def stored_times(rows: Iterable[tuple[bytes, Columns]]) -> dict[CellKey, int]:
+    """Return the `stored_us` of each cell of these rows."""
+    return {(row, column): cell.stored_us for row, columns in rows for column, cell in columns.items()}
+
+
+def delete_as_read(tables: Tables, table: str, cells: Mapping[CellKey, int]) -> None:
+    """Remove cells unless they were written after they were read; `cells` has each one's `stored_us` as read.
+
+    The time is always the database's own: by another clock, say a client's that is hours ahead, a deletion would also
+    take what is written until that time.
+    """
+    by_time: dict[int, list[CellKey]] = {}
+    for key, stored_us in cells.items():
+        by_time.setdefault(stored_us, []).append(key)
+    for stored_us, keys in by_time.items():
+        tables.delete(table, keys, stored_us)

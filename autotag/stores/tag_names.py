@@ -1,4 +1,4 @@
-"""Which tag a person means by a name or an id."""
+"""The tag that a person means by a name or an id."""
 
 from __future__ import annotations
 
@@ -10,16 +10,25 @@ from autotag.view.merge import View
 from autotag.view.visibility import Visibility
 
 MAX_NAME = 100
-"""Characters in a tag of people's own."""
+"""Characters in the name of a tag that a person made up."""
+
+
+class UnknownTagError(TagError):
+    """No model and no person has given the photo, or any photo, a tag of this name; `near` are the nearest names."""
+
+    def __init__(self, tag: str, near: list[str]) -> None:
+        hint = f" (did you mean {', '.join(map(repr, near))}?)" if near else ""
+        super().__init__(f"no class is called {tag[:MAX_NAME]!r}{hint}")
+        self.near = near
 
 
 def _own_id(name: str) -> str:
-    """The id of a tag of people's own."""
+    """Return the id of a tag that a person made up."""
     return unicodedata.normalize("NFC", name.strip()).casefold()
 
 
 def own_tag(text: str) -> tuple[str, str]:
-    """The id and name of a tag of people's own; raises TagError where the text can be no name."""
+    """Return the id and name of a tag that a person makes up; raise TagError where the text can be no name."""
     name = unicodedata.normalize("NFC", text.strip())
     if not 0 < len(name) <= MAX_NAME or not name.isprintable():
         raise TagError(f"a tag's name has 1 to {MAX_NAME} printable characters. Given: {text[:MAX_NAME]!r}")
@@ -27,20 +36,23 @@ def own_tag(text: str) -> tuple[str, str]:
 
 
 def tag_ids(tag: str, visibility: Visibility) -> list[str]:
-    """The ids of the tags that go by a name or id: a class, one of a model that is not known, one of people's own."""
+    """Return the ids that a name or id may mean: a class, a tag of a model without class table, a person's own tag."""
     return list(dict.fromkeys([visibility.classes.find(tag) or tag, tag, _own_id(tag)]))
 
 
 def named_tag(tag: str, view: View, visibility: Visibility, *, new: bool) -> tuple[str, str]:
-    """The id and name of the tag that a person means."""
-    for shown in view.tags:  # what the person sees comes before what models know
+    """Return the id and name of the tag that a person means; with `new` it may be one that no model has.
+
+    Raises:
+        UnknownTagError: there is no such tag, and `new` is false.
+        TagError: the text can be no name.
+    """
+    for shown in view.tags:  # the tags that the person sees come before the models' classes
         if _own_id(tag) in (_own_id(shown.id), _own_id(shown.name)):
             return shown.id, shown.name
     if id_ := visibility.classes.find(tag):
         return id_, visibility.classes.name(id_)
     if not new:
-        known = [*visibility.classes.names, *(shown.name for shown in view.tags)]
-        near = difflib.get_close_matches(tag.casefold()[:MAX_NAME], known, n=3)
-        hint = f" (did you mean {', '.join(map(repr, near))}?)" if near else ""
-        raise TagError(f"no class is called {tag[:MAX_NAME]!r}{hint}; a tag of your own is added as a new one (--new)")
+        names = [*visibility.classes.names, *(shown.name for shown in view.tags)]
+        raise UnknownTagError(tag, difflib.get_close_matches(tag.casefold()[:MAX_NAME], names, n=3))
     return own_tag(tag)

@@ -15,7 +15,7 @@ from pathlib import Path
 from autotag.bundles.download import fetch_bundle
 from autotag.bundles.registry import WORKER_SESSION_S, Current, ModelRegistry, Refusal, Worker
 from autotag.errors import FetchError, RegistryError
-from autotag.events import now_us
+from autotag.events.times import now_us
 from autotag.settings import Settings
 from autotag.tagging.tagger import Tagger
 from models.bundle import MANIFEST, Bundle

@@ -16,6 +16,7 @@ from autotag.photos.fetch import Fetch
 from autotag.photos.reader import PhotoError, PhotoReader
 from autotag.settings import Settings
 from autotag.view.results import ModelVersion
+from autotag.view.tag_order import top_tags
 from models.bundle import Bundle, Tag
 from models.network import FeatureNetwork
 from models.probe import probe_pixels
@@ -100,15 +101,17 @@ class Tagger:
     def score(
         self, pixels: NDArray[np.uint8], top: int | None = None, min_score: float | None = None
     ) -> list[tuple[Tag, ...]]:
-        """The tags of each photo, best first. One caller at a time.
+        """Return the tags of each photo, best first. One caller at a time.
 
         Args:
             pixels: uint8 [n, s, s, 3], as `read` gives them.
-            top: the best so many only.
-            min_score: instead of the classes' own thresholds.
+            top: keep this many of the most specific tags, and the tags that contain them; see view/tag_order.py.
+            min_score: replaces the classes' own thresholds.
         """
-        features = self.extractor.network.features(pixels)
-        return [tuple(tags) for tags in self.bundle.tags(features, top=top, min_score=min_score)]
+        photos = self.bundle.tags(self.extractor.network.features(pixels), min_score)
+        if top is None:
+            return [tuple(tags) for tags in photos]
+        return [top_tags(tags, self.bundle.classes.ancestors, top) for tags in photos]
 
     def tag(
         self, uris: Iterable[str], top: int | None = None, min_score: float | None = None

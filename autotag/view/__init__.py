@@ -1,4 +1,4 @@
-"""The rule of what readers see: a pure function of all writes about a photo, without any storage.
+"""The view: the rule by which all writes about a photo become what readers see. It stores nothing.
 
 Imports events and the layers below it (tests/test_layers.py).
 """

@@ -1,4 +1,4 @@
-"""People's decisions about tags, and which of them stand. They win over every classifier, for good."""
+"""People's decisions about tags, which override every classifier for good, and the rule of which of them stand."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 Ancestors = Callable[[str], frozenset[str]]
-"""The ids of the classes that contain a class, without itself; nothing for an unknown one."""
+"""Returns the ids of the classes that contain a class, itself left out; empty for an unknown class."""
 
 
 class Action(StrEnum):
-    """What a person did to a tag."""
+    """A decision's kind."""
 
     ADD = "add"
     REMOVE = "remove"
@@ -19,60 +19,60 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """One person's act on one tag of one photo."""
+    """A person's addition or removal of one tag of one photo."""
 
     photo_id: str
     tag_id: str
     name: str
-    """What the tag was called then."""
+    """The tag's display name at the time."""
     action: Action
     by: str
     decided_us: int
-    """Microseconds since 1970, but later than every decision about the photo that was known then."""
+    """Microseconds since 1970, and later than every earlier decision about the photo that the store had then."""
     content_us: int
-    """The content version that the person saw. A deletion at or after it erases the decision with the photo; this way
-    no clock of a person's is ever compared with one of an event."""
+    """The content version that the person saw. A deletion at or after it erases the decision with the photo. So the
+    clock of a person's machine is never compared with an event's."""
     implied: tuple[str, ...] = ()
-    """Of an addition: the ids of the classes that contained the tag then. They are added with it and, like it, stay so
-    whatever a later model's classes are; thus the index follows from the writes alone."""
+    """For an addition: the ids of the classes that contained the tag at the time. They are added with it and stay
+    added whatever a later model's classes are. So the index follows from the writes alone."""
 
     @property
     def order(self) -> tuple[int, str, str, str, str, int, tuple[str, ...]]:
-        """The higher is the later: first by time; what comes after it only makes the order total."""
+        """The sort key; a later decision has a higher one. The parts after the time only make the order total."""
         return (self.decided_us, self.by, self.tag_id, self.action, self.name, self.content_us, self.implied)
 
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What people's decisions about one photo come to."""
+    """The decisions about one photo that stand."""
 
     added: Mapping[str, Decision]
-    """By tag: the decision that it is there by; its own, or that about one of the classes in it."""
+    """By tag id: the decision that adds the tag; its own, or that about a class that the tag contains."""
     _removed: Mapping[str, Decision]
 
     def hides(self, tag_id: str, ancestors: Ancestors) -> bool:
-        """Whether a classifier's tag is hidden: it, or a class that contains it, was removed."""
+        """Return True if a classifier's tag is hidden: it, or a class that contains it, was removed."""
         if not self._removed or tag_id in self.added:
             return False
         return tag_id in self._removed or not ancestors(tag_id).isdisjoint(self._removed)
 
 
 def verdicts(decisions: Iterable[Decision], ancestors: Ancestors) -> Verdicts:
-    """What stands, in whatever order the decisions come and however often.
+    """Return the decisions that stand; their order and repetition change nothing.
 
-    Of each tag the latest decision counts. Adding a tag adds the classes that contained it, unless one that contains
-    it was removed later: then the addition is outdone as a whole. Removing a tag hides the classes in it, unless one
-    of them was added later.
+    The latest decision about each tag counts. Adding a tag adds the classes that contained it, unless a class that
+    contains it was removed later: then the whole addition is overruled. Removing a tag hides the classes in it, unless
+    one of them was added later.
     """
     latest: dict[str, Decision] = {}
     for decision in decisions:
-        known = latest.get(decision.tag_id)
-        if known is None or decision.order > known.order:
+        before = latest.get(decision.tag_id)
+        if before is None or decision.order > before.order:
             latest[decision.tag_id] = decision
     removed = {tag_id: one for tag_id, one in latest.items() if one.action is Action.REMOVE}
     added: dict[str, Decision] = {}
     for one in latest.values():
-        if one.action is Action.ADD and not _outdone(one, removed, ancestors):
+        if one.action is Action.ADD and not _is_overruled(one, removed, ancestors):
             for tag_id in (one.tag_id, *one.implied):
                 if tag_id not in added or (one.tag_id == tag_id, one.order) > (
                     added[tag_id].tag_id == tag_id,
@@ -82,6 +82,6 @@ def verdicts(decisions: Iterable[Decision], ancestors: Ancestors) -> Verdicts:
     return Verdicts(added, removed)
 
 
-def _outdone(addition: Decision, removed: Mapping[str, Decision], ancestors: Ancestors) -> bool:
+def _is_overruled(addition: Decision, removed: Mapping[str, Decision], ancestors: Ancestors) -> bool:
     above = ancestors(addition.tag_id).union(addition.implied)
     return any(one.order > addition.order for tag_id, one in removed.items() if tag_id in above)

@@ -1,4 +1,4 @@
-"""What came of an event: the photo was tagged, rejected or deleted. Made by AutotagBolt, written by WriterBolt."""
+"""Results of an event: the photo was tagged, rejected or deleted. Made by TaggerBolt, written by WriterBolt."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from autotag.errors import ResultError
-from autotag.events import PhotoEvent
+from autotag.events import PhotoVersion
 from models.bundle import Bundle, Tag
 
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-"""What a bulk run may be called."""
+"""The form of a bulk run's name."""
 
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """Which bundle gave the tags. `sequence` orders versions: the higher is the newer; a digest orders nothing."""
+    """A bundle that gives tags. A higher `sequence` is newer; `version`, a digest, orders nothing."""
 
     name: str
     version: str
@@ -25,7 +25,7 @@ class ModelVersion:
 
     @classmethod
     def of(cls, bundle: Bundle) -> ModelVersion:
-        """The version that an opened bundle is."""
+        """Return the version of an opened bundle."""
         return cls(bundle.name, bundle.version, bundle.sequence)
 
     def __str__(self) -> str:
@@ -33,30 +33,24 @@ class ModelVersion:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
-    """What is known of one photo at one content version. Times are microseconds since 1970."""
-
-    photo_id: str
-    content_us: int
-    owner: str = ""
-    uri: str = ""
-    taken: str | None = None
+class Result(PhotoVersion):
+    """A result of an event. Times are microseconds since 1970."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tagged(Result):
-    """The photo's tags, best first; there may be none."""
+    """The photo was tagged: its tags, best first, or none."""
 
     model: ModelVersion
     tags: tuple[Tag, ...]
     computed_us: int
     run: str | None = None
-    """The bulk run that computed them; None: the stream, in real time."""
+    """The bulk run that computed the tags; None for the stream."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rejected(Result):
-    """The photo can never be tagged; `reason` is one of `photos.Reason`."""
+    """The photo can never be tagged; `reason` is one of `autotag.photos.errors.Reason`."""
 
     reason: str
     detail: str
@@ -65,22 +59,11 @@ class Rejected(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class Deleted(Result):
-    """The photo is gone; only a newer content version brings it back."""
-
-
-def of_event(event: PhotoEvent) -> dict[str, Any]:
-    """The fields that a result takes over from its event."""
-    return {
-        "photo_id": event.photo_id,
-        "content_us": event.content_us,
-        "owner": event.owner,
-        "uri": event.uri,
-        "taken": event.taken,
-    }
+    """The photo was deleted; only a newer content version brings it back."""
 
 
 def to_dict(result: Result) -> dict[str, Any]:
-    """The result as JSON-safe values; `from_dict` reads it back equal."""
+    """Return a result as JSON-safe values; `from_dict` reads it back equal."""
     # Not dataclasses.asdict: it copies deeply, and would be a fifth of what a photo costs beside its pixels.
     values = {"kind": type(result).__name__, **vars(result)}
     if isinstance(result, Tagged):
@@ -90,7 +73,7 @@ def to_dict(result: Result) -> dict[str, Any]:
 
 
 def from_dict(values: Mapping[str, Any]) -> Tagged | Rejected | Deleted:
-    """The result in what `to_dict` gave, JSON's lists for tuples allowed."""
+    """Return the result in values of `to_dict`, with lists for tuples where they went through JSON."""
     fields = dict(values)
     kind = fields.pop("kind")
     if kind == "Tagged":
@@ -101,10 +84,10 @@ def from_dict(values: Mapping[str, Any]) -> Tagged | Rejected | Deleted:
 
 
 def check_result(result: Result) -> None:
-    """Refuse what no reader could make sense of.
+    """Check the values of a result before it is written.
 
     Raises:
-        ResultError: the message names the field.
+        ResultError: a value is out of its bounds; the message names the field.
     """
     if not result.photo_id:
         raise ResultError("the photo's id is empty")
@@ -125,5 +108,5 @@ def check_result(result: Result) -> None:
         if not 0 <= tag.score <= 1:  # a NaN is neither
             raise ResultError(f"tag {tag.name!r:.100}: its score must be from 0 to 1. Given: {tag.score!r}")
         if tag.id in seen:
-            raise ResultError(f"tag {tag.name!r:.100} ({tag.id!r:.100}) is there twice")
+            raise ResultError(f"tag {tag.name!r:.100} ({tag.id!r:.100}) is listed twice")
         seen.add(tag.id)

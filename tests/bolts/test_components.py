@@ -23,7 +23,7 @@ from tests.conftest import make_event
 from tests.multilang import Component, command
 
 SPOUT_FIELDS = {"upload": {"default": ["key", "event"]}}
-RESULT_FIELDS = {"autotag": {"tagged": ["photo_id", "key", "result"], "rejected": ["photo_id", "key", "result"]}}
+RESULT_FIELDS = {"tagger": {"tagged": ["photo_id", "key", "result"], "rejected": ["photo_id", "key", "result"]}}
 
 
 def conf(settings: Settings, **more: Any) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def spout(settings: Settings, tmp_path: Path) -> Component:
 
 
 def autotag_bolt(settings: Settings, tmp_path: Path, **more: Any) -> Component:
-    return Component("bolts.autotag.AutotagBolt", conf(settings, **more), tmp_path, SPOUT_FIELDS)
+    return Component("bolts.tagger.TaggerBolt", conf(settings, **more), tmp_path, SPOUT_FIELDS)
 
 
 def writer_bolt(settings: Settings, tmp_path: Path) -> Component:
@@ -212,10 +212,10 @@ def test_a_writer_whose_store_is_away_from_the_start_waits_for_it(
     (tmp_path / "disk").write_text("not mounted")
     away = replace(settings, store="sqlite:disk/store.db")
     with writer_bolt(away, tmp_path) as writer:
-        tuple_id = writer.tuple("autotag", "rejected", result_values(make_rejected("p0")))
+        tuple_id = writer.tuple("tagger", "rejected", result_values(make_rejected("p0")))
         writer.wait_for(command("fail", id=tuple_id))
         (tmp_path / "disk").unlink()
-        tuple_id = writer.tuple("autotag", "rejected", result_values(make_rejected("p0")))
+        tuple_id = writer.tuple("tagger", "rejected", result_values(make_rejected("p0")))
         writer.wait_for(command("ack", id=tuple_id))
 
 
@@ -303,7 +303,7 @@ def make_rejected(photo_id: str) -> Rejected:
 
 def test_the_writer_acks_what_the_store_has(settings: Settings, tmp_path: Path, store: PhotoStore) -> None:
     with writer_bolt(settings, tmp_path) as writer:
-        ids = [writer.tuple("autotag", "rejected", result_values(make_rejected(f"p{i}"))) for i in range(100)]
+        ids = [writer.tuple("tagger", "rejected", result_values(make_rejected(f"p{i}"))) for i in range(100)]
         writer.wait_for(command("ack"), count=100)
         assert sorted(m["id"] for m in writer.seen(command("ack"))) == sorted(ids)
     assert store.status().rejected == {"truncated": 100}
@@ -318,10 +318,10 @@ def test_the_writer_lets_the_store_know_a_models_classes_before_its_tags(
 ) -> None:
     model = ModelVersion.of(Bundle.open(Path(settings.model)))
     with writer_bolt(settings, tmp_path) as writer:
-        writer.tuple("autotag", "rejected", result_values(make_rejected("p0")))
+        writer.tuple("tagger", "rejected", result_values(make_rejected("p0")))
         writer.wait_for(command("ack"))
         assert store.runs.read().models == {}
-        writer.tuple("autotag", "tagged", result_values(make_tagged("p1", model)))
+        writer.tuple("tagger", "tagged", result_values(make_tagged("p1", model)))
         writer.wait_for(command("ack"), count=2)
     assert list(store.runs.read().models) == [model]
     assert store.runs.read().classes.find("beagle") is not None
@@ -336,15 +336,15 @@ def test_tags_of_a_model_that_is_nowhere_wait_until_it_is_known_and_hold_up_noth
     elsewhere = ModelVersion("default", "f" * 64, 42)
     values = ["p1", event.key, results.to_dict(make_tagged("p1", elsewhere))]
     with writer_bolt(settings, tmp_path) as writer:
-        waiting = writer.tuple("autotag", "tagged", values)
-        other = writer.tuple("autotag", "rejected", result_values(make_rejected("p0")))
+        waiting = writer.tuple("tagger", "tagged", values)
+        other = writer.tuple("tagger", "rejected", result_values(make_rejected("p0")))
         writer.wait_for(command("fail", id=waiting))
         writer.wait_for(command("ack", id=other))
         writer.wait_for(lambda m: m.get("command") == "error" and "000042-ffffffffffff" in m["msg"])
         queue.fail([event.key], "h")
         assert queue.status().waiting + queue.status().ready == 1  # and no attempt is used up
         store.runs.add_model(elsewhere, Bundle.open(Path(settings.model)).classes)
-        writer.tuple("autotag", "tagged", values)
+        writer.tuple("tagger", "tagged", values)
         writer.wait_for(command("ack"), count=2)
     assert store.get("p1") is not None
 
@@ -357,9 +357,9 @@ def test_a_result_that_the_store_refuses_fails_alone_and_uses_up_its_attempts(
     queue.lease(1, "h")
     refused = replace(make_rejected("poisoned"), content_us=0)
     with writer_bolt(settings, tmp_path) as writer:
-        first = writer.tuple("autotag", "rejected", result_values(make_rejected("p0")))
-        second = writer.tuple("autotag", "rejected", ["poisoned", event.key, results.to_dict(refused)])
-        third = writer.tuple("autotag", "rejected", result_values(make_rejected("p1")))
+        first = writer.tuple("tagger", "rejected", result_values(make_rejected("p0")))
+        second = writer.tuple("tagger", "rejected", ["poisoned", event.key, results.to_dict(refused)])
+        third = writer.tuple("tagger", "rejected", result_values(make_rejected("p1")))
         writer.wait_for(command("fail", id=second))
         writer.wait_for(command("ack"), count=2)
         assert sorted(m["id"] for m in writer.seen(command("ack"))) == sorted([first, third])
@@ -379,17 +379,17 @@ def test_a_store_that_is_away_fails_the_tuples_uses_up_no_attempt_and_is_written
     queue.lease(1, "h")
     values = ["p0", event.key, results.to_dict(make_rejected("p0"))]
     with writer_bolt(settings, tmp_path) as writer:
-        writer.tuple("autotag", "rejected", result_values(make_rejected("first")))
+        writer.tuple("tagger", "rejected", result_values(make_rejected("first")))
         writer.wait_for(command("ack"))
         with store.tables._database.transaction(durable=False) as db:  # type: ignore[attr-defined]
             db.execute("ALTER TABLE photos RENAME TO elsewhere")
-        tuple_id = writer.tuple("autotag", "rejected", values)
+        tuple_id = writer.tuple("tagger", "rejected", values)
         writer.wait_for(command("fail", id=tuple_id))
         queue.fail([event.key], "h")
         assert queue.status().waiting + queue.status().ready == 1
         with store.tables._database.transaction(durable=False) as db:  # type: ignore[attr-defined]
             db.execute("ALTER TABLE elsewhere RENAME TO photos")
-        tuple_id = writer.tuple("autotag", "rejected", values)
+        tuple_id = writer.tuple("tagger", "rejected", values)
         writer.wait_for(command("ack", id=tuple_id))
     assert store.get("p0") is not None
 

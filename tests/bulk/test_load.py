@@ -21,13 +21,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from autotag.bulk import load as load_module
-from autotag.bulk.load import BulkLoad, Refused
+from autotag.bulk.load import BulkLoad, RefusedRecord
 from autotag.bulk.source import MAX_LINE_BYTES, Source
 from autotag.errors import InputError, RunError
-from autotag.events import iso_time, now_us
+from autotag.events.times import iso_time, now_us
 from autotag.settings import Settings
 from autotag.stores import PhotoStore, open_store
-from autotag.stores.cleanup import clean
 from autotag.stores.runs import Run, RunState
 from autotag.stores.tables import OWNERS, PHOTOS
 from autotag.view.results import ModelVersion, Tagged
@@ -79,9 +78,9 @@ def written(path: Path, lines: Iterable[Any]) -> Path:
     return path
 
 
-def load(store: PhotoStore, path: Path, name: str = "run") -> tuple[Run, list[Refused]]:
+def load(store: PhotoStore, path: Path, name: str = "run") -> tuple[Run, list[RefusedRecord]]:
     bulk_load = BulkLoad(store, name, Source.find(path), "bob")
-    refused = [one for step in bulk_load.steps() for one in step.refused]
+    refused = [record for refused in bulk_load.batches() for record in refused]
     return bulk_load.run, refused
 
 
@@ -141,7 +140,7 @@ def test_the_best_tag_comes_first_and_there_may_be_none(store: PhotoStore, tmp_p
 
 
 def test_what_show_prints_is_loaded_without_what_people_said(store: PhotoStore, tmp_path: Path) -> None:
-    from autotag.cli.reading import photo_as_dict
+    from autotag.cli.show import photo_as_dict
     from autotag.view.decisions import Action
 
     load(store, written(tmp_path / "a.jsonl", [record()]), "old")
@@ -150,7 +149,7 @@ def test_what_show_prints_is_loaded_without_what_people_said(store: PhotoStore, 
     photo = store.get("p")
     assert photo is not None
     assert [tag.name for tag in photo.view.tags] == ["our garden", "dog", "animal"]
-    run, refused = load(store, written(tmp_path / "b.jsonl", [photo_as_dict(photo)]))
+    run, refused = load(store, written(tmp_path / "b.jsonl", [photo_as_dict(photo, store.runs.read())]))
     assert (run.photos, refused) == (1, [])
     (write,) = [one.write for one in store.history("p") if isinstance(one.write, Tagged) and one.write.run == "run"]
     assert isinstance(photo.view.machine, Tagged)
@@ -185,9 +184,12 @@ BROKEN: list[tuple[Any, str]] = [
     (record(model=7), "'model' must be text such as"),
     (record(model={"name": "default", "version": [], "sequence": 2}), "'model' must be text such as"),
     (record(model={**vars(MODEL), "sequence": True}), "'model' must be text such as"),
-    (record(model="default/000003-f25f3aed1109"), "known here, only 'default/000002-f25f3aed1109'"),
-    (record(model={**vars(MODEL), "sequence": 9}), "known here, only 'default/000002-f25f3aed1109'"),
-    (record(model={**vars(MODEL), "version": "f25f3aed1109"}), "known here, only 'default/000002-f25f3aed1109'"),
+    (
+        record(model="default/000003-f25f3aed1109"),
+        "the store has no model 'default/000003-",
+    ),
+    (record(model={**vars(MODEL), "sequence": 9}), "'sequence': 9}, only 'default/000002-f25f3aed1109'"),
+    (record(model={**vars(MODEL), "version": "f25f3aed1109"}), "'sequence': 2}, only 'default/000002-f25f3aed1109'"),
     (record(tags=None), "'tags' is missing"),
     (record(tags={"n2": 0.5}), "'tags' must be a list. Given: {'n2': 0.5}"),
     (record(tags=["dog"]), "a tag must be an object. Given: 'dog'"),
@@ -206,7 +208,7 @@ BROKEN: list[tuple[Any, str]] = [
     (record(tags=[{"id": "n2", "score": float("nan")}]), "tag 'n2': 'score' must be a number from 0 to 1. Given: nan"),
     (record(tags=[{"id": "n2", "score": 10**400}]), "tag 'n2': 'score' must be a number from 0 to 1. Given: 1000"),
     (record(tags=[{"id": "n2", "score": 0.5, "bank": 1}]), "'bank' must be text. Given: 1"),
-    (record(tags=[*TAGS, {"name": "DOG", "score": 0.1}]), "tag 'dog' ('n2') is there twice"),
+    (record(tags=[*TAGS, {"name": "DOG", "score": 0.1}]), "tag 'dog' ('n2') is listed twice"),
     (record(uri="ftp://x"), "'uri' must begin with one of file:, http:, https:"),
     (record(uri=1), "'uri' must be text"),
     (record(taken="last summer"), "'taken' must be a time such as"),
@@ -378,7 +380,7 @@ def killing(table, cells):
 
 load = load.BulkLoad(store, "run", load.Source.find(Path(path)), "bob")
 store.tables.put = killing
-for step in load.steps():
+for _ in load.batches():
     pass
 """
 
@@ -394,14 +396,14 @@ def test_loading_goes_on_where_it_was_killed_and_ends_as_if_it_never_was(
     expected, _ = load(store, folder)
     home = tmp_path / "other"
     other = knowing(open_store(replace(settings, home=str(home))))
-    # A batch is two puts in one transaction, and then one for the progress: each is once what comes too late.
+    # A batch is two puts in one transaction, and then one for the bookmark: each is once what comes too late.
     places = []
     for puts in (1, 3, 8, 8, 9, 10):
         script = [sys.executable, "-c", KILLED_AT_A_PUT, str(home), str(folder), str(puts)]
         if (code := subprocess.run(script, timeout=60).returncode) == 0:
             break
         assert code == -signal.SIGKILL
-        places.append(other.runs.progress("run").get("file"))
+        places.append(other.runs.bookmark("run").get("file"))
     run, _ = load(other, folder) if code else (other.runs.run("run"), [])
     assert [one for one in places if one is not None] == sorted(one for one in places if one is not None)
     assert {0, 1, 2} <= {*places}, places
@@ -416,10 +418,10 @@ def test_loading_goes_on_where_it_was_killed_and_ends_as_if_it_never_was(
 
 def test_a_repetition_after_a_kill_writes_the_same_cells_again(store: PhotoStore, tmp_path: Path) -> None:
     path = written(tmp_path / "a.jsonl", [record(f"p{i}", computed_time=None) for i in range(30)])
-    killed = BulkLoad(store, "run", Source.find(path), "bob").steps()
-    next(killed)  # it is in the store, and not noted as done
+    killed = BulkLoad(store, "run", Source.find(path), "bob").batches()
+    next(killed)  # in the store, but before its bookmark
     killed.close()
-    assert store.runs.progress("run") == {}
+    assert store.runs.bookmark("run") == {}
     assert load(store, path)[0].photos == 30
     assert {len(store.history(f"p{i}")) for i in range(30)} == {1}
 
@@ -430,7 +432,7 @@ def test_two_loads_of_one_run_at_the_same_time_do_no_harm(
     monkeypatch.setattr(load_module, "BATCH_PHOTOS", 7)
     path = written(tmp_path / "a.jsonl", [*records(40), b"broken"])
     one, other = (BulkLoad(store, "run", Source.find(path), "bob") for _ in range(2))
-    slow, quick = one.steps(), other.steps()
+    slow, quick = one.batches(), other.batches()
     next(slow)
     for _ in quick:
         pass
@@ -444,34 +446,34 @@ def test_a_run_that_is_dropped_ends_the_load_that_is_under_way(
     store: PhotoStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(load_module, "BATCH_PHOTOS", 7)
-    steps = BulkLoad(store, "run", Source.find(written(tmp_path / "a.jsonl", records(40))), "bob").steps()
-    next(steps)
+    batches = BulkLoad(store, "run", Source.find(written(tmp_path / "a.jsonl", records(40))), "bob").batches()
+    next(batches)
     store.runs.drop("run", "eve")
     with pytest.raises(RunError, match="dropped while it was loaded"):
-        list(steps)
+        list(batches)
     run = store.runs.run("run")
     assert (run.state, run.ended_by) == (RunState.DROPPED, "eve")
-    assert clean(store, grace_us=0).facts == 7
+    assert store.clean(grace_us=0).facts == 7
     assert cells(store) == []
 
 
 def test_a_run_that_is_dropped_at_the_last_moment_is_told_to_be(store: PhotoStore, tmp_path: Path) -> None:
-    steps = BulkLoad(store, "run", Source.find(written(tmp_path / "a.jsonl", records(4))), "bob").steps()
-    next(steps)
-    store.runs.save_progress("run", {})
+    batches = BulkLoad(store, "run", Source.find(written(tmp_path / "a.jsonl", records(4))), "bob").batches()
+    next(batches)
+    store.runs.save_bookmark("run", {})
     store.runs.drop("run", "eve")
     with pytest.raises(RunError, match="dropped while it was loaded"):
-        list(steps)
+        list(batches)
 
 
 def test_a_name_is_never_used_for_another_input_nor_again(store: PhotoStore, tmp_path: Path) -> None:
     path = written(tmp_path / "a.jsonl", records(4))
-    next(BulkLoad(store, "run", Source.find(path), "bob").steps())
-    with pytest.raises(RunError, match=r"another input: a\.jsonl, "):
+    next(BulkLoad(store, "run", Source.find(path), "bob").batches())
+    with pytest.raises(RunError, match=r"other files: a\.jsonl, "):
         load(store, written(tmp_path / "b.jsonl", records(4)))
     with path.open("a") as file:
         file.write("\n")
-    with pytest.raises(RunError, match="another input"):
+    with pytest.raises(RunError, match="other files"):
         load(store, path)
     path = written(path, records(4))
     load(store, path)
@@ -491,7 +493,7 @@ def test_a_run_that_is_loaded_or_published_is_not_loaded_again(store: PhotoStore
     for act in (store.runs.run, lambda name: store.runs.publish(name, "bob")):
         run = act("run")
         again = BulkLoad(store, "run", Source.find(path), "eve")
-        assert (again.was_loaded, list(again.steps()), again.run) == (True, [], run)
+        assert (again.was_loaded, list(again.batches()), again.run) == (True, [], run)
     assert run.state is RunState.PUBLISHED
     assert run.loaded_us == loaded.loaded_us
     assert cells(store) == before
@@ -499,11 +501,11 @@ def test_a_run_that_is_loaded_or_published_is_not_loaded_again(store: PhotoStore
 
 def test_files_that_change_while_they_are_loaded_make_no_loaded_run(store: PhotoStore, tmp_path: Path) -> None:
     path = written(tmp_path / "a.jsonl", records(4))
-    steps = BulkLoad(store, "run", Source.find(path), "bob").steps()
-    next(steps)
+    batches = BulkLoad(store, "run", Source.find(path), "bob").batches()
+    next(batches)
     written(path, records(5))
     with pytest.raises(RunError, match="changed while it was loaded"):
-        list(steps)
+        list(batches)
     assert store.runs.run("run").state is RunState.LOADING
 
 
@@ -527,8 +529,8 @@ def test_readers_see_a_run_from_its_publication_to_its_retraction_and_then_what_
     store.runs.retract("run", "bob")
     assert seen(store) == ([], [], 1)
     assert store.get("q") is None
-    assert clean(store).facts == 0  # all of it is too young
-    assert clean(store, grace_us=0).facts == 2
+    assert store.clean().facts == 0  # all of it is too young
+    assert store.clean(grace_us=0).facts == 2
     assert cells(store) == before
 
 
@@ -544,10 +546,10 @@ def test_on_hbase_too_a_run_is_loaded_on_after_a_stop_published_found_retracted_
     try:
         knowing(store)
         path = written(tmp_path / "a.jsonl", [*records(2500), b"broken"])
-        steps = BulkLoad(store, "run", Source.find(path), "bob").steps()
-        assert [len(next(steps).refused) for _ in range(2)] == [0, 0]
-        steps.close()
-        assert 0 < store.runs.progress("run")["photos"] < 2500
+        batches = BulkLoad(store, "run", Source.find(path), "bob").batches()
+        assert [len(next(batches)) for _ in range(2)] == [0, 0]
+        batches.close()
+        assert 0 < store.runs.bookmark("run")["photos"] < 2500
         run, refused = load(store, path)
         assert (run.photos, run.refused, [one.number for one in refused]) == (2500, 1, [2501])
         assert seen(store, "p1", "owner1") == ([], [], 0)
@@ -556,7 +558,7 @@ def test_on_hbase_too_a_run_is_loaded_on_after_a_stop_published_found_retracted_
         assert (tags, len(found), photos) == (["dog"], 50, 833)
         store.runs.retract("run", "bob")
         assert seen(store, "p1", "owner1") == ([], [], 0)
-        assert clean(store, grace_us=0).facts == 2500
+        assert store.clean(grace_us=0).facts == 2500
         assert cells(store) == []
     finally:
         store.close()

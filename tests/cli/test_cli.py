@@ -1,34 +1,34 @@
-"""The command line as a person uses it: real processes, what they print, and how they end."""
+"""The command line as a person uses it: what the commands print, and their exit codes."""
 
 from __future__ import annotations
 
-import importlib
+import functools
 import json
 import os
-import pkgutil
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import click
 import pytest
 from PIL import Image
 
-import autotag.cli
-from autotag.cli import CommandLine, cli, demo
-from autotag.cli.reading import stored_id
+from autotag.cli import CommandLine, demo
+from autotag.cli.show import stored_id
 from autotag.events import EventType
 from autotag.queues import open_queue
 from autotag.settings import PROJECT, Settings
 from autotag.stores import PhotoStore
+from models.bundle import Tag
 from tests import worlds
+from tests.command_line import run_command
 from tests.conftest import free_ports, make_event
 from tests.photo_server import PhotoServer
-from tests.worlds import CAT, CLASSES, rejected, tagged
+from tests.worlds import BEAGLE, CAT, CLASSES, DOG, rejected, tagged
 
 PROGRAM = str(Path(sys.executable).parent / "autotag")
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -40,24 +40,9 @@ def config(settings: Settings, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(config: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs the program, from a folder that is not the project's."""
-
-    def run(*arguments: str, stdin: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [PROGRAM, "--config", str(config), *arguments],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            cwd=cwd or "/",
-            timeout=100,
-            env={**os.environ, "PYTHONWARNINGS": "error"},
-        )
-
-    return run
-
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
+def run(config: Path) -> Run:
+    """Runs a command in this process, from a folder that is not the project's."""
+    return functools.partial(run_command, config)
 
 
 def test_tag_prints_a_line_of_json_a_photo_and_fails_when_one_has_none(
@@ -73,7 +58,9 @@ def test_tag_prints_a_line_of_json_a_photo_and_fails_when_one_has_none(
     assert [line.get("error") for line in lines] == [None, "not_an_image", None, "not_found"]
     for line in (lines[0], lines[2]):
         assert line["model"].startswith("default/")
-        assert len(line["tags"]) == 3
+        assert sum(tag["leaf"] for tag in line["tags"]) == 3
+        above = {parent for tag in line["tags"] for parent in tag["parents"]}
+        assert {tag["id"] for tag in line["tags"] if not tag["leaf"]} <= above
         assert line["tags"][0].keys() >= {"name", "score"}
         scores = [tag["score"] for tag in line["tags"]]
         assert scores == sorted(scores, reverse=True)
@@ -97,7 +84,7 @@ def test_tag_reads_urls_and_says_no_to_private_addresses_unless_allowed(run: Run
         (["push"], "give photos, or --events FILE"),
         (["push", ""], "an empty name"),
         (["tag", ""], "an empty name"),
-        (["-o", "batch.photos=3", "status"], "did you mean 'autotag.tagger.batch.photos'"),
+        (["-o", "tagger.batch.photos=3", "status"], "did you mean 'autotag.tagger.batch.photos'"),
         (["dead", "drop"], "give keys"),
         (["-o", "nonsense", "status"], "is not KEY=VALUE"),
         (["-o", "autotag.bach.photos=3", "status"], "did you mean 'autotag.tagger.batch.photos'"),
@@ -146,7 +133,7 @@ def test_push_takes_events_by_the_line_and_names_each_refused_one(run: Run, sett
     lines = "\n".join([good, "", "{", no_time, deletion, good, "\x00" * 70_000, "[]"])
     done = run("push", "--events", "-", stdin=lines)
     assert done.returncode == 1
-    assert done.stdout == "accepted 2, 1 known already, refused 4\n"
+    assert done.stdout == "accepted 2, 1 accepted before, refused 4\n"
     said = done.stderr.splitlines()
     assert said[0].startswith("refused line 3: not JSON")
     assert said[1] == "refused line 4: 'time' is missing"
@@ -170,6 +157,36 @@ def test_show_tells_tags_or_the_reason_and_fails_for_the_unknown(
     assert "nothing is stored of 'unknown'" in unknown.stderr
     found = json.loads(run("search", "DOG", "--json").stdout)
     assert [photo["photo_id"] for photo in found["photos"]] == [path.as_uri()]
+
+
+def test_people_read_the_most_specific_tags_first_and_json_says_which_they_are(run: Run, store: PhotoStore) -> None:
+    store.runs.add_model(worlds.model(), CLASSES)
+    animal = Tag("n-animal", "animal", 0.99, "imagenet")
+    store.write([tagged("p", tags=(animal, DOG, BEAGLE, CAT))])
+    tags = [line.split()[:2] for line in run("show", "p").stdout.splitlines() if line.startswith("  ")]
+    assert tags == [["0.9000", "beagle"], ["0.9700", "dog"], ["0.9900", "animal"], ["0.5000", "domestic"]]
+    text = "beagle 0.90 (dog, animal), domestic cat 0.50"
+    assert run("search", "dog").stdout.splitlines()[1].endswith(f"p      {text}")
+    assert run("show", "p", "--history").stdout.endswith(f": {text}\n")
+    in_json = json.loads(run("show", "p", "--json").stdout)["tags"]
+    assert [(tag["name"], tag["parents"], tag["leaf"]) for tag in in_json] == [
+        ("animal", [], False),
+        ("dog", ["n-animal"], False),
+        ("beagle", ["n-dog"], True),
+        ("domestic cat", ["n-animal"], True),
+    ]
+    assert json.loads(run("search", "dog", "--json").stdout)["photos"][0]["tag"]["leaf"] is False
+
+
+def test_push_takes_a_batch_of_events_as_one_array(run: Run, settings: Settings, tmp_path: Path) -> None:
+    events = [make_event("p1").to_dict(), {"id": 7}, make_event("p2").to_dict()]
+    (tmp_path / "batch.json").write_text(json.dumps(events, indent=2))
+    done = run("push", "--events", tmp_path / "batch.json", "--json")
+    assert done.returncode == 1
+    summary = json.loads(done.stdout)
+    assert (summary["accepted"], summary["photos"]) == (2, ["p1", "p2"])
+    assert summary["refused"] == [{"where": "event 2", "reason": "'specversion' is missing"}]
+    assert open_queue(settings).status().ready == 2
 
 
 def test_a_person_decides_everyone_sees_it_and_an_erasure_leaves_no_trace(run: Run, store: PhotoStore) -> None:
@@ -226,10 +243,13 @@ def test_an_erasure_takes_the_queued_events_too_and_says_what_is_in_flight(
 
 @pytest.mark.parametrize("options", [(), ("-v",)])
 def test_a_store_that_is_away_is_one_line_and_the_tries_before_it_are_told_only_when_asked_for(
-    run: Run, options: tuple[str, ...]
+    config: Path, options: tuple[str, ...]
 ) -> None:
     (port,) = free_ports(1)
-    done = run(*options, "-o", f"autotag.store=hbase://127.0.0.1:{port}/x", "show", "p")
+    # A process of its own: it logs to its standard error.
+    command = [PROGRAM, "--config", str(config), *options, "-o", f"autotag.store=hbase://127.0.0.1:{port}/x"]
+    environment = {**os.environ, "PYTHONWARNINGS": "error"}
+    done = subprocess.run([*command, "show", "p"], capture_output=True, text=True, env=environment, timeout=100)
     assert done.returncode == 1
     told = done.stderr.splitlines()
     assert told[-1].startswith("autotag: ")
@@ -330,25 +350,6 @@ def test_what_the_demo_says_to_do_next_is_about_the_same_config_and_environment(
     *commands, last = demo._next(CommandLine(environment, config, {})).splitlines()
     assert all(command.startswith(f"  .venv/bin/autotag{options} ") for command in commands)
     assert last.split("   ")[0].strip() == down
-
-
-def commands(group: click.Group, path: str = "") -> Iterator[str]:
-    for name, command in group.commands.items():
-        if isinstance(command, click.Group):
-            yield from commands(command, f"{path}{name} ")
-        else:
-            yield f"{path}{name}"
-
-
-def test_every_command_is_in_the_readme() -> None:
-    for module in pkgutil.iter_modules(autotag.cli.__path__):
-        if register := getattr(importlib.import_module(f"autotag.cli.{module.name}"), "register", None):
-            register(cli)
-    readme = (PROJECT / "README.md").read_text()
-    told = set()
-    for group, names in re.findall(r"^    autotag ((?:\w+ )?)(\w+(?:\|\w+)+)$", readme, re.MULTILINE):
-        told |= {f"{group}{name}" for name in names.split("|")}
-    assert told == set(commands(cli))
 
 
 def test_the_readmes_python_runs(draw: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:

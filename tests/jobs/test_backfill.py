@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from autotag.errors import InputError, JobError
-from autotag.events import iso_time
+from autotag.events.times import iso_time
 from autotag.jobs import backfill as backfill_module
 from autotag.jobs.backfill import Backfill, Summary
 from autotag.jobs.chunk import Failure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -80,7 +81,17 @@ class Rows:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An empty folder that all programs of this module take for the user's home and the folder of temporary files."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("HOME", "TMPDIR"):
+            patch.setenv(name, str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def cluster(elsewhere: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster that is up, in a home of its own; down at the end, however that comes."""
     cluster = Cluster(settings_in(tmp_path_factory.mktemp("cluster")))
     try:
@@ -187,12 +198,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def ticking(cluster: Cluster, project: Project) -> Iterator[Project]:
     """The project with its topology running on the cluster."""
     cluster.sparse("submit", "-e", "local", project=project.folder)
-    cluster.wait_for_topology("ticks")
+    cluster.topologies.wait_for("ticks")
     yield project
     cluster.up()
-    if cluster.topology_active("ticks"):
+    if cluster.topologies.is_active("ticks"):
         cluster.nimbus.kill("ticks")
-        cluster.wait_until_gone("ticks")
+        cluster.topologies.wait_until_gone("ticks")
 
 
 def storm(*arguments: str, conf: Path, folder: Path = PROJECT) -> subprocess.CompletedProcess[str]:
@@ -205,6 +216,21 @@ def storm(*arguments: str, conf: Path, folder: Path = PROJECT) -> subprocess.Com
         check=False,
         timeout=60,
     )
+
+
+def temporary_files(cluster: Cluster) -> list[str]:
+    """Return the files in the system's folder for temporary files that processes of the cluster use.
+
+    Java takes that folder whatever TMPDIR says. Files in the cluster's home and of pytest do not count.
+    """
+    used = set()
+    for process in processes_with("AUTOTAG_CLUSTER_HOME", str(cluster.home)):
+        folder = Path("/proc", str(process.pid))
+        with contextlib.suppress(OSError):  # the process has ended
+            used |= {line.split(maxsplit=5)[5] for line in (folder / "maps").read_text().splitlines() if "/" in line}
+            used |= {str(link.readlink()) for link in (folder / "fd").iterdir()}
+    own = str(cluster.home.parent)
+    return sorted(path for path in used if path.startswith(("/tmp/", "/var/tmp/")) and not path.startswith(own))
 
 
 def pids(cluster: Cluster) -> dict[str, int | None]:
@@ -361,30 +387,36 @@ def test_everything_listens_on_the_loopback_address_only(cluster: Cluster, ticki
     assert len(addresses) == 4  # ZooKeeper, Nimbus, Supervisor and one worker
 
 
+def test_temporary_files_lie_in_the_clusters_home(cluster: Cluster, ticking: Project) -> None:
+    ticking.assert_flows()
+    assert [path.name.partition("jni")[0] for path in (cluster.home / "tmp").glob("librocksdb*")] == ["librocksdb"]
+    assert temporary_files(cluster) == []
+
+
 def test_components_are_the_python_processes_of_the_topology(cluster: Cluster, ticking: Project) -> None:
-    components = cluster.components("ticks")
+    components = cluster.topologies.components("ticks")
     assert sorted(component.name for component in components) == ["ticking.TickBolt", "ticking.TickSpout"]
-    assert {component.worker for component in components} == set(cluster.workers("ticks"))
-    assert cluster.components("tick") == []
+    assert {component.worker for component in components} == set(cluster.topologies.workers("ticks"))
+    assert cluster.topologies.components("tick") == []
 
 
 def test_everything_is_logged_in_one_folder(cluster: Cluster, ticking: Project) -> None:
     ticking.assert_flows()
-    names = {path.stem for path in cluster.log_files()}
+    names = {path.stem for path in cluster.logs.files()}
     assert names >= set(DAEMONS) | {"supervisord"}
     assert any(name.startswith("worker-") for name in names)
-    assert "pystorm" in "".join(path.read_text() for path in cluster.logs_folder.glob("worker-*.log"))
+    assert "pystorm" in "".join(path.read_text() for path in cluster.logs.folder.glob("worker-*.log"))
     with pytest.raises(ClusterError, match="nimbus"):
-        cluster.logs("nimbos")
+        cluster.logs.tail("nimbos")
 
 
 def test_storm_commands_reach_the_cluster(cluster: Cluster, ticking: Project) -> None:
     conf = cluster.home / "conf"
     assert "ticks" in storm("list", conf=conf).stdout
     assert storm("deactivate", "ticks", conf=conf).returncode == 0
-    assert not cluster.topology_active("ticks")
+    assert not cluster.topologies.is_active("ticks")
     assert storm("activate", "ticks", conf=conf).returncode == 0
-    assert cluster.topology_active("ticks")
+    assert cluster.topologies.is_active("ticks")
     assert json.loads(storm("get-errors", "ticks", conf=conf).stdout)["Comp-Errors"] == {}
     missing = storm("activate", "tocks", conf=conf)
     assert (missing.returncode, missing.stderr) == (1, "storm: activate: tocks is not alive\n")
@@ -393,39 +425,43 @@ def test_storm_commands_reach_the_cluster(cluster: Cluster, ticking: Project) ->
 
 @pytest.mark.parametrize("name", DAEMONS)
 def test_a_restarted_server_leaves_the_workers_alone(cluster: Cluster, ticking: Project, name: str) -> None:
-    before = cluster.components("ticks")
+    before = cluster.topologies.components("ticks")
     pid = pids(cluster)[name]
     cluster.restart(name)
     assert pids(cluster)[name] not in (None, pid)
     ticking.assert_flows()
-    assert cluster.components("ticks") == before
+    assert cluster.topologies.components("ticks") == before
 
 
 @pytest.mark.parametrize("name", DAEMONS)
 def test_a_killed_server_comes_back_by_itself(cluster: Cluster, ticking: Project, name: str) -> None:
-    before = cluster.components("ticks")
+    before = cluster.topologies.components("ticks")
     pid = pids(cluster)[name]
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: pids(cluster)[name] not in (None, pid), 10, f"{name} does not come back")
-    wait_until(lambda: cluster.status().ready, 60, cluster.logs(name))
+    wait_until(lambda: cluster.status().ready, 60, cluster.logs.tail(name))
     ticking.assert_flows()
-    assert cluster.components("ticks") == before
+    assert cluster.topologies.components("ticks") == before
 
 
 def test_a_killed_bolt_is_back_within_seconds(cluster: Cluster, ticking: Project) -> None:
-    before = {component.name: component.pid for component in cluster.components("ticks")}
+    before = {component.name: component.pid for component in cluster.topologies.components("ticks")}
     os.kill(before["ticking.TickBolt"], signal.SIGKILL)
-    wait_until(lambda: before["ticking.TickBolt"] not in [c.pid for c in cluster.components("ticks")], 10, "it stays")
-    cluster.wait_for_topology("ticks", deadline_s=30)
+    wait_until(
+        lambda: before["ticking.TickBolt"] not in [c.pid for c in cluster.topologies.components("ticks")],
+        10,
+        "it stays",
+    )
+    cluster.topologies.wait_for("ticks", deadline_s=30)
     ticking.assert_flows()
 
 
 def test_a_killed_worker_is_back_within_seconds(cluster: Cluster, ticking: Project) -> None:
-    (worker,) = cluster.workers("ticks")
+    (worker,) = cluster.topologies.workers("ticks")
     os.kill(worker, signal.SIGKILL)
-    wait_until(lambda: worker not in cluster.workers("ticks"), 10, "it stays")
-    cluster.wait_for_topology("ticks", deadline_s=30)
+    wait_until(lambda: worker not in cluster.topologies.workers("ticks"), 10, "it stays")
+    cluster.topologies.wait_for("ticks", deadline_s=30)
     ticking.assert_flows()
 
 
@@ -433,7 +469,7 @@ def test_up_repairs_what_a_killed_supervisord_left(cluster: Cluster, ticking: Pr
     os.kill(int((cluster.home / "supervisord.pid").read_text()), signal.SIGKILL)
     wait_until(lambda: not cluster.status().ready, 10, "supervisord survived")
     cluster.up()
-    cluster.wait_for_topology("ticks")
+    cluster.topologies.wait_for("ticks")
     ticking.assert_flows()
 
 
@@ -442,17 +478,17 @@ def test_down_ends_every_process_and_up_brings_the_topology_back(cluster: Cluste
     assert processes_with("AUTOTAG_CLUSTER_HOME", str(cluster.home)) == []
     cluster.down()
     cluster.up()
-    cluster.wait_for_topology("ticks", deadline_s=30)
+    cluster.topologies.wait_for("ticks", deadline_s=30)
     ticking.assert_flows()
 
 
 def test_sparse_list_and_kill(cluster: Cluster, ticking: Project) -> None:
     assert "ticks" in cluster.sparse("list", "-e", "local", project=ticking.folder)
     cluster.sparse("kill", "-e", "local", "--wait", "0", project=ticking.folder)
-    cluster.wait_until_gone("ticks")
-    assert cluster.components("ticks") == []
+    cluster.topologies.wait_until_gone("ticks")
+    assert cluster.topologies.components("ticks") == []
     with pytest.raises(ClusterError, match="no topology 'ticks'"):
-        cluster.wait_for_topology("ticks")
+        cluster.topologies.wait_for("ticks")
 
 
 def test_sparse_run_is_a_cluster_of_its_own(cluster: Cluster, project: Project) -> None:
@@ -505,7 +541,7 @@ def test_hbase_listens_on_the_loopback_address_only(with_hbase: Cluster) -> None
 
 @pytest.mark.parametrize("name", HBASE_DAEMONS)
 def test_a_server_of_hbase_has_its_log_beside_the_others(with_hbase: Cluster, name: str) -> None:
-    assert "org.apache.hadoop.hbase" in with_hbase.logs(name, lines=1000)
+    assert "org.apache.hadoop.hbase" in with_hbase.logs.tail(name, lines=1000)
 
 
 def test_a_restarted_region_server_keeps_the_rows_and_the_others(with_hbase: Cluster, rows: Rows) -> None:
@@ -523,7 +559,7 @@ def test_a_killed_server_is_back_by_itself_and_no_row_is_lost(with_hbase: Cluste
     rows.write()
     os.kill(before[name] or 0, signal.SIGKILL)
     wait_until(lambda: pids(with_hbase)[name] not in (None, before[name]), 10, f"{name} does not come back")
-    wait_until(lambda: with_hbase.status().ready, 60, with_hbase.logs(name))
+    wait_until(lambda: with_hbase.status().ready, 60, with_hbase.logs.tail(name))
     rows.assert_there()
     rows.write()
     rows.assert_there()
@@ -545,8 +581,16 @@ def test_down_stops_hbase_in_order_and_up_brings_the_rows_back(
     rows.write()
     cluster.down()  # As whoever has started it, it ends all.
     assert processes_with("AUTOTAG_CLUSTER_HOME", str(cluster.home)) == []
-    stopped = re.findall(r"(?:stopped|exited): ([\w-]+)", (cluster.logs_folder / "supervisord.log").read_text())
+    stopped = re.findall(r"(?:stopped|exited): ([\w-]+)", (cluster.logs.folder / "supervisord.log").read_text())
     assert stopped[-4:] == ["thrift", "hbase-regionserver", "hbase-master", "zookeeper"]
-    assert "all regions closed" in cluster.logs("hbase-regionserver", lines=200)
+    assert "all regions closed" in cluster.logs.tail("hbase-regionserver", lines=200)
     with_hbase.up()
     rows.assert_there()
+    assert temporary_files(with_hbase) == []
+
+
+def test_nothing_is_left_outside_the_project(cluster: Cluster, with_hbase: Cluster, elsewhere: Path) -> None:
+    cluster.down()
+    assert not (cluster.home / "tmp").exists()
+    assert list(elsewhere.rglob("*")) == []
+    assert list(PROJECT.glob("build/sparse-*")) == []

@@ -201,13 +201,12 @@ def test_tags_come_best_first_and_equal_ones_by_name(tmp_path: Path) -> None:
     json.dumps([vars(tag) for tag in tags], allow_nan=False)
 
 
-def test_top_and_min_score_choose_among_them(tmp_path: Path) -> None:
+def test_min_score_chooses_among_them(tmp_path: Path) -> None:
     bundle = write_small_bundle(tmp_path / "b")
     features = np.log(np.array([[7, 2, 1], [1, 1, 98]], np.float32))
-    assert [[tag.name for tag in tags] for tags in bundle.tags(features, top=2)] == [["animal", "dog"], ["Teapot"]]
     assert [len(tags) for tags in bundle.tags(features, min_score=0)] == [6, 6]
     assert [tag.name for tag in bundle.tags(features, min_score=0.15)[0]] == ["animal", "dog", "pet", "spaniel", "wolf"]
-    assert [[tag.name for tag in tags] for tags in bundle.tags(features, top=1, min_score=0.99)] == [[], []]
+    assert [[tag.name for tag in tags] for tags in bundle.tags(features, min_score=0.99)] == [[], []]
 
 
 def test_where_two_banks_give_one_tag_the_higher_stands_with_its_bank(tmp_path: Path) -> None:

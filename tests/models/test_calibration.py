@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from models import calibration
 from models.calibration import average_precision, calibrate, reliability, uncalibrated
+from models.moments import FOLDS
 from models.score_counts import BINS, ScoreCounts
-from models.statistics import FOLDS
 
 Counts = NDArray[np.float64]
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from autotag.errors import AutotagError, QueueError, SettingsError
-from autotag.events import MAX_AHEAD_US, PhotoEvent, now_us
+from autotag.events import PhotoEvent
+from autotag.events.times import MAX_AHEAD_US, now_us
 from autotag.queues import LOST, EventQueue, open_queue
 from autotag.settings import Settings
 from autotag.stores import open_store
@@ -93,6 +94,25 @@ def test_the_back_off_grows(settings: Settings) -> None:
     queue.fail(keys, "h")
     assert lease_all(queue) == []
     assert queue.status().waiting == 1
+
+
+@pytest.mark.parametrize(("wished_s", "waits"), [(0.0, False), (30.0, True)])
+def test_an_event_waits_as_long_as_its_server_asked_for(settings: Settings, wished_s: float, waits: bool) -> None:
+    queue = open_queue(replace(settings, queue_backoff_s=0.001))
+    put(queue, 1)
+    keys = lease_all(queue)
+    queue.note(keys[0], "too_many_requests", "", counts=True, wait_s=wished_s)
+    queue.fail(keys, "h")
+    assert (lease_all(queue, wait_s=0.2 if waits else 5) == []) is waits
+
+
+def test_a_server_cannot_ask_for_more_than_the_longest_back_off(settings: Settings) -> None:
+    queue = open_queue(replace(settings, queue_backoff_s=0.001, queue_backoff_max_s=0.01))
+    put(queue, 1)
+    keys = lease_all(queue)
+    queue.note(keys[0], "too_many_requests", "", counts=True, wait_s=1e9)
+    queue.fail(keys, "h")
+    assert lease_all(queue, wait_s=5) == keys
 
 
 def test_an_outage_uses_up_no_attempts(settings: Settings) -> None:

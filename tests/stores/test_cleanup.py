@@ -18,10 +18,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from autotag.errors import RunError, TagError
-from autotag.events import now_us
+from autotag.events.times import now_us
 from autotag.settings import Settings
-from autotag.stores import PhotoStore, cleanup, layout, open_store
-from autotag.stores.cleanup import clean, erase_owner, erase_photo, traces
+from autotag.stores import PhotoStore, base, layout, open_store
+from autotag.stores.cleanup import RemovalCounts
+from autotag.stores.owner_index import OwnerIndex
+from autotag.stores.photo_row import PhotoRow
 from autotag.stores.tables import OWNERS, PHOTOS, RUNS
 from autotag.view.decisions import Action
 from autotag.view.results import Deleted, Rejected, Tagged
@@ -43,6 +45,7 @@ from tests.worlds import (
     model,
     plain,
     publish,
+    recorded,
     rejected,
     tagged,
 )
@@ -58,11 +61,11 @@ def store(store_settings: Settings) -> Iterator[PhotoStore]:
     store.close()
 
 
-def clean_now(store: PhotoStore) -> cleanup.Removed:
+def clean_now(store: PhotoStore) -> RemovalCounts:
     """Without grace: nobody else is about to use anything. HBase's times are of milliseconds."""
     time.sleep(0.002)
     try:
-        return clean(store, grace_us=0)
+        return store.clean(grace_us=0)
     finally:
         time.sleep(0.002)
 
@@ -78,8 +81,9 @@ def entry_rows(store: PhotoStore) -> int:
 
 def wanted_entries(store: PhotoStore) -> int:
     """How many entries all facts call for."""
+    index = OwnerIndex(all_owners=store.tables.embedded)
     rows = store.tables.scan(PHOTOS, b"", None, 100_000)
-    return sum(len(layout.entries(layout.read_facts(columns), everyone=store.tables.embedded)) for _, columns in rows)
+    return sum(len(index.entries(PhotoRow(key, columns).writes)) for key, columns in rows)
 
 
 # Cleaning
@@ -115,8 +119,8 @@ def test_cleaning_keeps_what_a_retraction_can_bring_back_and_removes_an_ended_ru
 
 def test_nothing_that_is_younger_than_the_grace_is_cleaned(store: PhotoStore) -> None:
     store.write([tagged(content=1), tagged(content=2)])
-    assert clean(store).facts == 0
-    assert clean(store, grace_us=3600 * SECOND_US).facts == 0
+    assert store.clean().facts == 0
+    assert store.clean(grace_us=3600 * SECOND_US).facts == 0
     assert clean_now(store).facts == 1
 
 
@@ -129,17 +133,17 @@ def test_a_run_that_ended_within_the_grace_is_not_cleaned_yet(
     before_us = now_us()
     store.runs.drop("a", "ann")
     monkeypatch.setattr(store.runs, "clock_us", lambda: before_us)
-    assert clean(store, grace_us=0).facts == 0
+    assert store.clean(grace_us=0).facts == 0
     monkeypatch.undo()
     assert clean_now(store).facts == 1
 
 
 def test_cleaning_goes_in_batches_and_says_how_far_it_is(store: PhotoStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cleanup, "BATCH_ROWS", 3)
+    monkeypatch.setattr(base, "PAGE_ROWS", 3)
     store.write([tagged(f"p{number}", content=content) for number in range(10) for content in (1, 2)])
     parts: list[float] = []
     time.sleep(0.002)
-    removed = clean(store, parts.append, grace_us=0)
+    removed = store.clean(recorded(parts), grace_us=0)
     assert (removed.photos, removed.facts) == (10, 10)
     assert len(parts) >= 4
     assert parts == sorted(parts)
@@ -192,7 +196,7 @@ def test_whoever_acts_between_any_two_steps_of_a_cleaning_loses_nothing(store: P
     for calls in range(1, 9):
         for act in acts:
             with contextlib.suppress(TagError):
-                clean(PhotoStore(interrupted(store.tables, calls, act)), grace_us=0)  # type: ignore[arg-type]
+                PhotoStore(interrupted(store.tables, calls, act)).clean(grace_us=0)  # type: ignore[arg-type]
             check_index(store, photos)
             before = [view(store, photo) for photo in photos]
             clean_now(store)
@@ -220,7 +224,7 @@ def test_cleaning_while_others_write_the_same_photos_loses_nothing(store: PhotoS
     thread = threading.Thread(target=write)
     thread.start()
     while not done.is_set():
-        clean(store, grace_us=SECOND_US // 20)
+        store.clean(grace_us=SECOND_US // 20)
         time.sleep(0.001)
     thread.join()
     assert errors == []
@@ -343,25 +347,25 @@ def left_of_photo(store: PhotoStore, photo_id: str) -> int:
 def test_an_erased_photo_is_nowhere_and_no_other_is_touched(store: PhotoStore) -> None:
     fill(store)
     before = [view(store, photo) for photo in ("q", "r", "s")]
-    assert traces(store, "p") > 10
-    assert traces(store, "p") == left_of_photo(store, "p")
-    removed = erase_photo(store, "p")
+    assert store.count_traces("p") > 10
+    assert store.count_traces("p") == left_of_photo(store, "p")
+    removed = store.erase_photo("p")
     assert (removed.photos, removed.facts) == (1, 6)
-    assert traces(store, "p") == left_of_photo(store, "p") == 0
+    assert store.count_traces("p") == left_of_photo(store, "p") == 0
     assert store.get("p") is None
     assert [view(store, photo) for photo in ("q", "r", "s")] == before
     check_index(store, ["p", "q", "r", "s"])
-    again = erase_photo(store, "p")
+    again = store.erase_photo("p")
     assert (again.photos, again.facts, again.entries) == (0, 0, 0)
-    assert traces(store, "p") == left_of_photo(store, "p") == 0
+    assert store.count_traces("p") == left_of_photo(store, "p") == 0
 
 
 def test_what_is_late_does_not_bring_an_erased_photo_back_and_a_new_upload_does(store: PhotoStore) -> None:
     fill(store)
-    erase_photo(store, "p")
+    store.erase_photo("p")
     store.write([tagged(), tagged(content=now_us() - SECOND_US, tags=(BEAGLE,)), tagged(content=3, run="loaded")])
     assert store.get("p") is None
-    assert traces(store, "p") == left_of_photo(store, "p") == 0
+    assert store.count_traces("p") == left_of_photo(store, "p") == 0
     store.write([tagged(content=now_us() + SECOND_US, tags=(POODLE,))])
     assert view(store)["tags"].keys() == {"n-poodle"}  # type: ignore[index]
     check_index(store, ["p", "q", "r"])
@@ -369,43 +373,43 @@ def test_what_is_late_does_not_bring_an_erased_photo_back_and_a_new_upload_does(
 
 def test_a_photo_erased_before_its_first_event_was_worked_on_does_not_appear(store: PhotoStore) -> None:
     uploaded_us = now_us() - 1
-    assert erase_photo(store, "p").photos == 0
+    assert store.erase_photo("p").photos == 0
     store.write([tagged(content=uploaded_us)])
     assert store.get("p") is None
-    assert traces(store, "p") == 0
+    assert store.count_traces("p") == 0
 
 
 def test_a_photo_of_a_clock_ahead_is_erased_too(store: PhotoStore) -> None:
     ahead_us = now_us() + 3600 * SECOND_US
     store.write([tagged(content=ahead_us)])
-    erase_photo(store, "p")
+    store.erase_photo("p")
     store.write([tagged(content=ahead_us)])
     assert store.get("p") is None
-    assert traces(store, "p") == 0
+    assert store.count_traces("p") == 0
 
 
 def test_an_erased_owner_is_nowhere_and_no_other_is_touched(store: PhotoStore) -> None:
     fill(store)
     before = view(store, "r")
-    counted: list[int] = []
-    removed = erase_owner(store, "ann", counted.append)
+    counted: list[float] = []
+    removed = store.erase_owner("ann", recorded(counted))
     assert (removed.photos, removed.facts) == (2, 12)
-    assert sum(counted) >= 2
-    assert traces(store, owner="ann") == 0
+    assert counted[-1] >= 2
+    assert store.count_traces(owner="ann") == 0
     assert left_of_photo(store, "p") == left_of_photo(store, "q") == 0
     assert view(store, "r") == before
     assert store.owner("ann").photos == 0
     check_index(store, ["p", "q", "r"])
-    assert erase_owner(store, "ann") == cleanup.Removed()
+    assert store.erase_owner("ann") == RemovalCounts()
     store.write([tagged("p"), tagged("q", content=2)])
-    assert traces(store, owner="ann") == 0
+    assert store.count_traces(owner="ann") == 0
 
 
 def test_more_photos_than_a_batch_are_erased(store: PhotoStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cleanup, "BATCH_ROWS", 3)
+    monkeypatch.setattr(base, "PAGE_ROWS", 3)
     store.write([tagged(f"p{number}", owner="ann" if number % 2 else "eve") for number in range(20)])
-    assert erase_owner(store, "ann").photos == 10
-    assert traces(store, owner="ann") == 0
+    assert store.erase_owner("ann").photos == 10
+    assert store.count_traces(owner="ann") == 0
     assert store.owner("eve").photos == 10
     check_index(store, [f"p{number}" for number in range(20)])
 
@@ -414,9 +418,9 @@ def test_of_a_photo_in_other_hands_now_only_what_was_the_owners_is_erased(store:
     store.write([tagged(content=1, owner="ann"), tagged(content=2, owner="eve", tags=(CAT,))])
     store.decide("p", "rex", Action.ADD, "bob", new=True)
     before = view(store)
-    erase_owner(store, "ann")
+    store.erase_owner("ann")
     assert view(store) == before
-    assert traces(store, owner="ann") == 0
+    assert store.count_traces(owner="ann") == 0
     check_index(store, ["p"])
 
 
@@ -425,9 +429,9 @@ def test_erasing_the_owner_of_today_does_not_show_yesterdays_version_again(store
     store.write([tagged(content=1, owner="ann"), tagged(content=2, owner="eve", tags=(CAT,))])
     if cleaned:
         clean_now(store)
-    erase_owner(store, "eve")
+    store.erase_owner("eve")
     assert store.get("p") is None
-    assert traces(store, owner="eve") == left_of_photo(store, "p") == 0
+    assert store.count_traces(owner="eve") == left_of_photo(store, "p") == 0
     store.write([tagged(content=2, owner="eve"), tagged(content=1, owner="ann")])
     assert store.get("p") is None
     check_index(store, ["p"])
@@ -435,29 +439,29 @@ def test_erasing_the_owner_of_today_does_not_show_yesterdays_version_again(store
 
 def test_a_run_that_wrongly_gave_photos_to_an_owner_costs_nobody_a_photo(store: PhotoStore) -> None:
     store.write([tagged(owner="ann"), tagged(content=5, owner="eve", run="wrong")])
-    erase_owner(store, "eve")
+    store.erase_owner("eve")
     assert view(store)["owner"] == "ann"  # type: ignore[index]
-    assert traces(store, owner="eve") == 0
+    assert store.count_traces(owner="eve") == 0
     check_index(store, ["p"])
 
 
 def test_an_entry_whose_photo_is_gone_is_erased_with_its_owner(store: PhotoStore) -> None:
-    cells = layout.index_cells(tagged(), [], everyone=False)
+    cells = OwnerIndex(all_owners=False).cells(tagged())
     store.tables.put(OWNERS, cells)
-    erase_owner(store, "ann")
-    assert traces(store, owner="ann") == traces(store, "p") == 0
+    store.erase_owner("ann")
+    assert store.count_traces(owner="ann") == store.count_traces("p") == 0
 
 
 def test_a_changed_hierarchy_of_classes_hides_no_entry_from_an_erasure(store: PhotoStore) -> None:
     fill(store)
     flat = ClassTable([(id_, name, []) for id_, name in zip(CLASSES.ids, CLASSES.names, strict=True)])
     store.runs.add_model(model(2), flat)
-    erase_photo(store, "p")
-    assert traces(store, "p") == left_of_photo(store, "p") == 0
+    store.erase_photo("p")
+    assert store.count_traces("p") == left_of_photo(store, "p") == 0
 
 
 @pytest.mark.parametrize(
-    "erase", [lambda store: erase_photo(store, "p"), lambda store: erase_owner(store, "ann")], ids=["photo", "owner"]
+    "erase", [lambda store: store.erase_photo("p"), lambda store: store.erase_owner("ann")], ids=["photo", "owner"]
 )
 def test_an_erasure_that_is_killed_anywhere_is_finished_by_asking_again(
     store: PhotoStore, erase: Callable[[PhotoStore], object]
@@ -473,7 +477,7 @@ def test_an_erasure_that_is_killed_anywhere_is_finished_by_asking_again(
         if killed:
             erase(store)
         assert store.get("p") is None
-        assert traces(store, "p") == traces(store, owner="ann") == left_of_photo(store, "p") == 0
+        assert store.count_traces("p") == store.count_traces(owner="ann") == left_of_photo(store, "p") == 0
         assert contents(store.tables)[OWNERS] == {}
         if not killed:
             break
@@ -481,7 +485,7 @@ def test_an_erasure_that_is_killed_anywhere_is_finished_by_asking_again(
 
 
 @pytest.mark.parametrize(
-    "erase", [lambda store: erase_photo(store, "p"), lambda store: erase_owner(store, "ann")], ids=["photo", "owner"]
+    "erase", [lambda store: store.erase_photo("p"), lambda store: store.erase_owner("ann")], ids=["photo", "owner"]
 )
 def test_an_erasure_between_any_two_steps_of_a_write_or_decision_leaves_nothing(
     store: PhotoStore, erase: Callable[[PhotoStore], object]
@@ -499,7 +503,7 @@ def test_an_erasure_between_any_two_steps_of_a_write_or_decision_leaves_nothing(
                 act(PhotoStore(interrupted(store.tables, calls, lambda: erase(store))))  # type: ignore[arg-type]
             if store.get("p"):
                 erase(store)  # it was not called, so many steps the act does not have
-            assert traces(store, "p") == left_of_photo(store, "p") == 0
+            assert store.count_traces("p") == left_of_photo(store, "p") == 0
             assert contents(store.tables)[OWNERS] == {}
 
 
@@ -517,12 +521,12 @@ def test_a_write_or_decision_between_any_two_steps_of_an_erasure_is_erased_or_st
                 with contextlib.suppress(TagError):
                     act()
 
-            erase_photo(PhotoStore(interrupted(store.tables, calls, late)), "p")  # type: ignore[arg-type]
+            PhotoStore(interrupted(store.tables, calls, late)).erase_photo("p")  # type: ignore[arg-type]
             check_index(store, ["p"])
             if number != 1:
                 assert store.get("p") is None
                 assert left_of_photo(store, "p") == 0
-            erase_photo(store, "p")
+            store.erase_photo("p")
             assert left_of_photo(store, "p") == 0
 
 
@@ -547,21 +551,23 @@ def test_erasing_while_others_write_leaves_nothing(store: PhotoStore, store_sett
     thread = threading.Thread(target=write)
     thread.start()
     for _ in range(30):
-        erase_photo(store, "p")
+        store.erase_photo("p")
     done.set()
     thread.join()
     assert errors == []
     check_index(store, ["p"])
-    erase_photo(store, "p")
-    assert traces(store, "p") == left_of_photo(store, "p") == 0
+    store.erase_photo("p")
+    assert store.count_traces("p") == left_of_photo(store, "p") == 0
 
 
 def test_traces_says_how_far_it_is(store: PhotoStore) -> None:
     fill(store)
     parts: list[float] = []
-    assert traces(store, owner="nobody", watch=parts.append) == 0
-    assert parts == sorted(parts)
-    assert 0 < parts[-1] <= 1
+    assert store.count_traces(owner="nobody", progress=recorded(parts)) == 0
+    halfway = parts.index(1) + 1  # the index, and then the photos
+    for half in (parts[:halfway], parts[halfway:]):
+        assert half == sorted(half)
+        assert (half[0], half[-1]) == (0, 1)
 
 
 # Clocks, crashes and long lives
@@ -574,8 +580,8 @@ def test_a_cleaner_whose_clock_is_hours_ahead_hides_nothing_that_is_written_late
     store.write([tagged(content=1, owner="ann"), tagged(content=2, owner="eve")])
     with monkeypatch.context() as clock:
         clock.setattr("autotag.stores.cleanup.now_us", lambda: ahead_us)
-        clock.setattr("autotag.events.now_us", lambda: ahead_us)
-        assert clean(store).facts == 0  # too young, by the database's clock
+        clock.setattr("autotag.events.times.now_us", lambda: ahead_us)
+        assert store.clean().facts == 0  # too young, by the database's clock
         assert clean_now(store).facts == 1
     store.write([tagged(content=3, owner="ann")])
     assert store.owner("ann").photos == 1
@@ -623,7 +629,7 @@ def test_a_decision_is_erased_with_the_photo_also_if_a_run_said_that_its_content
 
 def test_what_was_under_way_for_an_erased_owner_of_before_does_not_come_back(store: PhotoStore) -> None:
     store.write([tagged(content=1, owner="ann"), tagged(content=5, owner="eve", tags=(CAT,))])
-    erase_owner(store, "ann")
+    store.erase_owner("ann")
     store.write([tagged(content=1, owner="ann", computed=9)])
-    assert traces(store, owner="ann") == 0
+    assert store.count_traces(owner="ann") == 0
     assert view(store)["tags"].keys() == {"n-cat"}  # type: ignore[index]

@@ -19,13 +19,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from autotag.errors import StoreError, TagError
-from autotag.events import now_us
+from autotag.events.times import now_us
 from autotag.settings import Settings
-from autotag.stores import PhotoStore, layout, open_store
-from autotag.stores import photo_store as store_module
-from autotag.stores.photo_store import MAX_FACT_BYTES
+from autotag.stores import PhotoStore, layout, open_store, writing
+from autotag.stores.responses import HistoryEntry, OwnerTags
 from autotag.stores.sampling import SAMPLE
 from autotag.stores.tables import PHOTOS, Cell
+from autotag.stores.writing import MAX_FACT_BYTES
 from autotag.view.decisions import Action, Decision
 from autotag.view.merge import merge
 from autotag.view.results import Deleted, ModelVersion, Rejected, Tagged
@@ -130,9 +130,9 @@ def test_history_tells_every_write_and_which_are_seen(store: PhotoStore) -> None
     for write in writes:
         store.write([write])
     made = store.decide("p", "beagle", Action.ADD, "bob")
-    told = {store_module.HistoryEntry(entry.write, 0, entry.seen) for entry in store.history("p")}
+    told = {HistoryEntry(entry.write, 0, entry.seen) for entry in store.history("p")}
     assert told == {
-        store_module.HistoryEntry(write, 0, seen)
+        HistoryEntry(write, 0, seen)
         for write, seen in zip([*writes, made], [False, True, False, False, True], strict=True)
     }
     times = [entry.stored_us for entry in store.history("p")]
@@ -300,7 +300,7 @@ def test_a_later_decision_stands_also_by_a_clock_an_hour_off(
 ) -> None:
     store.write([tagged()])
     first = store.decide("p", "dog", Action.REMOVE, "bob")
-    monkeypatch.setattr(store_module, "now_us", lambda: now_us() + ahead_us)
+    monkeypatch.setattr(writing, "now_us", lambda: now_us() + ahead_us)
     second = store.decide("p", "dog", Action.ADD, "eve")
     assert names(store) == ["animal", "dog"]
     monkeypatch.undo()
@@ -312,7 +312,7 @@ def test_a_later_decision_stands_also_by_a_clock_an_hour_off(
 def test_photos_are_ordered_by_their_events_clocks_alone(store: PhotoStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A writer's clock decides nothing: a replacement written by one an hour behind stands all the same."""
     store.write([tagged(content=HOUR_US * 2)])
-    monkeypatch.setattr(store_module, "now_us", lambda: 1)
+    monkeypatch.setattr(writing, "now_us", lambda: 1)
     store.write([tagged(content=HOUR_US * 2 + 1, tags=(CAT,))])
     store.decide("p", "dog", Action.ADD, "bob")
     assert names(store) == ["animal", "dog", "domestic cat"]
@@ -322,9 +322,9 @@ def test_photos_are_ordered_by_their_events_clocks_alone(store: PhotoStore, monk
 
 def test_a_tag_of_peoples_own_has_to_be_said_to_be_new_and_is_found_in_any_case(store: PhotoStore) -> None:
     store.write([tagged()])
-    with pytest.raises(TagError, match=r"no class is called 'beegle' \(did you mean 'beagle'\?\); a tag of your own"):
+    with pytest.raises(TagError, match=r"no class is called 'beegle' \(did you mean 'beagle'\?\)"):
         store.decide("p", "beegle", Action.ADD, "bob")
-    with pytest.raises(TagError, match=r"no class is called 'zzzz'; a tag"):
+    with pytest.raises(TagError, match=r"no class is called 'zzzz'$"):
         store.decide("p", "zzzz", Action.ADD, "bob")
     made = store.decide("p", "  Mein Hund ", Action.ADD, "bob", new=True)
     assert (made.tag_id, made.name) == ("mein hund", "Mein Hund")
@@ -345,7 +345,7 @@ def test_a_name_that_nobody_could_read_is_no_tag(store: PhotoStore, tag: str) ->
 @pytest.mark.parametrize("by", ["", "x" * 1001])
 def test_a_decision_needs_to_know_by_whom(store: PhotoStore, by: str) -> None:
     store.write([tagged()])
-    with pytest.raises(TagError, match="by whom"):
+    with pytest.raises(TagError, match="needs the name of a person"):
         store.decide("p", "dog", Action.ADD, by)
 
 
@@ -450,7 +450,7 @@ def test_an_owners_tags_are_counted_as_readers_see_them(store: PhotoStore) -> No
     assert [(tag.name, tag.photos) for tag in told.tags] == [("dog", 2), ("domestic cat", 1), ("rex", 1)]
     publish(store, "loaded")
     assert store.owner("ann").tags[0].photos == 3
-    assert store.owner("nobody") == store_module.OwnerTags(0, (), True)
+    assert store.owner("nobody") == OwnerTags(0, (), True)
 
 
 def test_the_status_counts_photos_as_readers_see_them(store: PhotoStore) -> None:
@@ -490,26 +490,22 @@ ODD = {
     "quotes": "'\"%_;--\\",
     "long": "x" * 1000,
     "emoji": "🐈" * 250,
-    "half a pair": "a\ud800b",
-    "halves the wrong way": "\udc00\ud800",
-    "two halves of a pair": "\ud83d\udc08",
     "an end of text": "\x00",
 }
 
 
 @pytest.mark.parametrize("text", ODD.values(), ids=ODD)
 def test_odd_ids_owners_and_names_are_only_names(store: PhotoStore, text: str) -> None:
-    same = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")  # as JSON has it
-    other = same + "!"
+    other = text + "!"
     tag = Tag(text, text, 0.5, text)
     store.write([tagged(text, tags=(tag,), owner=text), tagged(other, tags=(DOG,), owner=other)])
     found = store.get(text)
     assert found is not None
-    assert (found.view.photo_id, found.view.owner, found.view.tags[0].name) == (same, same, same)
+    assert (found.view.photo_id, found.view.owner, found.view.tags[0].name) == (text, text, text)
     assert search_all(store, "dog", other) == [other]
-    assert store.owner(same).photos == 1
+    assert store.owner(text).photos == 1
     store.decide(text, "beagle", Action.ADD, text if text.isprintable() else "bob")
-    assert search_all(store, "beagle", same) == [same]
+    assert search_all(store, "beagle", text) == [text]
     store.write([deleted(5, text)])
     assert store.get(text) is None
     assert names(store, other) == ["dog"]
@@ -537,6 +533,9 @@ POISON: dict[str, Any] = {
     "a run without a name": tagged(run=""),
     "a run of no name": tagged(run="a/b"),
     "a run of half a pair": tagged(run="\ud800"),
+    "half a pair": tagged("a\ud800b"),
+    "halves the wrong way": tagged(owner="\udc00\ud800"),
+    "two halves of a pair": tagged(tags=(Tag("n-dog", "\ud83d\udc08", 0.5, "b"),)),
     **{
         f"a score of {score}": tagged(tags=(Tag("n-dog", "dog", score, "b"),))
         for score in (float("nan"), float("inf"), float("-inf"), -1.0, 2.0, 1.0000001)

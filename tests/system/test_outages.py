@@ -21,7 +21,8 @@ import pytest
 
 from autotag.bundles.sample_photos import sample_photos
 from autotag.errors import StoreError
-from autotag.events import EventType, PhotoEvent, iso_time, now_us
+from autotag.events import EventType, PhotoEvent
+from autotag.events.times import iso_time, now_us
 from autotag.localcluster.cluster import Cluster
 from autotag.photos.reader import photo_uri
 from autotag.queues import EventQueue, open_queue
@@ -72,10 +73,10 @@ def running(cluster: Cluster, config: Path, settings: Settings) -> Iterator[Clus
     assert autotag(config, "store", "init").returncode == 0
     assert "as they should be" in autotag(config, "store", "check").stdout
     cluster.sparse("submit", "-e", "local", "-n", "tagging", "--override_name", NAME, "--config", str(config))
-    cluster.wait_for_topology(NAME)
+    cluster.topologies.wait_for(NAME)
     yield cluster
     cluster.nimbus.kill(NAME)
-    cluster.wait_until_gone(NAME)
+    cluster.topologies.wait_until_gone(NAME)
 
 
 @pytest.fixture
@@ -280,7 +281,9 @@ def test_every_photo_has_the_tags_that_the_rule_says_whatever_was_killed_meanwhi
         for names in (("bolts.writer.WriterBolt",), ("thrift",), ("hbase-master", "hbase-regionserver")):
             time.sleep(2)
             servers = Cluster(settings).status().daemons
-            pids = [one.pid for one in (*servers, *running.components(NAME)) if one.name in names and one.pid]
+            pids = [
+                one.pid for one in (*servers, *running.topologies.components(NAME)) if one.name in names and one.pid
+            ]
             assert len(pids) == len(names), servers
             for pid in pids:
                 os.kill(pid, signal.SIGKILL)

@@ -56,10 +56,10 @@ def settings(config: Path) -> Settings:
 @pytest.fixture(scope="module")
 def running(cluster: Cluster, config: Path) -> Iterator[Cluster]:
     cluster.sparse("submit", "-e", "local", "-n", NAME, "--config", str(config))
-    cluster.wait_for_topology(NAME)
+    cluster.topologies.wait_for(NAME)
     yield cluster
     cluster.sparse("kill", "-e", "local", "-n", NAME, "--wait", "0", "--config", str(config))
-    cluster.wait_until_gone(NAME)
+    cluster.topologies.wait_until_gone(NAME)
 
 
 class Stream:
@@ -109,7 +109,7 @@ def test_while_models_are_published_no_photo_is_lost_and_each_is_tagged_as_the_m
     tmp_path: Path,
 ) -> None:
     photos = [draw(f"{seed}.png", seed) for seed in range(5)]
-    before = running.components(NAME)
+    before = running.topologies.components(NAME)
 
     def published(candidate: Bundle) -> str:
         done = autotag(config, "model", "publish", str(candidate.folder), "--json")
@@ -150,7 +150,7 @@ def test_while_models_are_published_no_photo_is_lost_and_each_is_tagged_as_the_m
         assert worker["refused"]["model"] == known.folder
         assert "weights.npy: is not what the manifest says" in worker["refused"]["reason"]
     assert queue.dead() == []
-    assert running.components(NAME) == before
+    assert running.topologies.components(NAME) == before
     found = {photo_id: stored(store, photo_id).view.machine for photo_id in stream.sent}
     models = {result.model for result in found.values() if isinstance(result, Tagged)}
     assert [model.sequence for model in sorted(models, key=lambda model: model.sequence)] == [1, 2, 3]

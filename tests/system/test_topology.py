@@ -38,10 +38,10 @@ NAME = "tagging"
 def running(cluster: Cluster, cluster_config: Path) -> Iterator[Cluster]:
     """The cluster with the topology on it, submitted as the platform team does."""
     cluster.sparse("submit", "-e", "local", "-n", NAME, "--config", str(cluster_config))
-    cluster.wait_for_topology(NAME)
+    cluster.topologies.wait_for(NAME)
     yield cluster
     cluster.sparse("kill", "-e", "local", "-n", NAME, "--wait", "0", "--config", str(cluster_config))
-    cluster.wait_until_gone(NAME)
+    cluster.topologies.wait_until_gone(NAME)
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_a_pushed_photo_is_a_tagged_photo_with_the_command_lines_own_answer(
         done = autotag(cluster_config, "show", str(path), "--json")
         return json.loads(done.stdout) if done.returncode == 0 else None
 
-    photo = wait(shown, lambda: running.logs(lines=20))
+    photo = wait(shown, lambda: running.logs.tail(lines=20))
     assert (photo["photo_id"], photo["owner"]) == (photo_id, "ann")
     tagged = autotag(cluster_config, "tag", str(path), "--json")
     shown_tags = [{name: tag[name] for name in ("id", "name", "score", "bank")} for tag in photo["tags"]]
@@ -148,8 +148,8 @@ def test_whatever_is_pushed_every_good_photo_is_tagged_and_the_same_processes_ru
     draw: Callable[..., Path],
     cluster_config: Path,
 ) -> None:
-    before = running.components(NAME)
-    assert len(before) == 4  # upload, two autotag, writer
+    before = running.topologies.components(NAME)
+    assert len(before) == 4  # upload, two taggers, writer
     good = [event_for(draw(f"good {seed}.jpg", seed)) for seed in range(24)]
     good += [event_for(path) for path in odd_photos(tmp_path)]
     good.append(event_for(draw("strange.jpg"), ("a/b c 🐈 '\"%_\\ ü" * 100)[:1000]))
@@ -189,7 +189,7 @@ def test_whatever_is_pushed_every_good_photo_is_tagged_and_the_same_processes_ru
         assert letters[event.photo_id].reason == failing[name][1], f"{name}: {letters[event.photo_id]}"
         assert letters[event.photo_id].attempts == 2
         assert store.get(event.photo_id) is None
-    assert running.components(NAME) == before
+    assert running.topologies.components(NAME) == before
     assert queue.drop() == len(dead)
 
 
@@ -197,8 +197,8 @@ def test_a_photo_that_kills_its_process_in_native_code_ends_in_the_dead_letters_
     running: Cluster, queue: EventQueue, store: PhotoStore, server: PhotoServer, draw: Callable[..., Path]
 ) -> None:
     """The stand-in: a photo that keeps the native decoder busy, and a signal that ends it there, at every attempt."""
-    before = running.components(NAME)
-    bolts = {component.pid for component in before if component.name.endswith("AutotagBolt")}
+    before = running.topologies.components(NAME)
+    bolts = {component.pid for component in before if component.name.endswith("TaggerBolt")}
     killer = make_event("killer", uri=server.add("/killer.jpg", slow_jpeg()))
     queue.put([killer])
     killed = set()
@@ -222,7 +222,7 @@ def test_a_photo_that_kills_its_process_in_native_code_ends_in_the_dead_letters_
     wait_until_idle(queue)
     for event in good:
         assert isinstance(stored(store, event.photo_id).view.machine, Tagged)
-    assert running.components(NAME) == before
+    assert running.topologies.components(NAME) == before
 
 
 def decoders_of(bolts: set[int]) -> dict[int, float]:
@@ -259,14 +259,14 @@ def test_a_replaced_photo_is_tagged_again_and_a_deleted_one_is_gone(
     assert store.get("changing") is None
 
 
-@pytest.mark.parametrize("target", ["AutotagBolt", "UploadSpout", "WriterBolt"])
+@pytest.mark.parametrize("target", ["TaggerBolt", "UploadSpout", "WriterBolt"])
 def test_a_killed_component_comes_back_and_nothing_is_lost(
     running: Cluster, queue: EventQueue, store: PhotoStore, draw: Callable[..., Path], target: str
 ) -> None:
     events = [event_for(draw(f"{target} {seed}.jpg", seed)) for seed in range(60)]
     queue.put(events)
     wait(lambda: queue.status().in_flight, queue.status)
-    victim = next(component for component in running.components(NAME) if component.name.endswith(target))
+    victim = next(component for component in running.topologies.components(NAME) if component.name.endswith(target))
     os.kill(victim.pid, signal.SIGKILL)
     wait_until_idle(queue, timeout_s=240)
     assert queue.dead() == []
@@ -288,7 +288,7 @@ def test_the_stream_goes_on_while_a_daemon_is_killed_and_the_daemon_comes_back(
     queue.put([event])
     wait_until_idle(queue)
     assert isinstance(stored(store, event.photo_id).view.machine, Tagged)
-    wait(lambda: running.status().ready and pid() not in (None, before), lambda: running.logs(daemon))
+    wait(lambda: running.status().ready and pid() not in (None, before), lambda: running.logs.tail(daemon))
 
 
 @pytest.fixture
@@ -317,8 +317,8 @@ def test_a_topology_that_is_rebalanced_goes_on(
     storm: Callable[..., str],
 ) -> None:
     storm("set_log_level", NAME, "-l", "ROOT=WARN:60")
-    storm("rebalance", NAME, "-w", "1", "-e", "autotag=1")
-    wait(lambda: len(running.components(NAME)) == 4 and running.topology_active(NAME), running.status)
+    storm("rebalance", NAME, "-w", "1", "-e", "tagger=1")
+    wait(lambda: len(running.topologies.components(NAME)) == 4 and running.topologies.is_active(NAME), running.status)
     event = event_for(draw("rebalanced.jpg"))
     queue.put([event])
     wait_until_idle(queue)
@@ -359,7 +359,7 @@ def test_make_run_tags_the_sample_photos_and_leaves_the_cluster_up(running: Clus
     assert "cat" in rows["chelsea.png"]
     assert "espresso" in rows["coffee.png"]
     assert "make down" in done.stderr
-    assert running.topology_active(NAME)
+    assert running.topologies.is_active(NAME)
 
 
 def test_the_status_tells_of_queue_store_model_and_cluster(

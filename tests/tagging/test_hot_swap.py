@@ -47,7 +47,7 @@ def settings(settings: Settings, server: ZooKeeper, tmp_path: Path) -> Settings:
     write_colour_bundle(tmp_path / "built", weight=1)
     bundle = publish(tmp_path / "built", tmp_path / "bundles")
     make_current(tmp_path / "bundles", bundle.folder.name)
-    return replace(settings, model="bundles", model_registry=f"{server.url}/{tmp_path.name}", network_threads=1)
+    return replace(settings, model="bundles", model_registry=f"{server.url}/{tmp_path.name}", tagger_network_threads=1)
 
 
 class World:
@@ -59,7 +59,7 @@ class World:
         self.bundles = 1
 
     def bolt(self) -> Component:
-        return Component("bolts.autotag.AutotagBolt", conf(self.settings), self.folder, SPOUT_FIELDS)
+        return Component("bolts.tagger.TaggerBolt", conf(self.settings), self.folder, SPOUT_FIELDS)
 
     def publish(self, weight: float, size: int = 4) -> str:
         """Publish a bundle; returns its folder's name."""
@@ -135,7 +135,7 @@ def decoders(bolt: Component) -> set[int]:
     return {
         process.pid
         for process in processes_with("PYTHONWARNINGS", "ignore")
-        if process.parent == bolt.pid and any("decoding" in argument for argument in process.command)
+        if process.parent == bolt.pid and any("decode_main" in argument for argument in process.command)
     }
 
 

@@ -136,9 +136,9 @@ def test_a_run_goes_from_loading_to_its_end_and_its_name_is_never_used_again(sto
     runs = store.runs
     begun = runs.begin("run-1", "file", "ann")
     assert (begun.state, begun.begun_by, begun.input, begun.photos) == (RunState.LOADING, "ann", "file", 0)
-    runs.save_progress("run-1", {"photos": 3, "refused": 1, "place": "x"})
+    runs.save_bookmark("run-1", {"photos": 3, "refused": 1, "place": "x"})
     assert runs.begin("run-1", "file", "bob").photos == 3
-    assert runs.progress("run-1")["place"] == "x"
+    assert runs.bookmark("run-1")["place"] == "x"
     with pytest.raises(RunError, match="is loading"):
         runs.publish("run-1", "ann")
     runs.finish("run-1", 4, 1)
@@ -154,7 +154,7 @@ def test_a_run_goes_from_loading_to_its_end_and_its_name_is_never_used_again(sto
     assert ended.state is RunState.RETRACTED
     assert runs.retract("run-1", "bob") == ended
     assert runs.read().visible == frozenset()
-    with pytest.raises(RunError, match="only a loaded one"):
+    with pytest.raises(RunError, match="only a loaded run"):
         runs.publish("run-1", "ann")
     with pytest.raises(RunError, match="never used again"):
         runs.begin("run-1", "file", "ann")
@@ -163,11 +163,11 @@ def test_a_run_goes_from_loading_to_its_end_and_its_name_is_never_used_again(sto
 def test_a_run_that_is_dropped_can_neither_be_loaded_nor_published(store: PhotoStore) -> None:
     runs = store.runs
     runs.begin("run-1", "file", "ann")
-    with pytest.raises(RunError, match="only a published one"):
+    with pytest.raises(RunError, match="only a published run"):
         runs.retract("run-1", "ann")
     assert runs.drop("run-1", "ann").state is RunState.DROPPED
     with pytest.raises(RunError, match="was dropped"):
-        runs.save_progress("run-1", {})
+        runs.save_bookmark("run-1", {})
     runs.finish("run-1", 1, 0)
     with pytest.raises(RunError, match="is dropped"):
         runs.publish("run-1", "ann")
@@ -183,7 +183,7 @@ def test_a_name_that_is_none_is_refused(store: PhotoStore, name: str) -> None:
 
 def test_a_load_is_continued_with_the_same_input_only(store: PhotoStore) -> None:
     store.runs.begin("run-1", "file", "ann")
-    with pytest.raises(RunError, match="another input"):
+    with pytest.raises(RunError, match="other files"):
         store.runs.begin("run-1", "other", "ann")
 
 
@@ -192,7 +192,7 @@ def test_what_is_said_of_a_run_that_was_never_begun_spoils_no_list(store: PhotoS
     with pytest.raises(RunError, match="there is no run 'run-2'"):
         store.runs.finish("run-2", 1, 0)
     with pytest.raises(RunError, match="there is no run 'run-2'"):
-        store.runs.save_progress("run-2", {})
+        store.runs.save_bookmark("run-2", {})
     assert [run.name for run in store.runs.runs()] == ["run-1"]
 
 

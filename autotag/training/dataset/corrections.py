@@ -2,56 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from autotag.stores import PhotoStore, layout
-from autotag.stores.tables import PHOTOS
+from autotag.progress import Progress, silent
+from autotag.stores import PhotoStore
+from autotag.stores.responses import DecidedPhoto
 from autotag.training.dataset.labels import FALSE, TRUE
-from autotag.view.decisions import Action, Decision, verdicts
-from autotag.view.merge import Write, last_deletion_us, merge
+from autotag.view.decisions import Action, verdicts
 from autotag.view.visibility import Visibility
-
-PAGE_ROWS = 500
 
 
 class Corrected(NamedTuple):
-    """A photo that people decided about, and what stands of it."""
+    """A photo that people decided about, and the labels that follow from the decisions that stand."""
 
     photo_id: str
     uri: str
-    """Empty where nobody said."""
+    """Empty where no event and no run gave one."""
     values: dict[str, int]
-    """By tag: TRUE where it was added, or one that it contains; FALSE where it was removed."""
+    """By tag id: TRUE where the tag was added, or a tag that it contains; FALSE where it was removed."""
     names: dict[str, str]
-    """What each tag was called."""
+    """The name of each tag."""
 
 
-def corrections(store: PhotoStore, watch: Callable[[float], None] = lambda _: None) -> Iterator[Corrected]:
-    """Every photo that people decided about and that is not deleted. Reads all photos once, in pages.
-
-    Args:
-        watch: is told which part of all photos has been gone through, from 0 to 1.
-    """
+def corrections(store: PhotoStore, progress: Progress = silent) -> Iterator[Corrected]:
+    """Yield every photo that people decided about and that is not deleted. Reads all photos once, in pages."""
     visibility = store.runs.read()
-    start = b""
-    while rows := store.tables.scan(PHOTOS, start, None, PAGE_ROWS):
-        for _, columns in rows:
-            # As layout.py has it: most photos have no decision, and need not be read.
-            is_decided = any(column.startswith(b"o:p.") for column in columns)
-            if is_decided and (found := corrected(layout.read_facts(columns), visibility)):
-                yield found
-        watch(int.from_bytes(rows[-1][0][:4], "big") / 2**32)
-        start = rows[-1][0] + b"\0"
+    for photo in store.decided_photos(progress):
+        if one := corrected(photo, visibility):
+            yield one
 
 
-def corrected(writes: Sequence[Write], visibility: Visibility) -> Corrected | None:
-    """What people's decisions among all the writes about one photo come to; None where nothing does."""
-    view = merge(writes, visibility)
-    if view is None:
-        return None
-    deleted_us = last_deletion_us(writes)
-    decisions = [write for write in writes if isinstance(write, Decision) and write.content_us > deleted_us]
+def corrected(photo: DecidedPhoto, visibility: Visibility) -> Corrected | None:
+    """Return the labels that follow from people's decisions about one photo; None where none stands."""
+    view, decisions = photo
     stand = verdicts(decisions, visibility.ancestors)
     removed = {one.tag_id for one in decisions if one.action is Action.REMOVE}
     values = dict.fromkeys(stand.added, TRUE)

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from autotag.errors import InputError
-from autotag.events import now_us
+from autotag.events.times import now_us
 from autotag.jobs.tagger_cache import close_tagger
 from autotag.jobs.workers import Workers
 from autotag.settings import Settings
@@ -225,7 +225,7 @@ class _Join:
         collector = LabelCollector()
         photos: list[Photo] = []
         called = self._ids_by_uri()
-        for one in corrections(store, lambda part: self._watch("reading corrections", round(100 * part), 100)):
+        for one in corrections(store, lambda step, done=0, total=None: self._watch(step, done, total)):
             told.lines += len(one.values)
             if one.uri in called and not self._is_known(one.photo_id):
                 one = one._replace(photo_id=called[one.uri])

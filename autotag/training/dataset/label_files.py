@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from autotag.errors import EventError, InputError
-from autotag.events import text_field
+from autotag.events.checks import text_field
 from autotag.photos.reader import EXTENSIONS, find_photos
 from autotag.storage import parquet
 from autotag.storage.folder import Folder

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from autotag.errors import InputError, JobError
 from autotag.training.dataset.label_log import Ancestors, LabelLog, index_in, standing_labels, with_implied
 from autotag.training.dataset.training_set import TrainingSet
-from models.statistics import FOLDS, Labels
+from models.moments import FOLDS, Labels
 
 _METADATA = b"autotag"
 _SCHEMA = pa.schema(

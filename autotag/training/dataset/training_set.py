@@ -24,7 +24,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from autotag.errors import InputError, JobError
-from autotag.events import now_us
+from autotag.events.times import now_us
 from autotag.storage import parquet
 from autotag.storage.folder import Folder
 from autotag.training.dataset.labels import LabelTable

@@ -17,7 +17,7 @@ from autotag.errors import InputError, JobError
 from models.bank import ClassifierBank, Sigmoid, Softmax
 from models.bundle import BANKS, CLASSES, Bundle, opened, put
 from models.classes import ClassTable
-from models.difference import QUALITY
+from models.compare import QUALITY
 from models.folders import staged
 
 LEARNED = "learned"

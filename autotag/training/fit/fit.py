@@ -22,8 +22,8 @@ from autotag.training.fit.saved_sums import Kept
 from autotag.training.fit.scoring import Scores, score
 from autotag.training.fit.update_sums import Update, update
 from models.calibration import RELIABILITY_BINS, Calibration, Quality, calibrate, reliability, uncalibrated
-from models.statistics import FOLDS, Moments
-from models.training import Classifiers, Solver
+from models.moments import FOLDS, Moments
+from models.ridge import Classifiers, Solver
 
 logger = logging.getLogger(__name__)
 

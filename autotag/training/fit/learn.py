@@ -22,8 +22,8 @@ from autotag.training.fit.update_sums import part_rows, read_features
 from models.bank import Sigmoid
 from models.bundle import Bundle
 from models.fixed_point import from_fixed
-from models.statistics import Moments
-from models.training import Solver
+from models.moments import Moments
+from models.ridge import Solver
 
 LEAST_EXAMPLES = 2
 BACKGROUND = 20_000

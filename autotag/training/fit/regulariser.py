@@ -9,7 +9,7 @@ from autotag.training.dataset.snapshot import Joined
 from autotag.training.dataset.training_set import TrainingSet
 from autotag.training.fit.update_sums import part_rows, read_features
 from models.fixed_point import from_fixed
-from models.training import STRENGTHS, Solver
+from models.ridge import STRENGTHS, Solver
 
 CLASSES, PHOTOS, POSITIVES = 200, 10_000, 50
 """What the regulariser is chosen on, at most: classes, photos by hash, and positives of each of those classes."""

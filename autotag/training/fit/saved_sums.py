@@ -23,7 +23,7 @@ from autotag.storage.folder import Folder
 from autotag.training.dataset.snapshot import Joined
 from autotag.training.dataset.training_set import TrainingSet
 from models.errors import ModelError
-from models.statistics import Statistics
+from models.moments import Statistics
 
 logger = logging.getLogger(__name__)
 

@@ -19,9 +19,9 @@ from autotag.training.dataset.training_set import TrainingSet
 from autotag.training.fit.scratch import work_folder
 from autotag.training.fit.update_sums import PartRows, concatenated, part_rows, together
 from models.fixed_point import from_fixed
+from models.moments import FOLDS
+from models.ridge import Classifiers
 from models.score_counts import ScoreCounts
-from models.statistics import FOLDS
-from models.training import Classifiers
 
 MISTAKES = 6
 """Kept of each class: its highest negatives, and its lowest positives."""

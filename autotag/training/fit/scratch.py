@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from autotag.events import now_us
+from autotag.events.times import now_us
 from autotag.storage.folder import Folder
 
 ABANDONED_US = 7 * 86400 * 10**6

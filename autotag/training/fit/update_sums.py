@@ -15,7 +15,7 @@ from autotag.training.dataset.snapshot import Joined, StaleStatisticsError, chan
 from autotag.training.dataset.training_set import TrainingSet
 from autotag.training.fit.saved_sums import Kept, keep, latest, sums_from_bytes, sums_to_bytes
 from autotag.training.fit.scratch import work_folder
-from models.statistics import Labels, Statistics
+from models.moments import Labels, Statistics
 
 Progress = Callable[[int], None]
 """Is told how many more photos are done."""

@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from autotag.events import iso_time, now_us
+from autotag.events.times import iso_time, now_us
 from autotag.training.fit.candidate import BankContent, read_quality
 from autotag.training.fit.fit import Training
 from autotag.training.fit.scoring import Extremes
 from models.bank import Sigmoid
 from models.bundle import Bundle
-from models.difference import WORSE
+from models.compare import WORSE
 
 
 def findings(training: Training, base: Bundle, bank: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from autotag.storage.folder import Folder
 from autotag.training.dataset.join import Watch
 from autotag.training.report import plots
 from autotag.training.report.thumbnails import Thumbnail, thumbnailer, write_thumbnails
-from models.difference import WORSE
+from models.compare import WORSE
 
 __all__ = ["thumbnailer", "write_report"]
 

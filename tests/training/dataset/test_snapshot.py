@@ -14,7 +14,7 @@ from autotag.training.dataset import label_log
 from autotag.training.dataset.snapshot import Joined, StaleStatisticsError, changes, join_labels
 from autotag.training.dataset.training_set import TrainingSet
 from autotag.training.fit.update_sums import update
-from models.statistics import FOLDS
+from models.moments import FOLDS
 from tests.set_histories import (
     CLASSES,
     Step,

@@ -19,9 +19,9 @@ from autotag.training.fit import scoring
 from autotag.training.fit.scoring import MISTAKES, Extremes, Scores, score
 from autotag.training.fit.update_sums import update
 from models.fixed_point import from_fixed
+from models.moments import FOLDS
+from models.ridge import Classifiers
 from models.score_counts import ScoreCounts
-from models.statistics import FOLDS
-from models.training import Classifiers
 from tests.set_histories import labelled, some_set
 from tests.training_sets import features_of
 

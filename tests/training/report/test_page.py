@@ -18,7 +18,7 @@ from PIL import Image
 
 from autotag.errors import InputError
 from autotag.settings import Settings
-from autotag.training.report import page
+from autotag.training.report import page as page_module
 from autotag.training.report.page import thumbnailer, write_report
 from autotag.training.report.plots import Axis, Plot
 from autotag.training.report.thumbnails import Thumbnail
@@ -193,7 +193,7 @@ class TestPage:
             reliability=[],
         )
         in_lists, changes, in_strengths = 1, 2, 1
-        assert page.texts["td"].count(page.NOTHING) == len(names) + in_lists + changes + in_strengths
+        assert page.texts["td"].count(page_module.NOTHING) == len(names) + in_lists + changes + in_strengths
         assert page.details["classes"][1]["bins"] == []
 
     def test_where_no_class_is_kept_the_page_says_so(self, written: Callable[..., Page]) -> None:
@@ -268,7 +268,7 @@ class TestPage:
         assert {f"gone {n}" for n in range(1000)} <= set(page.texts["span"])
         assert len(page.source) < 10_000_000
         pictures = len(list((tmp_path / "photos").iterdir()))
-        assert page.PICTURES - 12 < pictures <= page.PICTURES
+        assert page_module.PICTURES - 12 < pictures <= page_module.PICTURES
         assert f"{pictures:,} photos are shown as pictures, those of the {pictures // 12} classes" in page.text
         assert len(page.details["classes"]) == 5000
 
@@ -299,7 +299,7 @@ class TestPictures:
         }
 
     def test_the_worst_classes_have_the_pictures(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(page, "PICTURED_CLASSES", 3)
+        monkeypatch.setattr(page_module, "PICTURED_CLASSES", 3)
         classes = [
             one_class("good", average_precision=0.99),
             one_class("poor", average_precision=0.6),

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from models import statistics as sums
+from models import moments as sums
 from models.errors import ModelError
 from models.fixed_point import LARGEST
-from models.statistics import EXACT_ROWS, FOLDS, Labels, Moments, Statistics
-from models.training import FEW_POSITIVES, Solver
+from models.moments import EXACT_ROWS, FOLDS, Labels, Moments, Statistics
+from models.ridge import FEW_POSITIVES, Solver
 
 DIM = 3
 NO_LABEL = 9

@@ -12,7 +12,7 @@ import pytest
 from models.bank import ClassifierBank, Sigmoid
 from models.bundle import BANKS, CLASSES, Bundle
 from models.classes import ClassTable
-from models.difference import compare
+from models.compare import compare
 from models.errors import ModelError
 from tests.model_files import CLASS_ROWS, write_small_bundle
 

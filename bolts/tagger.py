@@ -1,4 +1,4 @@
-"""AutotagBolt: events to tags, or to a rejection with its reason, with the model that is current."""
+"""TaggerBolt: events to tags, or to a rejection with its reason, with the model that is current."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 from streamparse import Stream
 
 from autotag.errors import QueueError
-from autotag.events import PhotoEvent, now_us
+from autotag.events import PhotoEvent
+from autotag.events.times import now_us
 from autotag.photos.reader import PhotoError
 from autotag.queues import open_queue
 from autotag.settings import Settings
@@ -22,7 +23,7 @@ from bolts.batching import NaturalBatchingBolt
 FIELDS = ["photo_id", "key", "result"]
 
 
-class AutotagBolt(NaturalBatchingBolt):
+class TaggerBolt(NaturalBatchingBolt):
     """Holds a Tagger, and another when another model is current. Photos are read ahead by a small pool and scored in
     natural batches, each by the Tagger that read it.
     """
@@ -53,13 +54,11 @@ class AutotagBolt(NaturalBatchingBolt):
     def _give_up(self, tup: Any, event: PhotoEvent, error: PhotoError) -> None:
         self.logger.info("%s: %s", event.photo_id, error)
         if not error.transient:
-            rejected = Rejected(
-                **results.of_event(event), reason=error.reason, detail=error.detail, computed_us=now_us()
-            )
+            rejected = Rejected.of(event, reason=error.reason, detail=error.detail, computed_us=now_us())
             self._emit(tup, "rejected", rejected)
             return
         try:
-            self.queue.note(tup.values.key, error.reason, error.detail, counts=not error.outage)
+            self.queue.note(tup.values.key, error.reason, error.detail, counts=not error.outage, wait_s=error.wait_s)
         except QueueError as away:
             self.logger.error("%s: %s; the reason was not noted: %s", event.photo_id, error, away)
         self.fail(tup)
@@ -71,7 +70,7 @@ class AutotagBolt(NaturalBatchingBolt):
     def _score(self, tagger: Tagger, photos: list[Any]) -> None:
         scored = tagger.score(np.stack([pixels for _, _, pixels in photos]))
         for (tup, event, _), tags in zip(photos, scored, strict=True):
-            tagged = Tagged(**results.of_event(event), model=tagger.model, tags=tags, computed_us=now_us())
+            tagged = Tagged.of(event, model=tagger.model, tags=tags, computed_us=now_us())
             self._emit(tup, "tagged", tagged)
             self.swap.end(tagger)
 

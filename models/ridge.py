@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.statistics import Moments
+from models.moments import Moments
 
 FEW_POSITIVES = 4.0
 """A class of p positives is regularised by this / p more: the mean of few is not to be trusted in every direction.

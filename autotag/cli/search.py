@@ -1,0 +1,97 @@
+"""``autotag search`` and ``autotag owner``: print the photos that have a tag, and the tags of an owner."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from autotag.cli import CommandLine, print_json, print_table, with_json, with_settings
+from autotag.cli.tag_output import tags_text, view_tags_as_dicts
+from autotag.events.times import iso_time
+from autotag.stores import open_store
+from autotag.stores.responses import FoundPhoto
+from autotag.view.tag_order import view_ancestors
+from autotag.view.visibility import Visibility
+
+EMPTY_PAGES = 20
+"""A search skips this many empty pages by itself."""
+SHOWN_TAGS = 3
+"""The most specific tags that are printed beside each photo."""
+
+
+def register(group: click.Group) -> None:
+    group.add_command(search)
+    group.add_command(owner)
+
+
+@click.command()
+@click.argument("tag")
+@click.option("--owner", help="Only this owner's photos. A store on HBase needs it.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Photos on a page.")
+@click.option("--page", "cursor", metavar="CURSOR", help="Continue after an earlier page; it printed the cursor.")
+@with_json
+@with_settings
+def search(line: CommandLine, tag: str, owner: str | None, limit: int, cursor: str | None, as_json: bool) -> None:
+    """List the photos that have a tag, newest first. TAG is a display name or an id."""
+    store = open_store(line.settings)
+    page = store.search(tag, owner, limit, cursor)
+    for _ in range(EMPTY_PAGES):  # The index may be behind and name photos that do not have the tag any more.
+        if page.photos or not page.cursor:
+            break
+        page = store.search(tag, owner, limit, page.cursor)
+    visibility = store.runs.read()
+    if as_json:
+        print_json({"photos": [found_as_dict(photo, visibility) for photo in page.photos], "cursor": page.cursor})
+        return
+    rows = [
+        [
+            f"{photo.tag.score:.2f}",
+            iso_time(photo.view.content_us)[:19],
+            photo.view.owner,
+            photo.view.photo_id,
+            tags_text(photo.view.tags, view_ancestors(photo.view, visibility), SHOWN_TAGS),
+        ]
+        for photo in page.photos
+    ]
+    if rows:
+        print_table(rows, ["score", "version", "owner", "photo", "tags"])
+    elif not page.cursor:
+        click.echo(f"no photo has the tag {tag!r}", err=True)
+    if page.cursor:
+        none = "" if page.photos else "no photo so far; "
+        click.echo(f"{none}more: --page {page.cursor}", err=True)
+
+
+def found_as_dict(photo: FoundPhoto, visibility: Visibility) -> dict[str, Any]:
+    """Return a photo that a search found as JSON-safe values: `tag` is the one searched for, `tags` are all."""
+    view = photo.view
+    tags = view_tags_as_dicts(view, visibility)
+    return {
+        "photo_id": view.photo_id,
+        "owner": view.owner,
+        "uri": view.uri,
+        "content_time": iso_time(view.content_us),
+        "tag": next(tag for tag in tags if tag["id"] == photo.tag.id),
+        "tags": tags,
+    }
+
+
+@click.command()
+@click.argument("owner")
+@click.option("--exact", is_flag=True, help="Count all photos. By default more than 1,000 are estimated by a sample.")
+@with_json
+@with_settings
+def owner(line: CommandLine, owner: str, exact: bool, as_json: bool) -> None:
+    """List an owner's tags, each with its number of photos."""
+    tags = open_store(line.settings).owner(owner, exact=exact)
+    if as_json:
+        print_json(asdict(tags))
+        return
+    if not tags.photos:
+        click.echo(f"{owner!r} has no photos", err=True)
+        return
+    about = "" if tags.exact else "about "
+    print_table([[f"{about}{tag.photos}", tag.name, tag.id] for tag in tags.tags], ["photos", "tag", "id"])
+    click.echo(f"{about}{tags.photos} photos", err=True)

@@ -1,0 +1,61 @@
+"""``autotag tag``: tags photos here and now, and prints the tags."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from autotag.cli import CommandLine, print_json, with_json, with_settings
+from autotag.cli.interrupts import interruptible
+from autotag.cli.photos import find_named
+from autotag.cli.progress import ProgressBars
+from autotag.cli.tag_output import tags_as_dicts, tags_text
+from autotag.photos.reader import PhotoError, photo_uri
+from autotag.tagging.tagger import Tagger
+
+
+def register(group: click.Group) -> None:
+    group.add_command(tag)
+
+
+@click.command()
+@click.argument("photos", nargs=-1, required=True, metavar="PATH|URL|FOLDER...")
+@click.option(
+    "--top", type=click.IntRange(min=1), help="At most this many of the most specific tags, each with its parents."
+)
+@click.option(
+    "--min-score", type=click.FloatRange(0, 1), help="Minimum score, in place of the classes' own thresholds."
+)
+@with_json
+@with_settings
+def tag(line: CommandLine, photos: tuple[str, ...], top: int | None, min_score: float | None, as_json: bool) -> None:
+    """Tag photos here and now: no Storm, no Java, the same tags.
+
+    The most specific tags come first, each with the tags that contain it: beagle 0.97 (hound, dog, animal). JSON has
+    all tags, best score first, each with the ids of its direct parents; a "leaf" is most specific. Exit code 1: a
+    photo could not be read.
+    """
+    names = find_named(photos)
+    failed = done = 0
+    with (
+        interruptible(lambda: f"the tags of {done} of {len(names)} photos are printed; nothing else is kept"),
+        Tagger.open(line.settings, any_file=True) as tagger,
+        ProgressBars() as progress,
+    ):
+        classes = tagger.bundle.classes
+        answers = tagger.tag(map(photo_uri, names), top, min_score)
+        for name, (_, tags) in zip(names, answers, strict=True):
+            if isinstance(tags, PhotoError):
+                failed += 1
+                if as_json:
+                    print_json({"photo": name, "error": tags.reason, "detail": tags.detail})
+                else:
+                    click.echo(f"{name}: {tags}", err=True)
+            elif as_json:
+                print_json({"photo": name, "model": str(tagger.model), "tags": tags_as_dicts(tags, classes)})
+            else:
+                click.echo(f"{name}: {tags_text(tags, classes.ancestors)}")
+            done += 1
+            progress("tagging", done, len(names))
+    sys.exit(1 if failed else 0)

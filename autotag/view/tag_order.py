@@ -1,0 +1,85 @@
+"""The order in which people read a photo's tags: the most specific first, then the tags that contain it.
+
+A parent is never less probable than its child, so "best score first" would always begin with "animal".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from autotag.view.decisions import Ancestors, Decision
+from autotag.view.merge import View
+from autotag.view.visibility import Visibility
+
+
+class ScoredTag(Protocol):
+    """A tag of a classifier or of a reader's view."""
+
+    @property
+    def id(self) -> str:
+        """The stable id."""
+
+    @property
+    def score(self) -> float:
+        """The probability, from 0 to 1."""
+
+
+AnyTag = TypeVar("AnyTag", bound=ScoredTag)
+
+
+@dataclass(frozen=True)
+class SpecificTag(Generic[AnyTag]):
+    """A leaf among a photo's tags, with the tags that contain it."""
+
+    leaf: AnyTag
+    parents: tuple[AnyTag, ...]
+    """The photo's tags that contain the leaf, the nearest first; without those of the leaves before it."""
+
+
+def leaf_ids(tags: Sequence[ScoredTag], ancestors: Ancestors) -> frozenset[str]:
+    """Return the ids of the leaves: the tags none of whose descendants is among `tags`."""
+    return frozenset(tag.id for tag in tags).difference(*(ancestors(tag.id) for tag in tags))
+
+
+def specific_first(tags: Sequence[AnyTag], ancestors: Ancestors) -> list[SpecificTag[AnyTag]]:
+    """Return the leaves, best first, each with its parents; every tag is there once.
+
+    Args:
+        tags: one photo's tags; equal scores stay in their order.
+        ancestors: returns the ids of the tags that contain a tag.
+    """
+    leaves = leaf_ids(tags, ancestors)
+    best_first = sorted(tags, key=lambda tag: (tag.id not in leaves, -tag.score))
+    listed: set[str] = set()
+    result = []
+    for leaf in best_first:
+        if leaf.id in listed:
+            continue
+        above = ancestors(leaf.id) - listed
+        # A tag has more ancestors than each of its ancestors, so the one with the most is the nearest.
+        parents = sorted((tag for tag in tags if tag.id in above), key=lambda tag: (-len(ancestors(tag.id)), tag.score))
+        listed |= {leaf.id, *(tag.id for tag in parents)}
+        result.append(SpecificTag(leaf, tuple(parents)))
+    return result
+
+
+def top_tags(tags: Sequence[AnyTag], ancestors: Ancestors, top: int) -> tuple[AnyTag, ...]:
+    """Return the `top` best leaves and the tags that contain them, in the order of `tags`."""
+    leaves = [one.leaf.id for one in specific_first(tags, ancestors)[:top]]
+    wanted = frozenset(leaves).union(*map(ancestors, leaves))
+    return tuple(tag for tag in tags if tag.id in wanted)
+
+
+def view_ancestors(view: View, visibility: Visibility) -> Ancestors:
+    """Return a function that gives the ids of the tags that contain one of the view's tags.
+
+    A class that no model has any more has the parents that it had when a person added it.
+    """
+    implied = {
+        tag.id: frozenset(tag.origin.implied)
+        for tag in view.tags
+        if isinstance(tag.origin, Decision) and tag.origin.tag_id == tag.id and tag.id not in visibility.classes
+    }
+    return lambda tag_id: implied.get(tag_id) or visibility.ancestors(tag_id)
