@@ -16,7 +16,7 @@ from typing import IO, Any, TypeVar
 from autotag.errors import AutotagError, JobError
 from models.errors import ModelError
 
-Piece = TypeVar("Piece")
+Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 LOCAL = {
@@ -110,7 +110,8 @@ class SparkWorkers:
         from pyspark.java_gateway import launch_gateway
 
         # Java's own words at its start are not to be had quieter: they come before any setting is read.
-        self._java = launch_gateway(conf, {"stdout": self._log, "stderr": subprocess.STDOUT})
+        # In a process group of its own: a SIGTERM to ours is for this process, which ends Java.
+        self._java = launch_gateway(conf, {"stdout": self._log, "stderr": subprocess.STDOUT, "process_group": 0})
         handler = signal.getsignal(signal.SIGINT)
         context = SparkContext(conf=conf, gateway=self._java)
         if threading.current_thread() is threading.main_thread():
@@ -121,14 +122,14 @@ class SparkWorkers:
             raise JobError("the master does not answer")
         return context
 
-    def map(self, function: Callable[[Piece], Result], pieces: Sequence[Piece]) -> Iterator[Result]:
+    def map(self, function: Callable[[Task], Result], pieces: Sequence[Task]) -> Iterator[Result]:
         """See `Workers.map`; each piece is a task, and Spark tries a task of an executor that died again."""
         if not pieces:
             return
         # An accumulator hands a task's result over as soon as it is done; `collect` would wait for all of them.
         results: Any = self._context.accumulator([], _Lists())
 
-        def run(pieces: Iterable[Piece]) -> None:
+        def run(pieces: Iterable[Task]) -> None:
             for piece in pieces:
                 try:
                     results.add([function(piece)])
@@ -161,10 +162,7 @@ class SparkWorkers:
         self._end_java()
 
     def kill(self) -> None:
-        if self._java is not None:
-            self._java.proc.kill()  # its Python workers end with it
-            self._java.proc.wait()
-        self._log.close()
+        self._end_java()  # it ends its tasks, and removes its temporary files
 
     def _end_java(self) -> None:
         """End the Java process, which pyspark would keep until this process ends."""

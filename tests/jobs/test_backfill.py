@@ -687,18 +687,3 @@ def test_a_driver_killed_at_any_moment_leaves_no_process_and_the_job_goes_on(
     assert summary["done_before"] >= 4 * 11
     assert summary["tried"] == 600 - summary["done_before"]
     assert sorted(one["photo_id"] for one in records(job)) == sorted(f"p{number}" for number in range(600))
-
-
-def test_a_ctrl_c_ends_it_cleanly_and_says_how_to_go_on(draw: Draw, tmp_path: Path, config: Path) -> None:
-    url, mark = drawn_list(draw, tmp_path, 3000), secrets.token_hex(8)
-    job = Folder(str(tmp_path / "job"))
-    command = (url, "--job", str(tmp_path / "job"), "--workers", "2", "--chunk-photos", "16", *GIVEN)
-    with begun(config, mark, *command) as process:
-        wait_until(lambda: len(job.folder("tags").names()) > 1, process)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        _, said = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert "of 3000 photos are done and kept in" in said
-    assert said.endswith("the same command goes on\n")
-    assert "Traceback" not in said
-    wait_until(lambda: not processes_with("AUTOTAG_TEST_MARK", mark))
