@@ -1,5 +1,5 @@
-;; What `sparse` makes a topology's jar with. Nothing is fetched: storm-core is the local cluster's own, from its
-;; assembly, and it stands in Leiningen's base profile in place of the additions (nREPL) that would be.
+;; Leiningen's project file, with which `sparse` makes the jar of a topology. Nothing is fetched: storm-core comes from the
+;; local cluster's installation, in Leiningen's base profile, where it replaces the usual additions (nREPL).
 (defproject autotag "0.1.0"
   :resource-paths ["_resources"]
   :target-path "_build"
@@ -7,6 +7,6 @@
   :profiles {:base {:dependencies ^:replace [[org.apache.storm/storm-core "2.8.3"]]}}
   :local-repo "build/storm/m2"
   :offline? true
-  ;; Python only: Storm's own classes are on the cluster.
+  ;; The jar has Python only: Storm's own classes are on the cluster.
   :jar-exclusions [#"META-INF" #"\.class$"]
   :uberjar-exclusions [#"META-INF" #"\.class$"])

@@ -1,9 +1,10 @@
-"""How right the tags are: writes thresholds.md, from which bundles/build.py takes its temperature and thresholds.
+"""Measures the accuracy of the tags and writes thresholds.md, the source of the temperature and thresholds in
+bundles/build.py.
 
     .venv/bin/python -m bench.accuracy PHOTOS --unseen FOLDER --calibration FOLDER
 
-PHOTOS and the unseen FOLDER are labelled as for ``autotag model evaluate``; of the unseen one, sub-folders that are no
-class are left out. Needs the wheels, or a package index, and some minutes.
+PHOTOS and the unseen FOLDER are labelled as for ``autotag model evaluate``; sub-folders of the unseen
+one that are not a class are left out. Needs the wheels, or a package index, and some minutes.
 """
 
 from __future__ import annotations
@@ -37,12 +38,12 @@ MAX_PIXELS = 10**9
 
 
 def read_pixels(path: Path, size: int, short_side: int, interpolation: str) -> NDArray[np.uint8]:
-    """The middle of a photo, uint8 [size, size, 3], RGB."""
+    """Return the middle of a photo, uint8 [size, size, 3], RGB."""
     return np.asarray(decode_photo(path.read_bytes(), size, short_side, MAX_PIXELS, interpolation).picture)
 
 
 class Bundles:
-    """A bundle of each network and precision, in a temporary folder."""
+    """Builds bundles of any network and precision in a temporary folder."""
 
     def __init__(self, folder: Path, calibration: Sequence[Path]) -> None:
         self._folder = folder
@@ -64,7 +65,7 @@ class Bundles:
 
 
 class Answers:
-    """What a bundle says about labelled photos: probabilities, and which classes would be right, both [n, ids]."""
+    """A bundle's probabilities of labelled photos, and the classes that are right, both [n, ids]."""
 
     def __init__(self, bundle: Bundle, photos: Sequence[Labelled], interpolation: str | None = None) -> None:
         facts = bundle.preprocessing
@@ -82,19 +83,19 @@ class Answers:
         self.right = np.array([[_is_right(id_, photo.label, table) for id_ in self.bank.ids] for photo in photos])
 
     def top(self, count: int) -> float:
-        """The share of photos with a right leaf among the best `count`."""
+        """Return the share of photos with a right leaf among the best `count`."""
         best = np.argsort(-self.probabilities[:, : self.leaves], axis=1)[:, :count]
         return float(np.take_along_axis(self.right, best, axis=1).any(axis=1).mean())
 
     def stored(self, threshold: float, *, parents: bool) -> tuple[float, float, float]:
-        """Of the tags that reach a threshold: how many are right, how many a photo has, photos with a right one."""
+        """Return for the tags that reach a threshold: share of right ones, tags a photo, photos with a right one."""
         part = slice(self.leaves, None) if parents else slice(0, self.leaves)
         stored, right = self.probabilities[:, part] >= threshold, self.right[:, part]
         precision = float(right[stored].mean()) if stored.any() else 1.0
         return precision, float(stored.sum(axis=1).mean()), float((stored & right).any(axis=1).mean())
 
     def log_loss(self, temperature: float) -> float:
-        """Of the labels, in nats a photo; the leaves' own labels only."""
+        """Return the log loss of the labels, in nats a photo; only labels that are leaves count."""
         scores = self.bank.scores(self.features) / np.float32(temperature)
         scores -= scores.max(axis=1, keepdims=True)
         logs = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
@@ -102,12 +103,12 @@ class Answers:
 
 
 def _is_right(id_: str, label: str, classes: ClassTable) -> bool:
-    """A class is right for a photo of itself, of what it contains, and, where the label is a parent, of that."""
+    """Return [n, ids]: True where the class is the label, contains the label, or is contained in it."""
     return id_ == label or id_ in classes.ancestors(label) or label in classes.ancestors(id_)
 
 
 def known_photos(folder: Path, classes: ClassTable) -> list[Labelled]:
-    """The photos of the sub-folders whose names are classes."""
+    """Return the photos of the sub-folders whose names are classes."""
     named = [(child, classes.find(child.name.replace("_", " "))) for child in sorted(folder.iterdir())]
     return [
         Labelled(path, label)

@@ -1,4 +1,4 @@
-"""What is measured with: photos, and bundles with as many classifiers as are wanted."""
+"""Bundles with any number of classifiers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from models.classes import ClassTable
 
 
 def with_classifiers(bundle: Bundle, count: int, root: Path) -> Path:
-    """The bundle in a folder below `root`, with drawn independent classifiers beside its own, `count` in all.
+    """Copy a bundle to a folder below `root`, with random independent classifiers beside its own, `count` in all.
 
-    Their weights are drawn like the head's own and their thresholds are never reached by much: what costs is the same.
+    The weights are distributed like the head's own, and few photos reach the thresholds, so the cost is realistic.
     """
     folder = root / f"{bundle.precision}-{count}"
     if folder.exists():

@@ -1,4 +1,4 @@
-"""A training set of made photos: features with a structure that can be learned, and labels as a large site has them."""
+"""A synthetic training set: features with a structure that can be learned, and labels as a large site has them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _POOL = 16384
 
 @dataclass
 class Maker:
-    """Draws photos: noise, and what the photo's classes add to it. A class of rank r is as frequent as 1 / r^0.9."""
+    """Draws photos: noise plus the prototypes of their classes. The class of rank r has a frequency of 1 / r^0.9."""
 
     classes: int
 
@@ -35,7 +35,7 @@ class Maker:
         self._frequencies = frequencies / frequencies.sum()
 
     def features(self, photos: int, seed: int) -> tuple[NDArray[np.int16], NDArray[np.int64], NDArray[np.int64]]:
-        """int16 [photos, DIM], and of each label the photo, ascending, and the class; no label twice."""
+        """Return features int16 [photos, DIM], and photo (ascending) and class of each label; no label occurs twice."""
         draw = np.random.default_rng([1, seed])
         count = int(photos * LABELS_PER_PHOTO)
         keys = np.unique(
@@ -51,7 +51,7 @@ class Maker:
 
 
 def make(folder: Folder, bundle: Bundle, maker: Maker, photos: int, first: int = 0) -> TrainingSet:
-    """Add photos number `first` on to the training set in a folder, exhaustively labelled."""
+    """Add `photos` photos, numbered from `first` on and exhaustively labelled, to the training set in a folder."""
     training_set = TrainingSet.open_or_create(folder, bundle)
     ids, all_rows, all_classes = [f"photo-{number:08d}" for number in range(first, first + photos)], [], []
     for start in range(0, photos, PART_PHOTOS):

@@ -1,12 +1,14 @@
-"""Statistics and solve in a process of their own, so that their memory is theirs alone."""
+"""Measures the moments and the solve in a process of their own, so that its memory is theirs alone."""
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import threading
 import time
 from multiprocessing.connection import Connection
-from pathlib import Path
+
+import psutil
 
 from autotag.jobs.spark import SparkWorkers
 from autotag.jobs.workers import LocalWorkers, Workers
@@ -19,7 +21,7 @@ POLL_S = 0.2
 
 
 def peak_mib(workers: str, training_set: TrainingSet) -> tuple[dict[str, float], float]:
-    """Seconds of each step, and the most memory, MiB, that the process and all below it had at once (PSS)."""
+    """Return the seconds of each step, and the peak memory, MiB, of the process and its descendants (PSS)."""
     mine, theirs = CONTEXT.Pipe()
     process = CONTEXT.Process(target=_measure, args=(workers, training_set, theirs))
     process.start()
@@ -28,7 +30,7 @@ def peak_mib(workers: str, training_set: TrainingSet) -> tuple[dict[str, float],
     def watch() -> None:
         nonlocal peak
         while not ended.wait(POLL_S):
-            peak = max(peak, sum(_pss_mib(pid) for pid in _tree(process.pid or 0)))
+            peak = max(peak, _pss_mib(process.pid or 0))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -49,26 +51,15 @@ def _measure(name: str, training_set: TrainingSet, result: Connection) -> None:
     workers.close()
 
 
-def _tree(pid: int) -> list[int]:
-    """A process and all below it."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return [pid]
-    others = [path.name for path in Path(f"/proc/{pid}/task").glob("*")] if Path(f"/proc/{pid}/task").exists() else []
-    for thread in others:
-        try:
-            children += Path(f"/proc/{pid}/task/{thread}/children").read_text().split()
-        except OSError:
-            continue
-    return [pid, *(below for child in dict.fromkeys(children) for below in _tree(int(child)))]
-
-
 def _pss_mib(pid: int) -> float:
+    """Return the memory of a process and its descendants, MiB, shared pages counted in parts (PSS)."""
     try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) / 1024
-    except OSError:
+        process = psutil.Process(pid)
+        tree = [process, *process.children(recursive=True)]
+    except psutil.Error:
         return 0.0
-    return 0.0
+    total = 0
+    for one in tree:
+        with contextlib.suppress(psutil.Error):  # it has ended
+            total += one.memory_full_info().pss
+    return total / 2**20

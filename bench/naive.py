@@ -14,7 +14,7 @@ from models.bundle import Bundle
 
 
 def images_per_s(model: Path, photos: Sequence[Path]) -> float:
-    """Photos a second from bytes on disk to the best five classes, on all cores."""
+    """Return photos a second from bytes on disk to the best five classes, on all cores."""
     bundle = Bundle.open(model)
     session = onnxruntime.InferenceSession(str(bundle.network_path), providers=["CPUExecutionProvider"])
     classifiers = [

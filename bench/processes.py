@@ -10,6 +10,8 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from autotag.photos.reader import PhotoError
 from autotag.settings import Settings
 from autotag.tagging.tagger import Tagger
@@ -22,7 +24,7 @@ def settings_for(model: Path) -> Settings:
 
 
 def images_per_s(model: Path, uris: Sequence[str], processes: int = 2) -> float:
-    """Photos a second from bytes on disk to tags, all processes together, once every one is warm."""
+    """Return photos a second from bytes on disk to tags, of all processes together, once all are warm."""
     barrier, results = CONTEXT.Barrier(processes), CONTEXT.Queue()
     shares = [list(uris[number::processes]) for number in range(processes)]
     workers = [CONTEXT.Process(target=_tag, args=(model, share, barrier, results)) for share in shares]
@@ -47,7 +49,7 @@ def _tag(model: Path, uris: list[str], barrier: Barrier, results: Any) -> None:
 
 @dataclass(frozen=True)
 class Footprint:
-    """Of one ready process: seconds from the start of loading, milliseconds to open the bank, MiB of memory."""
+    """Seconds to load, milliseconds to open the bank, and MiB of memory of a process that is ready."""
 
     ready_s: float
     bank_ms: float
@@ -56,7 +58,7 @@ class Footprint:
 
 
 def footprints(model: Path, processes: int) -> list[Footprint]:
-    """What each of several ready processes needs while all of them live."""
+    """Return the footprint of each of several processes while all are ready."""
     barrier, results = CONTEXT.Barrier(processes), CONTEXT.Queue()
     workers = [CONTEXT.Process(target=_measure, args=(model, barrier, results)) for _ in range(processes)]
     for worker in workers:
@@ -75,14 +77,11 @@ def _measure(model: Path, barrier: Barrier, results: Any) -> None:
     for bank in sorted((model / BANKS).iterdir()):
         ClassifierBank.open(bank)
     bank_ms = (time.monotonic() - start) * 1000
-    barrier.wait()  # the loads at once, as after a worker's start
+    barrier.wait()  # all load at once, as after the start of a worker
     start = time.monotonic()
     with Tagger.open(settings_for(model)):
         ready_s = time.monotonic() - start
         barrier.wait()
-        memory = {
-            line.split(":")[0]: int(line.split()[1]) / 1024
-            for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]
-        }
+        memory = psutil.Process().memory_full_info()
         barrier.wait()
-        results.put(Footprint(ready_s, bank_ms, memory["Rss"], memory["Pss"]))
+        results.put(Footprint(ready_s, bank_ms, memory.rss / 2**20, memory.pss / 2**20))

@@ -1,4 +1,4 @@
-"""Each stage of tagging alone, on both cores at once: what the whole could reach if nothing were lost between them."""
+"""Times each stage of tagging alone, on both cores: their sum is the bound of tagging without any loss between them."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Stages:
 
     @property
     def allowed_per_s(self) -> float:
-        """Photos a second on two cores that do nothing else."""
+        """Photos a second on two cores, from the sum of the stages."""
         return 2 * 1000 / (self.decode_ms + self.network_ms + self.bank_ms)
 
 
 def measure(model: Path, photos: Sequence[Path], processes: int) -> Stages:
-    """Time decode, network and bank, one after the other, in so many processes at once; the mean of the processes."""
+    """Time decode, network and bank, one after another, in `processes` at once; return the mean of the processes."""
     barrier, results = CONTEXT.Barrier(processes), CONTEXT.Queue()
     workers = [CONTEXT.Process(target=_measure, args=(model, photos, barrier, results)) for _ in range(processes)]
     for worker in workers:

@@ -1,4 +1,4 @@
-"""The real topology on a cluster of its own: photos a second under load, milliseconds from push to stored at idle."""
+"""Measures the topology on a cluster of its own: photos a second under load, and latency when it is idle."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAME = "tagging"
 
 @contextmanager
 def topology(model: Path, folder: Path) -> Iterator[Cluster]:
-    """The topology with two autotag bolts, warm, in `folder`."""
+    """Run the topology with two tagger bolts on a cluster in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     config = json.loads((PROJECT / "config.json").read_text())
     local = config["envs"]["local"]
@@ -49,12 +49,12 @@ def topology(model: Path, folder: Path) -> Iterator[Cluster]:
 
 
 def push_and_wait(settings: Settings, uris: Sequence[str], label: str) -> list[tuple[int, int]]:
-    """Push photos at once and wait for all: of each, when it was pushed and when it was stored, in microseconds."""
+    """Push photos at once and wait for all; return when each was pushed and when it was stored, in microseconds."""
     queue, store = open_queue(settings), open_store(settings)
     events = [PhotoEvent.uploaded(f"{label} {number} {uri}", uri, "bench") for number, uri in enumerate(uris)]
     pushed_us = now_us()
     events = [replace(event, content_us=pushed_us) for event in events]
-    queue.put(events)
+    queue.enqueue(events)
     deadline = time.monotonic() + 600
     while True:
         status = queue.status()
@@ -62,12 +62,12 @@ def push_and_wait(settings: Settings, uris: Sequence[str], label: str) -> list[t
             break
         if time.monotonic() > deadline:
             raise RuntimeError(f"not all stored within 600 s: {status}")
-        time.sleep(0.5)  # what is stored says when; asking often would take time from it
+        time.sleep(0.5)  # seldom, since questions slow the stream; the store has the times
     times = []
     for event in events:
         photo = store.get(event.photo_id)
         if photo is None:
-            raise RuntimeError(f"not stored: {event.photo_id}; dead letters: {queue.dead()[:3]}")
+            raise RuntimeError(f"not stored: {event.photo_id}; dead letters: {queue.dead_letters()[:3]}")
         times.append((pushed_us, photo.stored_us))
     queue.close()
     store.close()
@@ -75,19 +75,19 @@ def push_and_wait(settings: Settings, uris: Sequence[str], label: str) -> list[t
 
 
 def images_per_s(settings: Settings, uris: Sequence[str], label: str) -> float:
-    """Photos a second between the first tenth and the last photo: the stream has come up by then."""
+    """Return photos a second after the first tenth, in which the stream gets up to speed."""
     stored = sorted(stored_us for _, stored_us in push_and_wait(settings, uris, label))
     first = len(stored) // 10
     return (len(stored) - 1 - first) / ((stored[-1] - stored[first]) / 1e6)
 
 
 def latencies_ms(settings: Settings, uris: Sequence[str], label: str) -> list[float]:
-    """Milliseconds from push to stored of one photo at a time, sorted."""
+    """Push one photo at a time; return the milliseconds from push to stored of each, sorted."""
     queue, store = open_queue(settings), open_store(settings)
     found = []
     for number, uri in enumerate(uris):
         event = PhotoEvent.uploaded(f"{label} {number} {uri}", uri, "bench")
-        queue.put([event])
+        queue.enqueue([event])
         deadline = time.monotonic() + 60
         while (photo := store.get(event.photo_id)) is None:
             if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""The model swap on the real topology: how long until every bolt has the new one, and what the stream notices."""
+"""Measures a swap of models on the topology: time until all bolts use the new one, lost photos and latency."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from models.published import make_current
 BOLTS = 2
 PHOTOS_PER_S = 100
 AROUND_S = 6.0
-"""For which photos stream before and after."""
+"""Seconds for which photos stream before and after the swap."""
 
 
 def measure(table: Table, bundle: Bundle, photos: list[Path], root: Path) -> None:
-    """Publish a bundle of the same network, and then one of another, while photos stream."""
+    """Publish a bundle of the same network, and then a bundle of another, while photos stream."""
     shutil.copytree(bundle.folder, root / "first")
     bundles = root / "bundles"
     make_current(bundles, publish(root / "first", bundles).folder.name)
@@ -51,7 +51,7 @@ def measure(table: Table, bundle: Bundle, photos: list[Path], root: Path) -> Non
 
 
 def swap(settings: Settings, candidate: Path, uris: Sequence[str]) -> tuple[str, str, str]:
-    """Figure, mark, and what is beside it."""
+    """Return figure, target and alternative of a row."""
     stream = Stream(settings, uris, candidate.name)
     with stream, ModelRegistry(settings).connect() as registry:
         time.sleep(AROUND_S)
@@ -75,7 +75,7 @@ def swap(settings: Settings, candidate: Path, uris: Sequence[str]) -> tuple[str,
 
 
 class Stream:
-    """Photos pushed at a steady rate for as long as the block runs."""
+    """Pushes photos at a steady rate; a context manager."""
 
     def __init__(self, settings: Settings, uris: Sequence[str], label: str) -> None:
         self._settings, self._uris, self._label = settings, uris, label
@@ -94,12 +94,12 @@ class Stream:
                 PhotoEvent.uploaded(ids[number], self._uris[number % len(self._uris)], "bench") for number in some
             ]
             self._pushed |= dict.fromkeys(ids.values(), at_us)
-            queue.put([replace(event, content_us=at_us) for event in events])
+            queue.enqueue([replace(event, content_us=at_us) for event in events])
         _wait_until_empty(queue)
         queue.close()
 
     def results(self) -> tuple[list[tuple[int, float]], int, int]:
-        """When each stored photo was pushed and its latency in ms; how many are lost; how many models tagged them."""
+        """Return push time and latency in ms of each stored photo; the number of lost ones; the number of models."""
         store = open_store(self._settings)
         found, models = [], set()
         for photo_id, pushed_us in self._pushed.items():

@@ -1,7 +1,7 @@
-"""NaturalBatchingBolt: what a bolt needs that loads long, works in batches, and must never stop answering Storm.
+"""NaturalBatchingBolt: base class of bolts that load long and work in batches, and always answer Storm meanwhile.
 
-pystorm reads tuples, answers heartbeats and catches exceptions in one thread. Here that thread only hands tuples on,
-and a worker thread takes whatever waits, up to a limit, at once: alone when the stream is idle, in batches under load.
+pystorm reads tuples, answers heartbeats and catches exceptions in one thread. Here that thread only queues the tuples.
+A worker thread takes all tuples that wait, up to a limit, at once: single tuples in an idle stream, batches under load.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from streamparse import Bolt
 from autotag.settings import Settings
 
 KEEP_ALIVE_S = 5.0
-"""Between signs of life while loading; Storm ends the worker after `topology.subprocess.timeout.secs` without one."""
+"""Seconds between signs of life while loading; without them Storm ends the worker after
+`topology.subprocess.timeout.secs`."""
 
 
 class NaturalBatchingBolt(Bolt):
-    """Subclasses give `load` and `process_batch`; both may take as long as they need."""
+    """Subclasses implement `load` and `process_batch`; both may take any time."""
 
-    # They belong to the reading thread: a tuple is acked when its batch is done, by the thread that did it, once.
+    # pystorm would ack in the reading thread. Here the worker thread acks a tuple, once, when its batch is done.
     auto_anchor = auto_ack = auto_fail = False
 
     def __init__(self, input_stream: Any = sys.stdin, output_stream: Any = None, **options: Any) -> None:
@@ -38,11 +39,11 @@ class NaturalBatchingBolt(Bolt):
         self._held = threading.local()
 
     def load(self, settings: Settings) -> int:
-        """Build the collaborators; returns the batch limit."""
+        """Build the collaborators; return the largest batch."""
         raise NotImplementedError
 
     def process_batch(self, batch: list[Any]) -> None:
-        """Work on what was handed over with `hand_over` (tuples, by default), and ack or fail every tuple of it."""
+        """Process the items that `hand_over` queued (tuples, by default), and ack or fail each tuple."""
         raise NotImplementedError
 
     def initialize(self, storm_conf: dict[str, Any], context: dict[str, Any]) -> None:
@@ -52,7 +53,7 @@ class NaturalBatchingBolt(Bolt):
 
     def _load(self, storm_conf: dict[str, Any]) -> None:
         self._batch_limit = self.load(Settings.from_storm(storm_conf))
-        # What is loaded stays: the garbage collector need not look through all of it again and again.
+        # The loaded objects stay, so the garbage collector need not visit them again and again.
         gc.collect()
         gc.freeze()
 
@@ -60,7 +61,7 @@ class NaturalBatchingBolt(Bolt):
         self.hand_over(tup)
 
     def hand_over(self, item: Any) -> None:
-        """Let the worker thread have `item` in its next batch."""
+        """Queue `item` for the next batch of the worker thread."""
         self._waiting.put(item)
 
     def _work(self) -> None:
@@ -72,16 +73,16 @@ class NaturalBatchingBolt(Bolt):
                 self.process_batch(batch)
 
     def start_thread(self, work: Callable[[], None], name: str) -> None:
-        """Run `work` beside, for as long as this process lives."""
+        """Run `work` in a thread, as long as this process lives."""
         threading.Thread(target=self.guarded, args=(work,), name=name, daemon=True).start()
 
     def tell(self, what: str) -> None:
-        """Log an error that this process survives, and let Storm know, where `autotag status` finds it."""
+        """Log an error that this process survives, and report it to Storm, so that `autotag status` shows it."""
         self.logger.error("%s", what)
         self.send_message({"command": "error", "msg": what})
 
     def guarded(self, work: Callable[..., None], *args: Any) -> None:
-        """Run `work` in any thread; an exception of ours is reported to Storm and ends this process, loudly."""
+        """Run `work` in any thread. An exception is reported to Storm and ends this process; Storm starts it again."""
         try:
             work(*args)
         except StormWentAwayError:
@@ -91,7 +92,7 @@ class NaturalBatchingBolt(Bolt):
             try:
                 self.raise_exception(error)
             finally:
-                os._exit(1)  # sys.exit would end this thread only
+                os._exit(1)  # sys.exit would end only this thread
 
     @contextmanager
     def _kept_alive(self) -> Iterator[None]:
@@ -110,7 +111,7 @@ class NaturalBatchingBolt(Bolt):
             thread.join()
 
     def send_message(self, message: dict[str, Any]) -> None:
-        """Send, or raise: pystorm's own logs what it cannot serialise and goes on; the next ack then loses a photo."""
+        """Send `message` or raise. pystorm's own method logs a failure and goes on; then the next ack loses a photo."""
         text = f"{json.dumps(message, allow_nan=False)}\nend\n"
         held: list[str] | None = getattr(self._held, "messages", None)
         if held is None:
@@ -120,7 +121,7 @@ class NaturalBatchingBolt(Bolt):
 
     @contextmanager
     def _sent_together(self) -> Iterator[None]:
-        """Send what this thread has to say at the end, at once: each message alone would wake Storm's worker."""
+        """Collect the messages of this thread, and send them together at the end: each write wakes Storm's worker."""
         self._held.messages = []
         try:
             yield
@@ -139,7 +140,7 @@ class NaturalBatchingBolt(Bolt):
 
 
 def _take_stdout() -> Any:
-    """A private copy of file descriptor 1, which then points to 2: what a native library prints is not the protocol."""
+    """Return a copy of file descriptor 1 for the protocol, and point 1 to 2: native libraries then print to the log."""
     private = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return private

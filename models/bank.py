@@ -18,7 +18,7 @@ FORMAT, FORMAT_VERSION = "autotag-bank", 1
 WEIGHTS, HEADER, CALIBRATION = "weights.npy", "bank.json", "calibration.npy"
 
 Found = tuple[NDArray[np.int64], NDArray[np.float32]]
-"""Of one photo: places in `ClassifierBank.ids`, ascending, and their probabilities."""
+"""Places in `ClassifierBank.ids` of one photo, ascending, and their probabilities."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Softmax:
     """Exclusive classes: the probabilities of a photo's leaves sum to 1, and a parent's is the sum over its leaves."""
 
     temperature: float
-    """Scores are divided by it; more than 1 makes them less sure."""
+    """Divides the scores; more than 1 makes the probabilities less sure."""
     leaf_threshold: float
     parent_threshold: float
     parents: Mapping[str, Sequence[int]]
-    """Of each parent's id, the places of the leaves that it contains, ascending, each once."""
+    """Parent's id -> the places of the leaves that it contains, ascending, each once."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ class ClassifierBank:
         """The class id of each column."""
         self.rule = rule
         self.ids = (*self.classifiers, *rule.parents) if isinstance(rule, Softmax) else self.classifiers
-        """The class ids that `predict` may give: the classifiers', then the parents'."""
-        # Plain arrays: numpy's memmap class would look at each slice and product again.
+        """All class ids that `predict` may return: the classifiers', then the parents'."""
+        # Plain arrays: numpy's memmap class adds work to each slice and product.
         self._weights, self._bias = np.asarray(weights[:-1]), np.asarray(weights[-1])
         if isinstance(rule, Softmax):
             self._inverse_temperature = np.float32(1 / rule.temperature)
@@ -83,7 +83,7 @@ class ClassifierBank:
         """Map the bank in a folder; under 50 ms for 20,000 classifiers. The weights themselves are not read.
 
         Raises:
-            ModelError: a file is missing, is no bank, or header and matrix do not agree; the message names the file.
+            ModelError: a file is missing or malformed, or header and matrix do not agree; the message names the file.
         """
         header, where = _read_header(folder / HEADER), folder / HEADER
         weights = _map(folder / WEIGHTS)
@@ -120,7 +120,7 @@ class ClassifierBank:
         biases: NDArray[np.float32],
         rule: Softmax | Sigmoid,
     ) -> ClassifierBank:
-        """Write a bank into a new folder, and open it.
+        """Write a bank to a new folder, and open it.
 
         Args:
             network: key of the network that the features came from.
@@ -129,7 +129,7 @@ class ClassifierBank:
             biases: float32 [n], added to the products.
 
         Raises:
-            ModelError: something is not finite or does not fit; what was written cannot be opened.
+            ModelError: a value is not finite, or the shapes do not agree; the folder that was written cannot be opened.
         """
         matrix = np.ascontiguousarray(np.vstack([weights, biases[None]]), np.float32)
         if not np.isfinite(matrix).all():
@@ -148,13 +148,13 @@ class ClassifierBank:
         return ClassifierBank.open(folder)
 
     def scores(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """z = w.x - b of every classifier: float32 [n, classifiers].
+        """Return z = w.x - b of every classifier: float32 [n, classifiers].
 
         Args:
             features: float32 [n, dim], finite.
 
         Raises:
-            ModelError: another shape or type, or a feature or score is not finite.
+            ModelError: the features have another shape or type, or a feature or score is not finite.
         """
         if features.dtype != np.float32 or features.ndim != 2 or features.shape[1] != self.dim:
             shape = list(features.shape)
@@ -173,18 +173,18 @@ class ClassifierBank:
 
     @np.errstate(over="ignore")
     def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The calibrated probability of everything in `ids`: float32 [n, ids]. Raises as `scores` does."""
+        """Return the calibrated probability of each of `ids`: float32 [n, ids]. Raises as `scores` does."""
         return self._probabilities(self.scores(features))
 
     @np.errstate(over="ignore")  # a score that becomes infinite is a probability of 0 or 1
     def predict(self, features: NDArray[np.float32], min_score: float | None = None) -> list[Found]:
-        """What each photo shows: of every class that reaches its threshold, its place in `ids` and its probability.
+        """Return the classes that reach their threshold on each photo: place in `ids`, and probability.
 
-        A class that equals its threshold has reached it. Raises as `scores` does.
+        A probability equal to the threshold reaches it. Raises as `scores` does.
 
         Args:
             features: float32 [n, dim], finite.
-            min_score: a probability from 0 to 1 that takes every threshold's place; 0 gives all classes.
+            min_score: a probability from 0 to 1 in place of every threshold; 0 gives all classes.
         """
         if min_score is not None and not 0 <= min_score <= 1:
             raise ModelError(f"min_score must be from 0 to 1. Given: {min_score!r}")
@@ -194,7 +194,7 @@ class ClassifierBank:
             rows, columns = np.nonzero(values >= (self._thresholds if min_score is None else np.float32(min_score)))
             found = values[rows, columns]
         else:
-            # Compared as scores, so that only what passes costs an exponential.
+            # Scores are compared, so that an exponential is computed only for classes that pass.
             least = self._thresholds if min_score is None else _least_scores(self.rule, np.float32(min_score))
             rows, columns = np.nonzero(scores >= least)
             found = _sigmoid_of(self.rule.a[columns] * scores[rows, columns] + self.rule.b[columns])
@@ -214,12 +214,12 @@ class ClassifierBank:
         if self._starts.size:
             parents = probabilities[:, len(self.classifiers) :]
             np.add.reduceat(leaves[:, self._leaves], self._starts, axis=1, out=parents)
-            np.minimum(parents, 1, out=parents)  # rounding may add up to a little more
+            np.minimum(parents, 1, out=parents)  # rounding may make the sum a little more than 1
         return probabilities
 
 
 def _least_scores(rule: Sigmoid, probability: NDArray[np.float32] | np.float32) -> NDArray[np.float32]:
-    """Of each class, the z at which its probability is `probability`; for 1 that is infinity."""
+    """Return the z of each class at which its probability is `probability`; infinity for 1."""
     wide = np.asarray(probability, np.float64)
     with np.errstate(divide="ignore"):
         logit = np.log(wide) - np.log1p(-wide)
@@ -227,7 +227,7 @@ def _least_scores(rule: Sigmoid, probability: NDArray[np.float32] | np.float32) 
 
 
 def _sigmoid_of(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """1 / (1 + exp(-x)) in a form whose exponential cannot overflow."""
+    """Return 1 / (1 + exp(-x)), in a form whose exponential cannot overflow."""
     small = np.exp(-np.abs(x))
     return np.asarray(np.where(x >= 0, np.float32(1), small) / (1 + small), np.float32)
 
@@ -238,9 +238,9 @@ def _read_header(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot be read as JSON: {error}") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise ModelError(f"{path}: is no classifier bank ({FORMAT!r})")
+        raise ModelError(f"{path}: is not a classifier bank ({FORMAT!r})")
     if header.get("version") != FORMAT_VERSION:
-        raise ModelError(f"{path}: is of version {header.get('version')!r}, and {FORMAT_VERSION} is known")
+        raise ModelError(f"{path}: has version {header.get('version')!r}; this program reads version {FORMAT_VERSION}")
     return header
 
 
@@ -276,20 +276,20 @@ def _softmax(header: Mapping[str, Any], count: int, where: Path) -> Softmax:
     leaves, starts = _flat(rule.parents)
     ascends = np.diff(leaves, prepend=-1) > 0
     ascends[starts] = True
-    # Each once: a leaf that is reached by two ways counts once.
+    # A leaf that is reached in two ways counts once.
     if not ascends.all() or ((leaves < 0) | (leaves >= count)).any():
         raise ModelError(f"{where}: every parent's leaves must be places below {count}, ascending, each once")
     return rule
 
 
 def _flat(parents: Mapping[str, Sequence[int]]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Parents' leaves one after another, and where each parent's begin.
+    """The parents' leaves one after another, and the place where each parent's leaves begin.
 
     A tenth of the memory of a matrix of 0 and 1, and as fast to sum over.
     """
     leaves = np.array([leaf for leaves in parents.values() for leaf in leaves] or np.empty(0, np.intp))
     if leaves.dtype.kind != "i":
-        raise ValueError("a leaf is no whole number")
+        raise ValueError("a leaf is not a whole number")
     ends = np.cumsum([len(leaves) for leaves in parents.values()], dtype=np.intp)
     return leaves.astype(np.intp), np.concatenate([np.zeros(1, np.intp), ends])[: len(parents)]
 

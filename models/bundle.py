@@ -1,4 +1,4 @@
-"""Bundle: everything that turns pixels into tags, in one immutable folder.
+"""Bundle: all files that are needed to turn pixels into tags, in one immutable folder.
 
 manifest.json     name, version, network, how it was made, and size and SHA-256 of every other file
 network.onnx      see network.py
@@ -44,12 +44,12 @@ __all__ = [
 ]
 
 SCORE_DIGITS = 4
-"""Decimals of a tag's score; what a batch's size changes in numpy's sums lies below."""
+"""Decimals of a tag's score; the differences that the size of a batch makes in numpy's sums are smaller."""
 
 
 @dataclass(frozen=True)
 class Tag:
-    """A class that a photo shows: stable id, display name, probability from 0 to 1, and the bank that said so."""
+    """A class that a photo shows: stable id, display name, probability from 0 to 1, and the bank that gave it."""
 
     id: str
     name: str
@@ -59,16 +59,16 @@ class Tag:
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle, checked. Its files must not change while it is used: the banks are mapped."""
+    """An opened bundle, checked. Its files must not change while it is used: the banks are mapped into memory."""
 
     folder: Path
     name: str
     version: str
     """64 hexadecimal digits: the digest of the content, numerical precision included. It has no order."""
     sequence: int
-    """The number under which it was published, the higher the newer; 0 where it was not."""
+    """The number under which it was published, the higher the newer; 0 if it was not."""
     network_key: str
-    """Names what features depend on: weights, preprocessing and precision."""
+    """Digest of all that features depend on: weights, preprocessing and precision."""
     precision: str
     preprocessing: Preprocessing
     classes: ClassTable
@@ -76,7 +76,7 @@ class Bundle:
     probe: NDArray[np.float32]
     """The network's features of `probe_pixels`, float32 [8, d], as they were computed when the bundle was made."""
     made: Mapping[str, Any]
-    """How it was made; not part of the version."""
+    """Facts on how it was made; not part of the version."""
 
     @property
     def network_path(self) -> Path:
@@ -137,7 +137,7 @@ class Bundle:
                 raise ModelError(f"{where}: {folder / CLASSES} has no class {unknown[0]!r}")
             if bundle.probe.shape[1] != bank.dim:
                 raise ModelError(
-                    f"{where}: wants {bank.dim} features, and {folder / PROBE} has {bundle.probe.shape[1]}"
+                    f"{where}: takes {bank.dim} features, but {folder / PROBE} has {bundle.probe.shape[1]}"
                 )
         return bundle
 

@@ -1,8 +1,9 @@
-"""Scores of photos that a classifier was not trained on, to true probabilities and a threshold for a wanted precision.
+"""Calibration: turns scores into probabilities, and chooses thresholds for a minimum precision.
 
-The scores are counted in bins, fold by fold; everything here is worked out from the counts, so what it costs does not
-grow with the photos, and counts of several machines are added. What is said of a class's quality is cross-fitted:
-calibration and threshold are made from the other folds, and judged by one that they have not seen either.
+The input is scores of photos that a classifier was not trained on, counted in bins, fold by fold. All results follow
+from the counts: the cost does not grow with the number of photos, and counts of several machines can be added. The
+quality of a class is cross-fitted: calibration and threshold are fitted on the other folds, and judged on one that they
+have not seen.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from models.moments import FOLDS
 from models.score_counts import ScoreCounts
 
 RELIABILITY_BINS = 10
-"""Of probabilities, equally wide."""
+"""Bins of probabilities for the reliability, equally wide."""
 
 _LIKELY = (float(np.finfo(np.float32).tiny), float(np.nextafter(np.float32(1), np.float32(0))))
-"""Thresholds lie between these: what is kept as float32 must not become 0 or 1."""
+"""Bounds of thresholds, which are stored as float32 and must not become 0 or 1."""
 _FEW = 10
-"""A class of fewer positives, or negatives, says nothing of how other classes' scores are spread."""
+"""Minimum of positives, and of negatives, of a class that counts for the typical slope."""
 _NEWTON_STEPS = 30
 _ANY, _ALIKE = 0.5, 0.125
-"""How far slopes lie from the typical one, as a share of it: before that is known, and once it is.
+"""Standard deviation of slopes around the typical slope, as a share of it: in the first pass, and in the second.
 
 Scores are in units of each class's own negatives, so the slopes are much alike. Of Caltech-101's classes (30 positives
 each, EfficientNet-Lite0) the log loss on photos not used was 0.0068; 0.0073 with 0.5 for both, or with Platt's targets.
@@ -33,38 +34,38 @@ each, EfficientNet-Lite0) the log loss on photos not used was 0.0068; 0.0073 wit
 
 @dataclass(frozen=True)
 class Calibration:
-    """p = 1 / (1 + exp(-(slope * z + offset))), and from which z on a class is said; each float64 [classes]."""
+    """p = 1 / (1 + exp(-(slope * z + offset))), and the thresholds of each class; each float64 [classes]."""
 
     slopes: NDArray[np.float64]
     offsets: NDArray[np.float64]
     thresholds: NDArray[np.float64]
-    """As probabilities; 1 where the wanted precision is never reached."""
+    """Thresholds as probabilities; 1 where no threshold reaches the minimum precision."""
     least_scores: NDArray[np.float64]
-    """As z; infinite where the wanted precision is never reached."""
+    """Thresholds as z; infinite where no threshold reaches the minimum precision."""
 
     def probabilities(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Of scores [classes, n]."""
+        """Return the probabilities of scores [classes, n]."""
         return _sigmoid(self.slopes[:, None] * scores + self.offsets[:, None])
 
 
 @dataclass(frozen=True)
 class Quality:
-    """How good each classifier is on photos that neither it nor its calibration has seen; float64 [classes]."""
+    """Quality of each classifier on photos that neither it nor its calibration has seen; float64 [classes]."""
 
     average_precision: NDArray[np.float64]
     precision: NDArray[np.float64]
-    """At the threshold; NaN where nothing reaches it."""
+    """Precision at the threshold; NaN where no photo reaches it."""
     recall: NDArray[np.float64]
     predicted: NDArray[np.float64]
-    """[classes, reliability bins]: the mean probability of what fell into the bin."""
+    """[classes, reliability bins]: the mean probability of the photos in the bin."""
     observed: NDArray[np.float64]
-    """[classes, reliability bins]: the share of it that was TRUE."""
+    """[classes, reliability bins]: the share of them that are TRUE."""
     weights: NDArray[np.float64]
-    """[classes, reliability bins]: how many fell into it."""
+    """[classes, reliability bins]: the number of photos in the bin."""
 
     @property
     def calibration_errors(self) -> NDArray[np.float64]:
-        """The expected calibration error of each class: the mean of |predicted - observed|."""
+        """Return the expected calibration error of each class: the mean of |predicted - observed|."""
         wrong = (np.abs(self.predicted - self.observed) * self.weights).sum(axis=1)
         return np.asarray(wrong / np.maximum(self.weights.sum(axis=1), 1))
 
@@ -72,12 +73,13 @@ class Quality:
 def calibrate(
     counts: ScoreCounts, wanted_precision: float, negative_weights: NDArray[np.float64]
 ) -> tuple[Calibration, Quality]:
-    """The calibration made from all folds, and the quality that cross-fitting shows.
+    """Fit the calibration on all folds, and measure its quality by cross-fitting.
 
     Args:
-        wanted_precision: from 0 to 1; one imaginary negative stands above every threshold, so that few positives
-            never seem surer than they are.
-        negative_weights: [classes]: how many each of `counts.negatives` stands for; 1 where all were counted.
+        wanted_precision: minimum precision, 0 to 1; one imaginary negative counts above every threshold, so that few
+            positives never seem surer than they are.
+        negative_weights: [classes]: the number of negatives that each of `counts.negatives` stands for; 1 where all
+            were counted.
     """
     positives = counts.positives.astype(np.float64)
     negatives = counts.weighted_negatives(negative_weights)
@@ -93,10 +95,11 @@ def calibrate(
 
 
 def average_precision(positives: NDArray[np.float64], negatives: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The mean, over a class's positives, of the precision among what scores as high; [classes], 0 without positives.
+    """Return the average precision: the mean, over a class's positives, of the precision at their score; [classes].
 
     Args:
-        positives, negatives: counts [classes, bins]; what is in one bin scores as high.
+        positives, negatives: counts [classes, bins]; photos of one bin count as having the same score. A class without
+            positives gets 0.
     """
     above, false = _above(positives), _above(negatives)
     precision = above / np.maximum(above + false, 1e-12)
@@ -104,7 +107,7 @@ def average_precision(positives: NDArray[np.float64], negatives: NDArray[np.floa
 
 
 def uncalibrated(positive_scores: NDArray[np.float32], prior: NDArray[np.float64]) -> Calibration:
-    """What the moments alone would say, if positives and negatives were normal with the same deviation.
+    """Return the calibration from the moments alone, as if positives and negatives were normal with equal deviation.
 
     Args:
         positive_scores: the positives' mean score, [classes]; the negatives' is 0.
@@ -127,7 +130,7 @@ def _fit(
     centres = counts.centres
     slopes, _ = _platt(positives, negatives, centres, 1.0, _ANY)
     many = (positives.sum(axis=1) >= _FEW) & (negatives.sum(axis=1) >= _FEW)
-    # A class of few is taken to be like the others.
+    # A class of few photos is taken to be like the others.
     typical = float(np.median(slopes[many])) if many.any() else 1.0
     slopes, offsets = _platt(positives, negatives, centres, typical, _ALIKE)
     least = _least_scores(positives, negatives, counts.edges, wanted_precision, negative_weights)
@@ -143,11 +146,11 @@ def _platt(
     typical: float,
     spread: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Slope and offset of each class's logistic curve, the most probable ones, by Newton's method.
+    """Fit the most probable slope and offset of each class's logistic curve by Newton's method.
 
     The slope has a normal prior around `typical`, of the standard deviation `spread` times that, and stays above a
-    twentieth of it. The prior is in place of the smoothed targets of Platt, Probabilistic Outputs for Support Vector
-    Machines (1999): with some 30 positives those made what has a probability of 0.3 to be said with 0.15.
+    twentieth of it. The prior replaces the smoothed targets of Platt, Probabilistic Outputs for Support Vector
+    Machines (1999): with some 30 positives they gave 0.15 where the true probability is 0.3.
     """
     some, others = positives.sum(axis=1), negatives.sum(axis=1)
     total = positives + negatives
@@ -162,7 +165,7 @@ def _platt(
         aa = (curve * scores * scores).sum(axis=1) + certainty
         ab, bb = (curve * scores).sum(axis=1), curve.sum(axis=1) + 1e-6
         determinant = np.maximum(aa * bb - ab * ab, 1e-12)
-        # Far from the optimum a whole step may lead away from it.
+        # Far from the optimum a full step may lead away from it.
         slope_step = ((bb * by_slope - ab * by_offset) / determinant).clip(-typical, typical)
         offset_step = ((aa * by_offset - ab * by_slope) / determinant).clip(-2, 2)
         slopes = np.maximum(slopes - slope_step, typical / 20)
@@ -179,9 +182,9 @@ def _least_scores(
     wanted: float,
     negative_weights: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """The lowest bin edge above which the precision is as wanted, [classes]; infinite where there is none.
+    """Return the lowest bin edge above which the precision is reached, [classes]; infinite where there is none.
 
-    Only bins with positives count: without one, a lower threshold finds no more, and is only less right.
+    Only bins with positives count: without one, a lower threshold gains no recall and loses precision.
     """
     true, false = _above(positives), _above(negatives) + negative_weights[:, None]
     good = (true / (true + false) >= wanted) & (positives > 0)
@@ -189,7 +192,7 @@ def _least_scores(
 
 
 class _Judged:
-    """Adds up, fold by fold, how what others made does."""
+    """Sums up, fold by fold, the quality of calibrations that were fitted on the other folds."""
 
     def __init__(self, counts: ScoreCounts) -> None:
         self._edges, self._centres = counts.edges, counts.centres
@@ -221,7 +224,7 @@ class _Judged:
 def reliability(
     probabilities: NDArray[np.float64], positives: NDArray[np.float64], negatives: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Sums by equally wide bins of probability: how many, of their probabilities, of positives; [3, classes, bins].
+    """Return sums by equally wide bins of probability: photos, their probabilities, positives; [3, classes, bins].
 
     Args:
         probabilities, positives, negatives: [classes, n].
@@ -237,7 +240,7 @@ def reliability(
 
 
 def _above(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of each bin, the sum of it and all above it, [classes, bins]."""
+    """Return the sum of each bin and all bins above it, [classes, bins]."""
     return np.cumsum(counts[:, ::-1], axis=1)[:, ::-1]
 
 

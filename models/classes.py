@@ -1,4 +1,4 @@
-"""ClassTable: what the classes are called, and which contain which."""
+"""ClassTable: the names of the classes, and the classes that contain them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class ClassTable:
     """
 
     def __init__(self, rows: Iterable[tuple[str, str, Sequence[str]]], where: str = "class table") -> None:
-        """Take rows of id, name and parents; `where` names their file in messages.
+        """Make a table of rows of id, name and parents; `where` names their file in messages.
 
         Raises:
             ModelError: an id or name is empty or occurs twice, a parent is not in the table, or contains itself.
         """
         self._where = where
         self.parents: Mapping[str, tuple[str, ...]]
-        """Of every id, those of its direct parents."""
+        """Class id -> the ids of its direct parents."""
         rows = list(rows)
         self.ids = tuple(row[0] for row in rows)
         self.names = tuple(row[1] for row in rows)
@@ -41,7 +41,7 @@ class ClassTable:
         """Read a table that `write` wrote, some 10 ms for 20,000 classes.
 
         Raises:
-            ModelError: the file cannot be read or is no such table; the message names the line.
+            ModelError: the file cannot be read or is not such a table; the message names the line.
         """
         try:
             lines = path.read_text(encoding="utf-8").split("\n")
@@ -70,25 +70,25 @@ class ClassTable:
         return id_ in self._names
 
     def name(self, id_: str) -> str:
-        """The display name of a class; ModelError where there is no such class."""
+        """Return the display name of a class; raise ModelError if there is no such class."""
         try:
             return self._names[id_]
         except KeyError:
             raise ModelError(f"{self._where}: there is no class {id_!r}") from None
 
     def find(self, text: str) -> str | None:
-        """The id of the class whose id or display name, in any case, is `text`; None where there is none."""
+        """Return the id of the class whose id or display name, in any case, is `text`; None if there is none."""
         return text if text in self._names else self._by_name.get(text.casefold())
 
     def ancestors(self, id_: str) -> frozenset[str]:
-        """The ids of the classes that contain a class, without itself."""
+        """Return the ids of the classes that contain a class, without its own."""
         if id_ not in self._ancestors:
             parents = self.parents[id_]
             self._ancestors[id_] = frozenset(parents).union(*(self.ancestors(parent) for parent in parents))
         return self._ancestors[id_]
 
     def members(self, leaves: Sequence[str]) -> dict[str, list[int]]:
-        """Of each class above `leaves`, in the table's order: which of them it contains, ascending, each once.
+        """Return class -> the leaves that it contains, ascending, each once, for all classes above `leaves` in order.
 
         Raises:
             ModelError: a leaf is not in the table.
@@ -118,7 +118,7 @@ class ClassTable:
         self._check_acyclic()
 
     def _check_acyclic(self) -> None:
-        """Take away classes whose parents are all gone, until none is left; what is left contains itself."""
+        """Remove classes without parents again and again; each class that remains contains itself, or is below one."""
         children: dict[str, list[str]] = {}
         missing = {id_: len(parents) for id_, parents in self.parents.items()}
         for id_, parents in self.parents.items():

@@ -1,4 +1,4 @@
-"""What changed from one bundle to another: classes, banks, thresholds, network, and quality where it was measured."""
+"""Compares two bundles: classes, banks, thresholds, network, and quality where it was measured."""
 
 from __future__ import annotations
 
@@ -15,49 +15,49 @@ from models.bundle import BANKS, Bundle
 from models.errors import ModelError
 
 QUALITY = "quality.json"
-"""In a bank's folder, where it was measured: ``{class id: {"average_precision": 0.9, ...}}``."""
+"""File of a bank whose quality was measured: ``{class id: {"average_precision": 0.9, ...}}``."""
 MEASURE = "average_precision"
 WORSE = 0.02
-"""A class has got worse when its average precision fell by more than this."""
+"""Fall of the average precision from which on a class counts as worse."""
 SHOWN = 10
-"""Classes that are named in a line of text."""
+"""Classes named in a line of text, at most."""
 
 
 @dataclass
 class BankDifference:
-    """What changed in a bank that both bundles have; all are class ids."""
+    """Changes of a bank that both bundles have, as class ids."""
 
     added: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     weights: list[str] = field(default_factory=list)
-    """Classifiers whose weights or bias are others."""
+    """Classifiers whose weights or bias differ."""
     calibration: list[str] = field(default_factory=list)
-    """Classes whose score becomes another probability; a softmax bank has one temperature for all."""
+    """Classes whose scores give other probabilities; a softmax bank has one temperature for all classes."""
     thresholds: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """Of each class whose threshold is another: before, and after."""
+    """Class id -> its threshold before and after, where it differs."""
     better: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """Of each class whose average precision is higher: before, and after."""
+    """Class id -> its average precision before and after, where it is higher."""
     worse: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass
 class Difference:
-    """What changed; nothing in it: the bundles give the same tags."""
+    """All changes. Without any, the two bundles give the same tags."""
 
     network: tuple[str, str] | None
-    """The networks' keys, where they differ: then all scores do."""
+    """The networks' keys before and after, if they differ; then all scores differ."""
     classes_added: dict[str, str]
-    """Names by id."""
+    """Class id -> name."""
     classes_removed: dict[str, str]
     classes_renamed: dict[str, tuple[str, str]]
     banks_added: dict[str, int]
-    """How many classifiers, by name."""
+    """Bank -> number of its classifiers."""
     banks_removed: dict[str, int]
     banks: dict[str, BankDifference]
-    """Those that both have and that differ."""
+    """Banks that both bundles have, and that differ."""
 
     def lines(self) -> Iterator[str]:
-        """The same for people."""
+        """Yield the changes as lines of text."""
         if self.network:
             yield f"network    {self.network[0][:12]} -> {self.network[1][:12]}: every score may be another"
         for what, classes in (("added", self.classes_added), ("removed", self.classes_removed)):
@@ -77,10 +77,10 @@ class Difference:
 
 
 def compare(before: Bundle, after: Bundle) -> Difference:
-    """What changed; reads the banks' matrices.
+    """Return the changes from `before` to `after`; reads the banks' matrices.
 
     Raises:
-        ModelError: a bank's quality.json is not what it should be; the message names it.
+        ModelError: a bank's quality.json is malformed; the message names it.
     """
     old, new = before.classes, after.classes
     old_banks, new_banks = ({bank.name: bank for bank in bundle.banks} for bundle in (before, after))
@@ -105,7 +105,9 @@ def compare(before: Bundle, after: Bundle) -> Difference:
 
 
 def share_worse(before: Bundle, after: Bundle) -> float:
-    """Of the classes whose quality is known of `before`, the share that `after` has no more or has worse; 0 of none.
+    """Return the share of classes that `after` lacks or has worse, of those whose quality `before` states.
+
+    0 if `before` states none.
 
     Raises:
         ModelError: as `compare`.
@@ -146,7 +148,7 @@ def _compare_banks(old_folder: Path, old: ClassifierBank, new_folder: Path, new:
 
 
 def _rules(bank: ClassifierBank) -> dict[str, tuple[tuple[float, ...], float]]:
-    """Of each class that the bank may give, its calibration and its threshold."""
+    """Return class id -> calibration and threshold, of all classes that the bank may give."""
     rule = bank.rule
     if isinstance(rule, Softmax):
         thresholds = dict.fromkeys(bank.classifiers, rule.leaf_threshold) | dict.fromkeys(
@@ -158,7 +160,7 @@ def _rules(bank: ClassifierBank) -> dict[str, tuple[tuple[float, ...], float]]:
 
 
 def _quality(folder: Path) -> dict[str, float]:
-    """The average precision of each class of a bank, where it was measured."""
+    """Return class id -> average precision of a bank, where it was measured."""
     path = folder / QUALITY
     if not path.exists():
         return {}

@@ -25,9 +25,9 @@ BN_EPSILON = 1e-3
 STEM_CHANNELS = 32
 FEATURES = 1280
 MEAN, SCALE = 127.0, 128.0
-"""Pixels enter the first convolution as (pixel - MEAN) / SCALE; ImageNet's own mean and deviation cost 11 points."""
+"""Pixels enter the first convolution as (pixel - MEAN) / SCALE. ImageNet's own mean and deviation cost 11 points."""
 OPSET, IR_VERSION = 17, 8
-"""Fixed, so that the same weights give the same bytes whichever version of onnx writes them."""
+"""Fixed, so that the same weights give the same bytes with every version of onnx."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ STAGES = (
 
 @dataclass(frozen=True)
 class Architecture:
-    """One member of the family: the input's side in pixels, and how far channels and repeats are scaled."""
+    """One network of the family: the side of its input in pixels, and the scale of its channels and repeats."""
 
     size: int
     width: float
@@ -77,7 +77,7 @@ class Architecture:
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """The middle 87.5 % of the short side, as in the weights' own evaluation.
+        """Crop the middle 87.5 % of the short side, as in the weights' own evaluation.
 
         They were trained on TensorFlow's bicubic, which does not antialias; of Pillow's filters "hamming" is the
         narrow one that still does. "bicubic" takes half as long again and is as good, give or take a photo in 300,
@@ -86,7 +86,7 @@ class Architecture:
         return Preprocessing(size=self.size, resize_short_side=round(self.size / 0.875), interpolation="hamming")
 
     def blocks(self) -> Iterator[Block]:
-        """Every block in order, scaled."""
+        """Return all blocks in order, scaled."""
         inputs = STEM_CHANNELS
         for place, stage in enumerate(STAGES):
             outputs = _scaled_channels(stage.outputs, self.width)
@@ -103,7 +103,7 @@ ARCHITECTURES = {
 
 
 def build_onnx(weights: Mapping[str, NDArray[Any]], architecture: Architecture) -> bytes:
-    """An ONNX file of the network, checked with ``onnx.checker``; the same weights give the same bytes.
+    """Build the ONNX file of a network, checked with ``onnx.checker``; the same weights give the same bytes.
 
     Its input is ``pixels``, uint8 [n, size, size, 3], RGB, any n; its outputs are ``features``, float32 [n, 1280], and
     ``logits``, float32 [n, classes], the head's own linear classifiers.
@@ -112,7 +112,7 @@ def build_onnx(weights: Mapping[str, NDArray[Any]], architecture: Architecture) 
         weights: a state dict with lukemelas' names (``_blocks.0._bn1.weight``).
 
     Raises:
-        ModelError: a weight is missing, left over or of another shape than the architecture says; or onnx is not there.
+        ModelError: a weight is missing, superfluous or of another shape than expected; or onnx is not installed.
     """
     onnx = _import_onnx()
     graph = _Graph(weights)
@@ -145,7 +145,7 @@ def build_onnx(weights: Mapping[str, NDArray[Any]], architecture: Architecture) 
 
 
 def head(weights: Mapping[str, NDArray[Any]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The head's linear classifiers: weights float32 [1280, classes] and biases float32 [classes], to be added."""
+    """Return the head's linear classifiers: weights float32 [1280, classes], and biases float32 [classes] to add."""
     try:
         weight, bias = weights["_fc.weight"], weights["_fc.bias"]
     except KeyError as error:
@@ -156,7 +156,7 @@ def head(weights: Mapping[str, NDArray[Any]]) -> tuple[NDArray[np.float32], NDAr
 
 
 class _Graph:
-    """Nodes and initialisers under construction; the weights are taken out as they are used."""
+    """Nodes and initialisers under construction; a weight is removed from the state dict when it is used."""
 
     def __init__(self, weights: Mapping[str, NDArray[Any]]) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -177,7 +177,7 @@ class _Graph:
         return tuple(self._weights[name].shape)
 
     def normalise(self, pixels: str) -> str:
-        """uint8 [n, h, w, 3] to float32 [n, 3, h, w] around 0; the mean is 0, so that zero padding is grey."""
+        """Turn uint8 [n, h, w, 3] into float32 [n, 3, h, w] around 0; the mean is 0, so that zero padding is grey."""
         x = self.node("Cast", [pixels], "pixels.float", to=self._onnx.TensorProto.FLOAT)
         x = self.node("Sub", [x, self.constant("mean", np.float32(MEAN))], "pixels.centred")
         x = self.node("Mul", [x, self.constant("scale", np.float32(1 / SCALE))], "pixels.scaled")
@@ -199,7 +199,7 @@ class _Graph:
         self, x: str, conv: str, norm: str, shape: tuple[int, ...], size: int, stride: int = 1, groups: int = 1,
         activate: bool = True,
     ) -> tuple[str, int]:  # fmt: skip
-        """A convolution with its batch norm folded in, and ReLU6; gives the output's name and side in pixels."""
+        """Add a convolution with its batch norm folded in, and ReLU6; return the output's name and side in pixels."""
         kernel, shift = self._folded(conv, norm, shape)
         weight, bias = self.constant(f"{conv}.kernel", kernel), self.constant(f"{conv}.bias", shift)
         before, after, out = same_padding(size, shape[-1], stride)
@@ -243,14 +243,14 @@ class _Graph:
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int, int]:
-    """Pixels of padding before and after, and the output's size, as TensorFlow's "SAME": the odd pixel goes after."""
+    """Return the padding before and after, and the output's size, as TensorFlow's "SAME": the odd pixel goes after."""
     out = math.ceil(size / stride)
     total = max((out - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2, out
 
 
 def _scaled_channels(channels: int, width: float) -> int:
-    """`channels` times `width`, to the nearest multiple of 8 that is at least 0.9 of it."""
+    """Return `channels` times `width`, rounded to the nearest multiple of 8 that is at least 0.9 of it."""
     wanted = channels * width
     rounded = max(8, int(wanted + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * wanted else rounded + 8

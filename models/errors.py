@@ -2,4 +2,4 @@
 
 
 class ModelError(Exception):
-    """A bundle, bank, network or weight file is not what it should be. The message names the file."""
+    """A bundle, bank, network or file of weights is missing or malformed. The message names the file."""

@@ -1,4 +1,4 @@
-"""Features as 16-bit fixed point: half the bytes, and sums of them are whole numbers, exact in any order."""
+"""Features as 16-bit fixed point: half the bytes, and their sums are whole numbers, exact in any order."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from models.errors import ModelError
 
 HEADROOM = 2
-"""How many times the largest value of the probe a photo's feature may be without being clipped."""
+"""Largest feature that is not clipped, as a multiple of the largest feature of the probe."""
 LARGEST = int(np.iinfo(np.int16).max)
 MAX_SCALE = 2**24
-"""Finer steps than float32 has at 1 are none."""
+"""Most steps per 1: float32 has no finer steps at 1."""
 
 
 def feature_scale(probe: NDArray[np.float32]) -> int:
-    """Steps per 1: the largest power of two at which `HEADROOM` times the probe's largest magnitude fits into int16.
+    """Return the steps per 1: the largest power of two at which `HEADROOM` times the probe's largest value fits int16.
 
     2048 for EfficientNet-Lite0: its features are averages of values from 0 to 6, and the largest of the probe is 5.3.
 
@@ -25,7 +25,7 @@ def feature_scale(probe: NDArray[np.float32]) -> int:
         probe: float32 [n, d], the features of some photos.
 
     Raises:
-        ModelError: they are none, all 0, not finite, or so large that a step would be more than 1.
+        ModelError: the features are none, all 0, not finite, or so large that a step would be more than 1.
     """
     largest = float(np.abs(probe).max(initial=0.0))
     if not 0 < largest < math.inf:
@@ -37,26 +37,26 @@ def feature_scale(probe: NDArray[np.float32]) -> int:
 
 
 def to_fixed(features: NDArray[np.float32], scale: int) -> NDArray[np.int16]:
-    """Features times `scale`, rounded to the nearest, halves to even, and clipped to +-32767: int16 [n, d].
+    """Return features times `scale`, rounded to the nearest, halves to even, and clipped to +-32767: int16 [n, d].
 
     Args:
         features: float32 [n, d].
-        scale: a power of two, so that nothing but the rounding is lost.
+        scale: a power of two, so that only the rounding loses precision.
 
     Raises:
         ModelError: a feature is not a number.
     """
     if not np.isfinite(features).all():
-        raise ModelError("a feature is not a finite number, and has no fixed point")
+        raise ModelError("a feature is not a finite number")
     fixed: NDArray[np.int16] = np.clip(np.rint(features * np.float32(scale)), -LARGEST, LARGEST).astype(np.int16)
     return fixed
 
 
 def from_fixed(fixed: NDArray[np.int16], scale: int) -> NDArray[np.float32]:
-    """What `to_fixed` was given, but for its rounding and clipping: float32 [n, d]."""
+    """Return the features that `to_fixed` rounded and clipped: float32 [n, d]."""
     return fixed.astype(np.float32) / np.float32(scale)
 
 
 def clipped(fixed: NDArray[np.int16]) -> int:
-    """How many values of `to_fixed` lie at the ends of its range: they were clipped, or nearly."""
+    """Return the number of values at the ends of the range of `to_fixed`: they were clipped, or nearly."""
     return int(np.count_nonzero(np.abs(fixed) == LARGEST))

@@ -11,12 +11,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ABANDONED_S = 86400
-"""A staged folder that is older than this belongs to a process that was killed."""
+"""Age from which on a staged folder counts as left behind by a killed process."""
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Wait for the lock on a file, which is made if needed; a process that dies lets go of it."""
+    """Hold the lock on a file, which is created if needed; wait for it. The lock of a process ends with the process."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -24,10 +24,10 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextmanager
 def staged(root: Path, prefix: str) -> Iterator[Path]:
-    """A hidden folder in `root` to fill and then move to its place; whatever still lies there at the end is removed.
+    """Yield a hidden folder in `root` to fill and then move to its place; remove it if it is still there at the end.
 
     Args:
-        root: the folder of the place, made if needed, so that the move stays on one file system.
+        root: the parent folder of the place, created if needed, so that the move stays on one file system.
         prefix: of the hidden folder's name, such as ``.building-``. Folders with it that killed processes left behind
             `ABANDONED_S` ago are removed first.
     """
@@ -35,14 +35,14 @@ def staged(root: Path, prefix: str) -> Iterator[Path]:
     remove_abandoned(root, prefix)
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=root))
     try:
-        folder.chmod(0o755)  # mkdtemp's is for its owner alone
+        folder.chmod(0o755)  # mkdtemp lets only its owner read
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_abandoned(root: Path, prefix: str) -> None:
-    """Remove the folders of that prefix that killed processes left in `root`."""
+    """Remove the folders with `prefix` that killed processes left in `root`."""
     for folder in root.glob(f"{prefix}*"):
         with suppress(FileNotFoundError):  # another process was faster, or has ended just now
             # A copied folder has its original's time of the last change.

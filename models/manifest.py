@@ -1,4 +1,4 @@
-"""The manifest of a bundle: the size and SHA-256 of every file, and the version, which is the digest of them all."""
+"""The manifest of a bundle: the size and SHA-256 of every file, and the version, which is the digest of all."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ BUILD_AGAIN = "build it again: autotag model build"
 MAKE_GOOD = "publish a good copy of it again, or build it: autotag model build"
 
 _PATH = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]*/)*[A-Za-z0-9_][A-Za-z0-9._-]*")
-"""Of a bundle's file: below its folder, on every file system, and in a URL as it is."""
+"""Allowed paths of files: they stay below the bundle's folder, on every file system, and need no quoting in a URL."""
 
 
 def write_manifest(folder: Path, name: str, network: Mapping[str, Any], made: Mapping[str, Any]) -> None:
-    """Write the manifest of a folder that holds everything else."""
+    """Write the manifest of a folder that has all other files of a bundle."""
     files = {path: _facts(folder / path) for path in _files(folder)}
     manifest = {"format": FORMAT, "format_version": FORMAT_VERSION, "name": name, "version": "", "network": network}
     manifest |= {"files": files, "made": dict(made)}
@@ -34,19 +34,19 @@ def write_manifest(folder: Path, name: str, network: Mapping[str, Any], made: Ma
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """A bundle's manifest, checked in itself; the files are not looked at.
+    """Read the manifest of a bundle, and check it alone; the other files are not read.
 
     Raises:
-        ModelError: it is not there, no manifest, of another format, or its version is not the digest of what it says.
+        ModelError: it is missing, not a manifest, of another format, or its version is not the digest of its content.
     """
     try:
         return parse_manifest(path.read_bytes(), str(path))
     except OSError as error:
-        raise ModelError(f"{path}: is no bundle's manifest: {error!r}; {BUILD_AGAIN}") from error
+        raise ModelError(f"{path}: is not the manifest of a bundle: {error!r}; {BUILD_AGAIN}") from error
 
 
 def parse_manifest(data: bytes, where: str) -> dict[str, Any]:
-    """The same of a manifest that was read from anywhere; `where` is for the message."""
+    """Check a manifest that was read elsewhere; `where` names its place in messages."""
     try:
         manifest = json.loads(data)
         if manifest["format"] != FORMAT or manifest["format_version"] != FORMAT_VERSION:
@@ -58,11 +58,11 @@ def parse_manifest(data: bytes, where: str) -> dict[str, Any]:
         outside = next((path for path in manifest["files"] if not _PATH.fullmatch(path)), None)
         wrong |= not all(type(facts["bytes"]) is int and facts["bytes"] >= 0 for facts in manifest["files"].values())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{where}: is no bundle's manifest: {error!r}; {BUILD_AGAIN}") from error
+        raise ModelError(f"{where}: is not the manifest of a bundle: {error!r}; {BUILD_AGAIN}") from error
     if outside is not None:
-        raise ModelError(f"{where}: {outside!r} is no path of a bundle's file; {BUILD_AGAIN}")
+        raise ModelError(f"{where}: {outside!r} is not an allowed path of a file; {BUILD_AGAIN}")
     if wrong:
-        raise ModelError(f"{where}: its version is not the digest of what it says; {BUILD_AGAIN}")
+        raise ModelError(f"{where}: its version is not the digest of its content; {BUILD_AGAIN}")
     return dict(manifest)
 
 
@@ -70,7 +70,7 @@ def check_files(folder: Path, files: Mapping[str, Any]) -> None:
     """Compare every file of a bundle with the manifest's `files`; reads every byte.
 
     Raises:
-        ModelError: one is missing, left over or another; the message names it.
+        ModelError: a file is missing, superfluous or different; the message names it.
     """
     found = set(_files(folder))
     for path in sorted(found | set(files) | set(REQUIRED)):
@@ -83,12 +83,12 @@ def check_files(folder: Path, files: Mapping[str, Any]) -> None:
 
 
 def network_key(network: Path, precision: str, preprocessing: Mapping[str, Any]) -> str:
-    """The digest of what features depend on: 64 hexadecimal digits."""
+    """Return the digest of all that features depend on: 64 hexadecimal digits."""
     return _digest({"network": _facts(network), "precision": precision, "preprocessing": preprocessing})
 
 
 def _files(folder: Path) -> list[str]:
-    """Every file below `folder` but the manifest, relative to it, in order."""
+    """Return all files below `folder` but the manifest, relative to it, sorted."""
     paths = (Path(top, name) for top, _, names in os.walk(folder) for name in names)
     return sorted(str(path.relative_to(folder)) for path in paths if path != folder / MANIFEST)
 
@@ -102,7 +102,7 @@ def _facts(path: Path) -> dict[str, Any]:
 
 
 def _version(manifest: Mapping[str, Any]) -> str:
-    # What the probe's features are depends on the CPU, and the same bundle is to be the same wherever it was built.
+    # The probe's features depend on the CPU, and a bundle shall have the same version wherever it was built.
     files = {path: facts for path, facts in manifest["files"].items() if path != PROBE}
     return _digest({key: manifest[key] for key in ("format", "format_version", "network")} | {"files": files})
 

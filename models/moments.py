@@ -1,9 +1,8 @@
-"""Exact sums over labelled photos, which only ever add up.
+"""Exact moments of labelled photos.
 
-What is kept of the photos are moments: of all of them the sum and the second moments, and of each class the sum and
-the count of its positives and of the photos whose label is known. Features are whole numbers (fixed_point.py), so the
-sums are exact: in whatever order and pieces photos are added, and taken away again, the same statistics come out, bit
-for bit.
+The moments are, over all photos, the sum and the second moments, and for each class the sum and the count of its
+positives and of the photos with a known label. Features are whole numbers (fixed_point.py), so the sums are exact: the
+order and the pieces in which photos are added and subtracted make no difference, to the last bit.
 """
 
 from __future__ import annotations
@@ -18,35 +17,35 @@ from numpy.typing import NDArray
 from models.errors import ModelError
 
 FOLDS = 5
-"""Parts that photos fall into by a hash of their ids; a classifier is judged by those that it was not trained on."""
+"""Parts of the photos, by a hash of their ids; a classifier is judged on folds that it was not trained on."""
 BLOCK_ROWS = 8192
 """Photos added at once: 84 MB of float64 for 1280 features."""
 EXACT_ROWS = 2**22
-"""So many products of two 16-bit numbers add up in a float64 without rounding, with a bit to spare."""
+"""Products of two 16-bit numbers that a float64 sums up without rounding, with a bit to spare."""
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What some photos are labelled with, each pair of photo and class at most once."""
+    """Labels of a block of photos, each pair of photo and class at most once."""
 
     rows: NDArray[np.int64]
-    """[m]: the photo's place in the block."""
+    """[m]: the place of the photo in the block."""
     classes: NDArray[np.int64]
-    """[m]: the class's place in `Statistics.classes`."""
+    """[m]: the place of the class in `Statistics.classes`."""
     values: NDArray[np.int8]
     """[m]: 1 TRUE, -1 FALSE, 0 unknown."""
     closed: NDArray[np.bool_]
-    """[m]: whether the photo would be FALSE for the class if nothing were said."""
+    """[m]: True if the photo is FALSE for the class without a label: exhaustive photo, closed class."""
 
     def some(self, which: NDArray[np.bool_] | NDArray[np.int64] | slice) -> Labels:
-        """Some of them."""
+        """Return the labels at the chosen places."""
         return Labels(self.rows[which], self.classes[which], self.values[which], self.closed[which])
 
 
 class Statistics:
-    """Exact sums over labelled photos, fold by fold; the size depends on classes and features, never on photos.
+    """Exact sums over labelled photos, fold by fold; the size depends on classes and features, not on photos.
 
-    A photo that is `exhaustive` is FALSE for every closed class that it has no label of; all else is unknown.
+    A photo that is `exhaustive` is FALSE for every closed class without a label; all other pairs are unknown.
     """
 
     def __init__(self, dim: int, classes: Sequence[str]) -> None:
@@ -55,17 +54,18 @@ class Statistics:
         self.classes = tuple(classes)
         count = len(self.classes)
         self.counts = np.zeros((FOLDS, 2), np.int64)
-        """[fold, 2]: of all photos, and of the exhaustive ones."""
+        """[fold, 2]: numbers of all photos, and of the exhaustive ones."""
         self.sums = np.zeros((FOLDS, 2, dim), np.int64)
-        """[fold, 2, d]: of all photos' features, and of the exhaustive ones'."""
+        """[fold, 2, d]: sums of all photos' features, and of the exhaustive ones'."""
         self.second = np.zeros((FOLDS, dim, dim), np.int64)
-        """[fold, d, d]: the sums of products of two features."""
+        """[fold, d, d]: sums of products of two features."""
         self.positive_counts = np.zeros((FOLDS, count), np.int64)
         self.positive_sums = np.zeros((FOLDS, count, dim), np.int64)
-        """[fold, class, d]: of the photos that are TRUE."""
+        """[fold, class, d]: sums of the photos that are TRUE."""
         self.known_counts = np.zeros((FOLDS, count), np.int64)
         self.known_sums: NDArray[np.int64] | None = None
-        """[fold, class, d]: of photos whose label is known, less the closed ones; None while those are the same."""
+        """[fold, class, d]: sums of the photos with a known label, less those that are known because their class is
+        closed; None while they are 0."""
 
     def add(
         self,
@@ -75,20 +75,20 @@ class Statistics:
         labels: Labels,
         sign: int = 1,
     ) -> None:
-        """Add photos, or, with a `sign` of -1, take them away.
+        """Add photos or, with a `sign` of -1, subtract them.
 
         Args:
             features: int16 [n, d], fixed point.
             folds: int8 [n], from 0 to `FOLDS` - 1.
             exhaustive: bool [n].
-            labels: of these photos.
+            labels: of these photos; `Labels.rows` are places in `features`.
 
         Raises:
-            ModelError: the features are of another shape or type.
+            ModelError: the features have another shape or type.
         """
         if features.dtype != np.int16 or features.ndim != 2 or features.shape[1] != self.dim:
             raise ModelError(f"features must be int16 [n, {self.dim}]. Given: {features.dtype} {list(features.shape)}")
-        # Photos of one fold lie together, so that each fold's product is one.
+        # The photos of a fold lie together, so that each fold takes one matrix product.
         order = np.argsort(folds, kind="stable")
         place = np.empty(len(order), np.int64)
         place[order] = np.arange(len(order))
@@ -127,7 +127,7 @@ class Statistics:
         known = labels.closed
         positive = labels.values == 1
         self._add_classes(block, folds, labels.some(positive), sign, self.positive_counts, self.positive_sums)
-        # Known though nothing else would be, and unknown though all else is.
+        # Labels that differ from the default: explicit negatives of open classes, explicit unknowns of closed ones.
         for one, its_sign in ((~known & (labels.values != 0), sign), (known & (labels.values == 0), -sign)):
             if one.any():
                 if self.known_sums is None:
@@ -149,13 +149,13 @@ class Statistics:
         rows = labels.rows[order]
         ends = np.append(starts, len(rows))[1:]
         flat_counts, flat_sums = counts.reshape(-1), sums.reshape(-1, self.dim)
-        # A loop over the classes that occur: numpy's reduceat takes nine times as long.
+        # A loop over the classes that occur: numpy's reduceat is nine times slower.
         for group, start, end in zip(groups.tolist(), starts.tolist(), ends.tolist(), strict=True):
             flat_counts[group] += sign * (end - start)
             flat_sums[group] += sign * block[rows[start:end]].sum(axis=0).astype(np.int64)
 
     def merge(self, other: Statistics) -> None:
-        """Add all that another of the same classes and features has."""
+        """Add the sums of other statistics of the same classes and features."""
         if (other.dim, other.classes) != (self.dim, self.classes):
             raise ModelError("statistics of other classes or features cannot be added")
         if self.known_sums is None and other.known_sums is not None:
@@ -165,7 +165,7 @@ class Statistics:
             mine += array
 
     def arranged(self, classes: Sequence[str]) -> Statistics:
-        """The same for these classes, in this order; new ones have no labels yet. It may share this one's arrays."""
+        """Return the statistics for `classes`, in this order; new classes have no labels. Arrays may be shared."""
         if tuple(classes) == self.classes:
             return self
         new = Statistics(self.dim, classes)
@@ -182,19 +182,19 @@ class Statistics:
         return new
 
     def arrays(self) -> dict[str, NDArray[np.int64]]:
-        """All arrays by name, to be kept; `from_arrays` takes them back."""
+        """Return all arrays by name, for storage; `from_arrays` reads them."""
         names = ["counts", "sums", "second", "positive_counts", "positive_sums", "known_counts"]
-        # What has come to nothing again is as if it had never been.
+        # Omitted when all is zero again, so that equal sums give equal files.
         if self.known_sums is not None and (self.known_counts.any() or self.known_sums.any()):
             names.append("known_sums")
         return {name: getattr(self, name) for name in names}
 
     @classmethod
     def from_arrays(cls, classes: Sequence[str], arrays: Mapping[str, Any]) -> Statistics:
-        """What `arrays` gave.
+        """Make statistics of the result of `arrays`.
 
         Raises:
-            ModelError: an array is missing or of another shape or type.
+            ModelError: an array is missing, or has another shape or type.
         """
         new = cls.__new__(cls)
         new.classes, new.known_sums = tuple(classes), None
@@ -219,15 +219,15 @@ class Statistics:
                         )
                     setattr(new, name, array)
         except (KeyError, AttributeError, IndexError) as error:
-            raise ModelError(f"these are no statistics: {error!r}") from error
+            raise ModelError(f"the statistics are malformed: {error!r}") from error
         return new
 
     def moments(self, scale: int, closed: NDArray[np.bool_], without: int | None = None) -> Moments:
-        """Means and covariance of the photos of all folds, or of all but one.
+        """Return means and covariance of the photos of all folds, or of all but fold `without`.
 
         Args:
-            scale: what the features were multiplied by.
-            closed: [classes]: whether exhaustive photos without a label are FALSE.
+            scale: the factor by which the features were multiplied.
+            closed: [classes]: True if exhaustive photos without a label are FALSE.
         """
         folds = [fold for fold in range(FOLDS) if fold != without]
         photos, whole = self.counts[folds].sum(axis=0).tolist()
@@ -264,10 +264,10 @@ class Moments:
     covariance: NDArray[np.float64]
     """[d, d]"""
     positives: NDArray[np.int64]
-    """[classes]: how many photos are TRUE."""
+    """[classes]: number of photos that are TRUE."""
     negatives: NDArray[np.int64]
-    """[classes]: how many are FALSE."""
+    """[classes]: number of photos that are FALSE."""
     positive_means: NDArray[np.float64]
-    """[classes, d]; 0 where there are none."""
+    """[classes, d]; 0 for a class without such photos."""
     negative_means: NDArray[np.float64]
-    """[classes, d]; 0 where there are none."""
+    """[classes, d]; 0 for a class without such photos."""

@@ -1,4 +1,4 @@
-"""FeatureNetwork: pixels to feature vectors. The only file that knows the network runtime, OpenVINO."""
+"""FeatureNetwork: turns pixels into feature vectors. No other file knows the network runtime, OpenVINO."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino  # type: ignore[import-untyped]  # it ships none
+import openvino  # type: ignore[import-untyped]  # it ships no types
 from numpy.typing import NDArray
 
 from models.errors import ModelError
@@ -16,17 +16,17 @@ from models.preprocessing import PRECISIONS
 logger = logging.getLogger(__name__)
 
 INFERENCE_PHOTOS = (4, 1)
-"""How many photos one inference takes; a batch is cut into these."""
+"""Numbers of photos that one inference may take; a batch is cut into these."""
 
 
 class FeatureNetwork:
-    """A network loaded for its whole life. One caller at a time."""
+    """A network, loaded and compiled once. One caller at a time."""
 
-    # Few photos an inference, whatever the batch: more at once leave the cache. Measured with OpenVINO 2026.4, bf16,
+    # Few photos an inference, whatever the batch: more photos leave the cache. Measured with OpenVINO 2026.4, bf16,
     # EfficientNet-Lite0. One process on one core: 421 photos a second at a fixed batch of 1, 439 at 8, 385 at 16, and
     # 372 down to 310 where the batch may vary. Two processes that also decode, on two cores: 386 at 1, 400 at 4, 380
-    # at 8. The features were the same to the last bit at every size (AVX-512); on a CPU where they are not, a photo's
-    # company may change the last digit that bf16 leaves uncertain anyway.
+    # at 8. The features were the same to the last bit at every size (AVX-512). On other CPUs the size may change the
+    # last digit, which bf16 leaves uncertain anyway.
 
     def __init__(self, requests: dict[int, openvino.InferRequest], size: int, dim: int, precision: str) -> None:
         self.size = size
@@ -34,9 +34,9 @@ class FeatureNetwork:
         self.dim = dim
         """Length of a feature vector."""
         self.precision = precision
-        """What it is really computed in: f32 where bf16 was asked for and the CPU has none."""
+        """The precision of the computation: f32 if bf16 was requested and the CPU has none."""
         self._requests = requests
-        """By how many photos each takes, the largest first."""
+        """Compiled networks by the number of photos that each takes, the largest first."""
         for photos, request in requests.items():
             pixels = np.zeros((photos, size, size, 3), np.uint8)
             request.set_input_tensor(openvino.Tensor(pixels, shared_memory=False))
@@ -46,21 +46,21 @@ class FeatureNetwork:
         """Read and compile a network; some 0.2 s.
 
         Args:
-            path: ONNX with an input ``pixels``, uint8 [n, s, s, 3], and an output ``features``, float32 [n, d]. What
-                leads to other outputs only is not computed.
-            precision: one of `PRECISIONS`. bf16 on a CPU without it becomes f32, with a warning; an int8 network
-                says in its file which of its parts are 8 bits wide.
-            threads: how many cores one inference may use.
+            path: ONNX with an input ``pixels``, uint8 [n, s, s, 3], and an output ``features``, float32 [n, d].
+                Nodes that lead to other outputs only are not computed.
+            precision: one of `PRECISIONS`. bf16 on a CPU without it becomes f32, with a warning; the file of an
+                int8 network states which of its parts are 8 bits wide.
+            threads: number of cores that one inference may use.
 
         Raises:
-            ModelError: the file is missing, is no such network, or cannot be compiled.
+            ModelError: the file is missing, is not such a network, or cannot be compiled.
         """
         if precision not in PRECISIONS:
             raise ModelError(f"{path}: the precision must be one of {PRECISIONS}. Given: {precision!r}")
         if threads < 1:
             raise ModelError(f"{path}: a network needs at least one thread. Given: {threads!r}")
         if not path.is_file():
-            raise ModelError(f"{path}: there is no such network")
+            raise ModelError(f"{path}: the network is missing")
         core = openvino.Core()
         if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             logger.warning(
@@ -71,7 +71,7 @@ class FeatureNetwork:
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
-            "ENABLE_CPU_PINNING": False,  # every process would pin itself to the same first cores
+            "ENABLE_CPU_PINNING": False,  # otherwise every process pins itself to the same first cores
         }
         try:
             model = core.read_model(path)
@@ -85,13 +85,13 @@ class FeatureNetwork:
         return cls(requests, size, dim, precision)
 
     def features(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The feature vectors of photos: float32 [n, dim], a new array; some milliseconds a photo.
+        """Compute the feature vectors of photos: float32 [n, dim], a new array; some milliseconds a photo.
 
         Args:
             pixels: uint8 [n, size, size, 3], RGB.
 
         Raises:
-            ModelError: another shape or type; nothing was computed.
+            ModelError: the pixels have another shape or type; nothing was computed.
         """
         wanted = (self.size, self.size, 3)
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != wanted:
@@ -109,7 +109,7 @@ class FeatureNetwork:
 
 
 def _cut(model: Any, path: Path) -> tuple[int, int]:
-    """Leave one input of one photo and the features; gives the input's side and the features' length."""
+    """Reduce the network to one input and the features; return the input's side and the features' length."""
     names = {name for port in (*model.inputs, *model.outputs) for name in port.get_names()}
     if not {"pixels", "features"} <= names or len(model.inputs) != 1:
         raise ModelError(f"{path}: a network needs 'pixels' in and 'features' out. It has {sorted(names)}")

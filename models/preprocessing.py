@@ -1,4 +1,4 @@
-"""What, beside its weights, makes a network's features comparable: what is done to a photo first, and the precision."""
+"""Preprocessing and precision: features are comparable only if both are equal, beside the weights."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 from models.errors import ModelError
 
 PRECISIONS = ("bf16", "f32", "int8")
-"""What a network may be computed in."""
+"""Precisions in which a network can be computed."""
 INTERPOLATIONS = ("bicubic", "hamming")
-"""Pillow's filters of these names, `Image.Resampling`: antialiased when scaling down."""
+"""Names of Pillow's filters, `Image.Resampling`; they antialias when they scale down."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
     """The short side is scaled to `resize_short_side` pixels, and the middle `size` x `size` pixels are the input.
 
-    What reaches the network is uint8 [n, size, size, 3], RGB; it scales the values itself.
+    The network takes uint8 [n, size, size, 3], RGB, and scales the values itself.
     """
 
     size: int
@@ -35,7 +35,7 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, facts: Any) -> Preprocessing:
-        """What `to_dict` gave.
+        """Read the result of `to_dict`.
 
         Raises:
             ModelError: a key is missing or unknown, or a value is out of its bounds.
@@ -43,8 +43,8 @@ class Preprocessing:
         try:
             return cls(**facts)
         except TypeError as error:
-            raise ModelError(f"preprocessing is not what it should be: {error}. Given: {facts!r}") from error
+            raise ModelError(f"preprocessing is malformed: {error}. Given: {facts!r}") from error
 
     def to_dict(self) -> dict[str, Any]:
-        """The facts as a JSON object."""
+        """Return the fields as a JSON object."""
         return asdict(self)

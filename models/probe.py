@@ -1,4 +1,4 @@
-"""The probe: pictures made by arithmetic, whose features a bundle records, so that any machine can check its own."""
+"""The probe: pictures made by arithmetic. A bundle records their features, and each machine checks its own by them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from models.errors import ModelError
 PROBE = "probe.npy"
 PROBE_PICTURES = 8
 MAX_DEVIATION = 0.2
-"""Between two machines' features of one picture, relative to their length; a cosine of 0.98 or more follows.
+"""Largest distance of two machines' features of one picture, relative to their length; the cosine is 0.98 or more.
 
-A bundle in bf16 on a CPU that has none, and so computes in f32, deviates by 0.02 to 0.07 (EfficientNet-Lite0), as it
-does for photos. Pictures with smooth gradients would deviate by 0.25: whatever a network makes of them, it is unsure.
+A bundle in bf16 on a CPU without bf16, which computes in f32, deviates by 0.02 to 0.07 (EfficientNet-Lite0), as it does
+for photos. Pictures with smooth gradients would deviate by 0.25, since networks are unsure about them.
 """
 
 
 def probe_pixels(size: int) -> NDArray[np.uint8]:
-    """The pictures: uint8 [8, size, size, 3], RGB; the same to the last bit on every machine.
+    """Draw the pictures: uint8 [8, size, size, 3], RGB; the same to the last bit on every machine.
 
-    Black, white, a chessboard, noise of three grains, and two mixtures of grains, as photos have them: whole numbers
-    only.
+    Black, white, a chessboard, noise of three grains, and two mixtures of grains, as photos have them. The
+    arithmetic is on whole numbers only.
     """
     y, x = np.mgrid[0:size, 0:size].astype(np.uint32)
 
@@ -40,10 +40,10 @@ def probe_pixels(size: int) -> NDArray[np.uint8]:
 
 
 def read_probe(path: Path) -> NDArray[np.float32]:
-    """The recorded features: float32 [8, d].
+    """Read the recorded features: float32 [8, d].
 
     Raises:
-        ModelError: the file is missing or holds something else.
+        ModelError: the file is missing or malformed.
     """
     try:
         features: NDArray[np.float32] = np.load(path, allow_pickle=False)
@@ -58,14 +58,14 @@ def read_probe(path: Path) -> NDArray[np.float32]:
 
 
 def check_probe(path: Path, recorded: NDArray[np.float32], features: NDArray[np.float32]) -> None:
-    """Compare the features that a network gives here with those that were recorded; both float32 [8, d].
+    """Compare the features that a network computes here with the recorded ones; both float32 [8, d].
 
     Raises:
-        ModelError: they are of other shapes, not finite, or too far apart. It names `path`, the record's file.
+        ModelError: they have other shapes, are not finite, or are too far apart; the message names `path`, the file.
     """
     if features.shape != recorded.shape or not np.isfinite(features).all():
         shape = f"{features.dtype} {list(features.shape)}"
-        raise ModelError(f"{path}: wants finite features {list(recorded.shape)}; the network here gives {shape}")
+        raise ModelError(f"{path}: records finite features {list(recorded.shape)}; the network here gives {shape}")
     wide = recorded.astype(np.float64)
     apart = np.linalg.norm(features - wide, axis=1)
     allowed = MAX_DEVIATION * np.linalg.norm(wide, axis=1)
@@ -78,7 +78,7 @@ def check_probe(path: Path, recorded: NDArray[np.float32], features: NDArray[np.
 
 
 def _scattered(numbers: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """A byte for each number that looks drawn: the finaliser of MurmurHash3 (Austin Appleby, public domain)."""
+    """Return a pseudo-random byte for each number: the finaliser of MurmurHash3 (Austin Appleby, public domain)."""
     mixed = numbers.copy()
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
         mixed ^= mixed >> np.uint32(shift)

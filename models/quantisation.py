@@ -1,4 +1,4 @@
-"""int8: a network's convolutions in 8 bits, with scales measured on photos (static QDQ quantisation)."""
+"""Quantisation: turns a network's convolutions into int8, with scales measured on photos (static QDQ)."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from models.errors import ModelError
 
 
 def quantise(network: bytes, photos: Iterable[NDArray[np.uint8]]) -> bytes:
-    """The network with int8 weights (a scale a channel) and uint8 activations; the head stays in float.
+    """Return the network with int8 weights (one scale a channel) and uint8 activations; the head stays in float.
 
-    Unsigned activations are what CPUs with VNNI multiply fastest. Some seconds for 100 photos.
+    CPUs with VNNI multiply unsigned activations fastest. Some seconds for 100 photos.
 
     Args:
         network: ONNX, as `models.efficientnet.build_onnx` gives it.
-        photos: uint8 [s, s, 3] each; their activations' ranges set the scales.
+        photos: uint8 [s, s, 3] each; the ranges of their activations set the scales.
 
     Raises:
-        ModelError: there is no photo, or onnxruntime is not there.
+        ModelError: there is no photo, or onnxruntime is not installed.
     """
     try:
         import onnx
@@ -54,7 +54,7 @@ def quantise(network: bytes, photos: Iterable[NDArray[np.uint8]]) -> bytes:
 
 
 class _Reader:
-    """Gives one photo after another as the network's input, as onnxruntime's CalibrationDataReader wants it."""
+    """Yields one photo after another as the network's input; an onnxruntime CalibrationDataReader."""
 
     def __init__(self, photos: Iterable[NDArray[np.uint8]]) -> None:
         self._photos = [photo[None] for photo in photos]

@@ -1,4 +1,4 @@
-"""Reads PyTorch's legacy ``.pth`` files of plain tensors, without PyTorch and without running what they say.
+"""Reads PyTorch's legacy ``.pth`` files of plain tensors, without PyTorch and without running any of their code.
 
 The layout is five pickles (a magic number, a protocol version, facts about the writer, the state dict, the storages'
 keys) and then, for each key in turn, the number of elements as int64 and the elements themselves.
@@ -35,7 +35,7 @@ _DTYPES = {
     "ByteStorage": "<u1",
     "BoolStorage": "|b1",
 }
-# What a crafted pickle can make the unpickler raise; none of these says more than "corrupt".
+# Errors that a crafted pickle can make the unpickler raise; each means "corrupt" and no more.
 _UNPICKLING_ERRORS = (
     pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, LookupError, OverflowError, MemoryError,
     RecursionError, AssertionError,
@@ -43,7 +43,7 @@ _UNPICKLING_ERRORS = (
 
 
 def read_state_dict(path: Path) -> dict[str, NDArray[Any]]:
-    """The tensors of a legacy ``.pth`` file by name, in the file's order; see `parse_state_dict`."""
+    """Read the tensors of a legacy ``.pth`` file by name, in the file's order; see `parse_state_dict`."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -52,14 +52,14 @@ def read_state_dict(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def parse_state_dict(data: bytes, where: str) -> dict[str, NDArray[Any]]:
-    """The tensors in the bytes of a legacy ``.pth`` file; `where` names the file in messages.
+    """Parse the bytes of a legacy ``.pth`` file into tensors; `where` names the file in messages.
 
     Returns:
-        contiguous arrays of the tensors' own shapes and types, each a copy.
+        name -> contiguous array of the tensor's own shape and type, a copy.
 
     Raises:
-        ModelError: the file is truncated, is no legacy ``.pth``, holds anything but plain tensors, or a tensor points
-            outside its storage. Nothing in the file was called or imported.
+        ModelError: the file is truncated, is not a legacy ``.pth``, has other objects than plain tensors, or a tensor
+            points outside its storage. Nothing in the file was called or imported.
     """
     stream = io.BytesIO(data)
 
@@ -107,7 +107,7 @@ class _Tensor:
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Knows an ordered dict, tensors and their storages; every other global is refused before it is imported."""
+    """Unpickles ordered dicts, tensors and their storages; refuses every other global before it is imported."""
 
     def __init__(self, stream: io.BytesIO, where: str) -> None:
         super().__init__(stream)
@@ -123,7 +123,7 @@ class _PlainUnpickler(pickle.Unpickler):
         return _StorageType(name)
 
     def persistent_load(self, pid: Any) -> _Storage:
-        # A view's sixth field (a slice of another storage) was written by versions before 0.4 only.
+        # Only versions before 0.4 wrote a view's sixth field (a slice of another storage).
         kind, type_, key, _location, count, view = pid
         if kind != "storage" or not isinstance(type_, _StorageType) or view is not None:
             raise ValueError(f"unknown persistent id {pid!r}")
@@ -133,7 +133,7 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_unused: Any) -> _Tensor:
-    """Stands in for ``torch._utils._rebuild_tensor_v2``; what follows the strides matters to training only."""
+    """Replaces ``torch._utils._rebuild_tensor_v2``; the arguments after the strides matter to training only."""
     sizes = (offset, *shape, *strides)
     if not isinstance(storage, _Storage) or not all(map(_is_size, sizes)) or len(shape) != len(strides):
         raise ValueError(f"tensor of shape {shape!r}, strides {strides!r} at {offset!r}")
@@ -163,7 +163,7 @@ def _read_storages(
 def _array(tensor: _Tensor, storage: NDArray[Any], where: str) -> NDArray[Any]:
     count = math.prod(tensor.shape)
     last = tensor.offset + sum((n - 1) * step for n, step in zip(tensor.shape, tensor.strides, strict=True))
-    # The first comparison keeps a zero stride from blowing a few bytes up to any size.
+    # The first comparison prevents that a stride of 0 makes a huge array of a few bytes.
     if count > storage.size or (count and last >= storage.size):
         _refuse(where, f"shape {tensor.shape} at {tensor.offset} is outside its storage of {storage.size} elements")
     strides = [step * storage.itemsize for step in tensor.strides]

@@ -15,13 +15,13 @@ from autotag.view import results
 from autotag.view.results import Deleted
 
 POLL_S = 0.01
-"""Between looks at an empty queue."""
+"""Seconds between two looks at an empty queue."""
 AWAY_S = 1.0
-"""Between attempts while the queue is away."""
+"""Seconds between two attempts while the queue is unavailable."""
 
 
 class UploadSpout(Spout):
-    """Every event is a tuple whose id is the event's key. Acks and fails are written with the next look at it."""
+    """Emits each event as a tuple whose id is the event's key. Acks and fails are written before the next lease."""
 
     outputs: ClassVar = [
         Stream(fields=["key", "event"], name="default"),
@@ -32,8 +32,8 @@ class UploadSpout(Spout):
         settings = Settings.from_storm(storm_conf)
         self.queue = open_queue(settings)
         self.lease_events = settings.tagger_batch_photos
-        # The same after a restart, so that what an earlier life had leased is taken back at once.
-        # A LocalCluster (`sparse run`) may run beside a deployed topology of the same name, and is another holder.
+        # The holder is the same after a restart, so that the leases of the process before are released at once.
+        # A LocalCluster (`sparse run`), maybe beside a deployed topology of the same name, is another holder.
         self.holder = f"{self.topology_name}/{self.task_id}/{storm_conf.get('storm.cluster.mode', 'distributed')}"
         self.active = True
         self.acked: list[str] = []
@@ -68,7 +68,7 @@ class UploadSpout(Spout):
             self.emit([lease.key, event.to_dict()], tup_id=lease.key)
 
     def _flush(self) -> None:
-        """Write acks and fails; they are kept when the queue is away."""
+        """Write acks and fails to the queue; while it is unavailable, they wait here."""
         if self.acked:
             self.queue.ack(self.acked, self.holder)
             self.acked = []
@@ -77,7 +77,7 @@ class UploadSpout(Spout):
             self.failed = []
 
     def _flush_if_last(self) -> None:
-        # Storm asks for no further tuples once deactivated, and what is in flight still comes back.
+        # A deactivated spout gets no next_tuple, but acks and fails of the tuples in flight.
         if not self.active:
             try:
                 self._flush()

@@ -1,4 +1,4 @@
-"""``autotag demo``: what `make run` does once everything is set up."""
+"""``autotag demo``: starts the cluster and tags sample photos through it; `make run` calls it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from models.bundle import Bundle
 
 TOPOLOGY = "tagging"
 DEADLINE_S = 180.0
-"""For all photos together; most of it is only ever needed on a machine that is busy otherwise."""
+"""Time for all photos together; a busy machine needs most of it."""
 SHOWN_TAGS = 4
 
 
@@ -49,15 +49,41 @@ def demo(line: CommandLine, photos: tuple[Path, ...], as_json: bool) -> None:
     cluster = Cluster(settings)
     cluster.up(print_step)
     _create_tables(settings)
+    _submit(line, cluster)
+    print_step("waiting for the topology's components")
+    cluster.topologies.wait_for(TOPOLOGY)
+    samples = () if photos else sample_photos(settings.path("build/samples"), settings.path("build/wheels"))
+    named = {str(photo): photo for photo in photos} or {photo.name: photo for photo in samples}
+    stored = push_and_wait(settings, named)
+    store = open_store(settings)
+    visibility = store.runs.read()
+    store.close()
+    if as_json:
+        for name, (photo, milliseconds) in stored.items():
+            print_json({"photo": name, "milliseconds": round(milliseconds), **_as_dict(photo, visibility)})
+    else:
+        rows = [
+            [name, f"{milliseconds:.0f}", _tags(photo, visibility)] for name, (photo, milliseconds) in stored.items()
+        ]
+        print_table(rows, ["photo", "ms", "tags"])
+        print_step(f"\nThe cluster stays up. What next:\n{_next(line)}")
+
+
+def _submit(line: CommandLine, cluster: Cluster) -> None:
+    """Submit the topology unless it runs with the same code, model and settings.
+
+    Raises:
+        ClusterError: it runs, but is deactivated; or it cannot be submitted.
+    """
     state = {topology.name: topology.status for topology in cluster.status().topologies}.get(TOPOLOGY)
+    if state == "INACTIVE":
+        raise ClusterError(f"topology {TOPOLOGY!r} is deactivated; activate it with: storm activate {TOPOLOGY}")
     if state == "KILLED":
         print_step("waiting until the killed topology is gone")
         cluster.topologies.wait_until_gone(TOPOLOGY)
         state = None
     submitted = cluster.home / f"{TOPOLOGY}.submitted"
     fingerprint = _fingerprint(line)
-    if state == "INACTIVE":
-        raise ClusterError(f"topology {TOPOLOGY!r} is {state}; take it up again with: storm activate {TOPOLOGY}")
     if state is not None and submitted.exists() and submitted.read_text() != fingerprint:
         print_step("code, model or settings have changed since the topology was submitted: submitting it again")
         state = None
@@ -68,32 +94,6 @@ def demo(line: CommandLine, photos: tuple[Path, ...], as_json: bool) -> None:
             options += ["-o", f"{key}={value}"]
         cluster.sparse("submit", "-e", line.environment, "-n", TOPOLOGY, "--force", "--wait", "0", *options)
         submitted.write_text(fingerprint)
-    print_step("waiting for the topology's components")
-    cluster.topologies.wait_for(TOPOLOGY)
-    if photos:
-        named = {str(photo): photo for photo in photos}
-    else:
-        samples = sample_photos(settings.path("build/samples"), settings.path("build/wheels"))
-        named = {photo.name: photo for photo in samples}
-    stored = push_and_wait(settings, named)
-    store = open_store(settings)
-    visibility = store.runs.read()
-    store.close()
-    if as_json:
-        for name, (photo, milliseconds) in stored.items():
-            rejected = photo.view.rejected
-            answer: dict[str, Any] = (
-                {"error": rejected.reason, "detail": rejected.detail}
-                if rejected
-                else {"tags": view_tags_as_dicts(photo.view, visibility)}
-            )
-            print_json({"photo": name, "milliseconds": round(milliseconds), **answer})
-    else:
-        rows = [
-            [name, f"{milliseconds:.0f}", _tags(photo, visibility)] for name, (photo, milliseconds) in stored.items()
-        ]
-        print_table(rows, ["photo", "ms", "tags"])
-        print_step(f"\nThe cluster stays up. What next:\n{_next(line)}")
 
 
 NEXT = {
@@ -105,7 +105,7 @@ NEXT = {
 
 
 def _create_tables(settings: Settings) -> None:
-    """What `autotag store init` does for a store that keeps its tables elsewhere."""
+    """Create the tables of a store that does not come with them."""
     store = open_store(settings)
     if created := store.tables.create():
         print_step(f"created {', '.join(created)}")
@@ -113,7 +113,7 @@ def _create_tables(settings: Settings) -> None:
 
 
 def _next(line: CommandLine) -> str:
-    """What to do with the cluster, which stays up."""
+    """Return the commands to go on with: the cluster stays up."""
     program, down = shlex.quote(_shown(Path(sys.argv[0]))), "make down"
     if line.environment == "hbase":
         down += " STORE=hbase"
@@ -129,7 +129,7 @@ def _next(line: CommandLine) -> str:
 
 
 def _fingerprint(line: CommandLine) -> str:
-    """Digest of all that a submitted topology is made of."""
+    """Return a digest of everything that a submitted topology is made of: settings, model and code."""
     digest = hashlib.sha256(repr((line.environment, line.overrides)).encode())
     digest.update((line.config or PROJECT / "config.json").read_bytes())
     digest.update(Bundle.open(line.settings.path(line.settings.model)).version.encode())
@@ -140,17 +140,20 @@ def _fingerprint(line: CommandLine) -> str:
 
 
 def push_and_wait(settings: Settings, photos: dict[str, Path]) -> dict[str, tuple[StoredPhoto, float]]:
-    """Push photos and wait until each is stored: by name, what is stored and the milliseconds since its push.
+    """Push photos and wait until each is stored.
+
+    Returns:
+        By name: the stored photo, and the milliseconds from its push to its storing.
 
     Raises:
-        AutotagError: one was not stored in time.
+        AutotagError: a photo was not stored in time.
     """
     queue, store = open_queue(settings), open_store(settings)
     events = {}
     for name, photo in photos.items():
         uri = photo_uri(str(photo))
         events[name] = PhotoEvent.uploaded(uri, uri, user_name())
-    queue.put(list(events.values()))
+    queue.enqueue(list(events.values()))
     stored: dict[str, tuple[StoredPhoto, float]] = {}
     deadline = time.monotonic() + DEADLINE_S
     with ProgressBars() as progress:
@@ -167,6 +170,12 @@ def push_and_wait(settings: Settings, photos: dict[str, Path]) -> dict[str, tupl
     return {name: stored[name] for name in events}
 
 
+def _as_dict(photo: StoredPhoto, visibility: Visibility) -> dict[str, Any]:
+    if photo.view.rejected:
+        return {"error": photo.view.rejected.reason, "detail": photo.view.rejected.detail}
+    return {"tags": view_tags_as_dicts(photo.view, visibility)}
+
+
 def _tags(photo: StoredPhoto, visibility: Visibility) -> str:
     if photo.view.rejected:
         return f"rejected, {photo.view.rejected.reason}: {photo.view.rejected.detail}"
@@ -174,6 +183,6 @@ def _tags(photo: StoredPhoto, visibility: Visibility) -> str:
 
 
 def _shown(program: Path) -> str:
-    """The program as one types it in the project's folder."""
+    """Return a path as typed in the project's folder."""
     program = program.absolute()
     return str(program.relative_to(PROJECT)) if program.is_relative_to(PROJECT) else str(program)

@@ -1,4 +1,4 @@
-"""Nimbus: what Storm's master says of its cluster and topologies, over its Thrift interface."""
+"""A client of Nimbus, Storm's master, over its Thrift interface: state of the cluster and of topologies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from autotag.settings import PROJECT
 
 @dataclass(frozen=True, kw_only=True)
 class Topology:
-    """A topology that Nimbus knows."""
+    """A submitted topology."""
 
     name: str
     id: str
@@ -50,24 +50,24 @@ class ComponentError:
 
     component: str
     message: str
-    """With the traceback."""
+    """The error's text and its traceback."""
     time: int
     """Seconds since 1970."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Summary:
-    """The cluster in figures."""
+class ClusterSummary:
+    """The state of the cluster in figures."""
 
     leader: bool
-    """Whether a Nimbus leads; only then can a topology be submitted."""
+    """True if a Nimbus leads; only then can a topology be submitted."""
     slots: int
     slots_used: int
     topologies: tuple[Topology, ...]
 
 
 class Nimbus:
-    """Asks one Nimbus; each method is one connection and one question.
+    """A client of one Nimbus; each method opens one connection and sends one request.
 
     Raises:
         ClusterError: Nimbus does not answer within `timeout_s`, or answers that it cannot.
@@ -76,10 +76,10 @@ class Nimbus:
     def __init__(self, host: str, port: int, timeout_s: float = 10.0) -> None:
         self.host, self.port, self.timeout_s = host, port, timeout_s
 
-    def summary(self) -> Summary:
-        """The slots and topologies, and whether topologies can be submitted."""
+    def summary(self) -> ClusterSummary:
+        """Return the slots, the topologies, and whether topologies can be submitted."""
         cluster = self._ask("getClusterInfo")
-        return Summary(
+        return ClusterSummary(
             leader=any(nimbus.isLeader for nimbus in cluster.nimbuses),
             slots=sum(supervisor.num_workers for supervisor in cluster.supervisors),
             slots_used=sum(supervisor.num_used_workers for supervisor in cluster.supervisors),
@@ -98,19 +98,20 @@ class Nimbus:
         )
 
     def topology(self, name: str) -> Topology:
-        """The topology called `name`.
+        """Return the topology called `name`.
 
         Raises:
-            ClusterError: also when there is none, with the names that there are.
+            ClusterError: also if there is none; with the names of all topologies.
         """
         topologies = self.summary().topologies
         for topology in topologies:
             if topology.name == name:
                 return topology
-        raise ClusterError(f"no topology {name!r}; there are {[topology.name for topology in topologies]}")
+        names = ", ".join(topology.name for topology in topologies) or "none"
+        raise ClusterError(f"no topology {name!r}; topologies: {names}")
 
     def executors(self, name: str) -> list[Executor]:
-        """The executors of topology `name` that are assigned to a worker."""
+        """Return the executors of topology `name` that are assigned to a worker."""
         info = self._ask("getTopologyInfo", self.topology(name).id)
         return [
             Executor(component=executor.component_id, port=executor.port, uptime_s=executor.uptime_secs)
@@ -118,17 +119,17 @@ class Nimbus:
         ]
 
     def errors(self, name: str) -> list[ComponentError]:
-        """The errors that components of topology `name` reported last, oldest first; Nimbus keeps some of each."""
+        """Return the last errors of the components of topology `name`, oldest first; Nimbus keeps a few of each."""
         info = self._ask("getTopologyInfo", self.topology(name).id)
-        found = [
+        reported = [
             ComponentError(component=component, message=error.error, time=error.error_time_secs)
             for component, errors in info.errors.items()
             for error in errors
         ]
-        return sorted(found, key=lambda error: error.time)
+        return sorted(reported, key=lambda error: error.time)
 
     def configuration(self, name: str) -> dict[str, Any]:
-        """What topology `name` runs with: Storm's settings and ours."""
+        """Return the configuration of topology `name`: Storm's settings and ours."""
         return dict(json.loads(self._ask("getTopologyConf", self.topology(name).id)))
 
     def kill(self, name: str, wait_s: int = 0) -> None:

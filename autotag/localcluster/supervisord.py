@@ -1,4 +1,4 @@
-"""supervisord: what keeps the local cluster's servers running."""
+"""A client of supervisord, which keeps the servers of the local cluster running."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from autotag.errors import ClusterError
 from autotag.localcluster.processes import Process
 
 DAEMONS = ("zookeeper", "nimbus", "supervisor")
-"""The programs of cluster/supervisord.conf that start with it."""
+"""The programs of cluster/supervisord.conf that start with supervisord."""
 HBASE_DAEMONS = ("hbase-master", "hbase-regionserver", "thrift")
-"""Those that start where HBase is wanted, in this order; they stop in the opposite one."""
+"""The programs that start if HBase is needed, in this order; they stop in the opposite order."""
 
 _COMMANDS = {
     "org.apache.zookeeper.server.quorum.QuorumPeerMain": "zookeeper",
@@ -32,11 +32,11 @@ _COMMANDS = {
     "org.apache.hadoop.hbase.thrift.ThriftServer": "thrift",
     "supervisor.supervisord": "supervisord",
 }
-"""The servers' names by the class or module on their command lines."""
+"""Class or module on the command line -> name of the server."""
 
 
 def server_name(process: Process) -> str | None:
-    """Which daemon, or ``supervisord``, a process of the cluster is; None for the workers and what is below them."""
+    """Return the name of the daemon (or ``supervisord``) that a process is; None for workers and their children."""
     return next((name for argument, name in _COMMANDS.items() if argument in process.command), None)
 
 
@@ -46,13 +46,13 @@ class Daemon:
 
     name: str
     state: str
-    """supervisord's word (``RUNNING``, ``STARTING``, ``BACKOFF``, ``STOPPED``...), or ``DOWN`` without supervisord."""
+    """supervisord's name: ``RUNNING``, ``STARTING``, ``BACKOFF``, ``STOPPED``...; ``DOWN`` without supervisord."""
     pid: int | None = None
     uptime_s: int | None = None
 
 
 class Supervisord:
-    """The supervisord of one cluster home, spoken to over a socket in that folder; it may be up or not."""
+    """A client of the supervisord of one cluster home, over a socket in that folder; supervisord need not run."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -63,7 +63,7 @@ class Supervisord:
             self.socket = Path("/tmp", f"autotag-{os.getuid()}-{digest}.sock")  # noqa: S108
 
     def runs(self) -> bool:
-        """Whether it answers."""
+        """Return True if supervisord answers."""
         try:
             self._ask("getState")
         except (OSError, xmlrpc.client.Error):
@@ -71,10 +71,10 @@ class Supervisord:
         return True
 
     def start(self, configuration: Path, environment: Mapping[str, str]) -> None:
-        """Start it, and it its programs, in a session of its own: it outlives whoever starts it.
+        """Start supervisord, which starts its programs, in a session of its own: it outlives this process.
 
         Raises:
-            ClusterError: it does not start, with what it said.
+            ClusterError: it does not start; with what it printed.
         """
         done = subprocess.run(  # noqa: S603 - our own Python; it returns once supervisord is in the background
             [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration)],
@@ -89,28 +89,28 @@ class Supervisord:
             raise ClusterError(f"supervisord does not start: {done.stdout}{done.stderr}")
 
     def shut_down(self) -> None:
-        """Tell it to stop its programs and end; returns before it has. No more than that happens when it is away."""
+        """Tell supervisord to stop its programs and end, without waiting; do nothing if it does not run."""
         with contextlib.suppress(OSError, xmlrpc.client.Error):
             self._ask("shutdown")
 
     def start_daemon(self, name: str) -> None:
-        """Tell it to start a program, unless that runs."""
+        """Start a program, unless it runs."""
         with contextlib.suppress(xmlrpc.client.Fault):
             self._ask("startProcess", name, False)
 
     def stop_daemon(self, name: str, wait: bool = True) -> None:
-        """Tell it to stop a program and not to start it again; nothing when that is stopped or it is away itself."""
+        """Stop a program and do not start it again; do nothing if it is stopped, or supervisord does not run."""
         with contextlib.suppress(OSError, xmlrpc.client.Error):
             self._ask("stopProcess", name, wait)
 
     def daemons(self) -> tuple[Daemon, ...]:
-        """The state of each of `DAEMONS` and `HBASE_DAEMONS`."""
+        """Return the state of each of `DAEMONS` and `HBASE_DAEMONS`."""
         try:
-            found = {info["name"]: info for info in self._ask("getAllProcessInfo")}
+            running = {info["name"]: info for info in self._ask("getAllProcessInfo")}
         except (OSError, xmlrpc.client.Error):
-            found = {}
+            running = {}
         return tuple(
-            _daemon(found[name]) if name in found else Daemon(name=name, state="DOWN")
+            _daemon(running[name]) if name in running else Daemon(name=name, state="DOWN")
             for name in (*DAEMONS, *HBASE_DAEMONS)
         )
 

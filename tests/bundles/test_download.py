@@ -116,8 +116,8 @@ def test_a_damaged_file_a_longer_one_and_another_version_are_refused(
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("../stray", r"'\.\./stray' is no path of a bundle's file"),
-        ("/tmp/stray", "'/tmp/stray' is no path"),
+        ("../stray", r"'\.\./stray' is not an allowed path of a file"),
+        ("/tmp/stray", "'/tmp/stray' is not an allowed path"),
         ("huge.npy", "a bundle has at most"),
     ],
 )

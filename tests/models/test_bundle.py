@@ -159,7 +159,7 @@ def test_a_manifest_that_names_files_elsewhere_is_refused(tmp_path: Path, path: 
     write_small_bundle(tmp_path / "b")
     manifest = json.loads((tmp_path / "b" / MANIFEST).read_text())
     manifest["files"][path] = manifest["files"]["network.onnx"]
-    with pytest.raises(ModelError, match=rf"b/manifest.json: '{path}' is no path of a bundle's file"):
+    with pytest.raises(ModelError, match=rf"b/manifest.json: '{path}' is not an allowed path of a file"):
         parse_manifest(json.dumps(manifest).encode(), str(tmp_path / "b" / MANIFEST))
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import openvino
 import pytest
 from onnx import TensorProto, helper
 
+from autotag.settings import PROJECT
 from models.efficientnet import Architecture, build_onnx
 from models.errors import ModelError
 from models.network import FeatureNetwork
@@ -148,3 +152,12 @@ def test_another_kind_of_network_is_refused(
     onnx.save(model, tmp_path / "other.onnx")
     with pytest.raises(ModelError, match=message):
         FeatureNetwork.open(tmp_path / "other.onnx")
+
+
+def test_no_library_sends_usage_data_or_writes_to_the_users_home(tmp_path: Path) -> None:
+    program = "import models.network, onnxruntime, sys; print(sys.modules['openvino.tools.ovc.telemetry_stub'])"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | {"HOME": str(tmp_path)}, cwd=PROJECT, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.rglob("*")) == []

@@ -42,7 +42,7 @@ def test_features_that_a_cpu_may_make_different_pass_and_others_do_not(tmp_path:
         bundle.self_check(recorded + aside * np.float32(1.01 * MAX_DEVIATION * (3 / 2) ** 0.5))
     with pytest.raises(ModelError, match="other features"):
         bundle.self_check(recorded * 2)  # of the same direction, and all scores are others
-    with pytest.raises(ModelError, match=r"wants finite features \[8, 3\]; the network here gives float32 \[8, 4\]"):
+    with pytest.raises(ModelError, match=r"records finite features \[8, 3\]; the network here gives float32 \[8, 4\]"):
         bundle.self_check(np.ones((8, 4), np.float32))
     with pytest.raises(ModelError, match="finite"):
         bundle.self_check(recorded * np.float32(np.nan))
@@ -60,7 +60,7 @@ def test_features_that_a_bank_cannot_score_do_not_pass(tmp_path: Path) -> None:
         (np.ones((7, 3), np.float32), r"must be float32 \[8, d\]. It is float32 \[7, 3\]"),
         (np.ones((8, 3)), r"must be float32 \[8, d\]. It is float64"),
         (np.full((8, 3), np.nan, np.float32), "not finite"),
-        (np.ones((8, 4), np.float32), "banks/imagenet: wants 3 features, and .*probe.npy has 4"),
+        (np.ones((8, 4), np.float32), "banks/imagenet: takes 3 features, but .*probe.npy has 4"),
     ],
 )
 def test_a_record_that_is_none_is_named(tmp_path: Path, features: NDArray[Any], message: str) -> None:
