@@ -53,9 +53,11 @@ def tag(line: CommandLine, photos: tuple[str, ...], top: int | None, min_score: 
                 else:
                     click.echo(f"{name}: {tags}", err=True)
             elif as_json:
-                print_json({"photo": name, "model": str(tagger.model), "tags": tags_as_dicts(tags, classes)})
+                partial = {"partial": True} if tags.partial else {}
+                print_json({"photo": name, "model": str(tagger.model), **partial, "tags": tags_as_dicts(tags, classes)})
             else:
-                click.echo(f"{name}: {tags_text(tags, classes.ancestors)}")
+                partial_mark = " (partial: the photo is damaged)" if tags.partial else ""
+                click.echo(f"{name}: {tags_text(tags, classes.ancestors)}{partial_mark}")
             done += 1
             progress("tagging", done, len(names))
     sys.exit(1 if failed else 0)
