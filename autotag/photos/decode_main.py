@@ -1,15 +1,15 @@
-"""Bytes of a photo to the pixels that a network wants.
+"""Decode the bytes of a photo to the pixels that a network takes.
 
 Run as a script, this file is the child process of `photos.decoder_pool.Decoder`: native decoders crash, hang and eat
-memory, and only a process of its own contains that. It starts in a few dozen milliseconds because it imports
-nothing of ours and little else; keep it so.
+memory, and only a process of its own contains that. It starts in a few dozen milliseconds because it imports nothing of
+ours and little else; keep it so. The files ``decode_*.py`` beside it are loaded when a photo first needs them.
 
     request   header "<QIIB": bytes of the photo, size, resize_short_side, Pillow's number of the filter; the photo
-    answer    header "<BQ": status, bytes that follow; then the pixels (uint8 [size, size, 3], RGB)
+    answer    header "<BQ": status, bytes that follow; then, for PIXELS and PARTIAL, uint8 [size, size, 3], RGB,
               or, for UNDECODABLE, a JSON object {reason, detail}
 
-Requests come on fd 0; answers leave on a pipe of their own, never on fd 1, where native libraries may print. What
-those say on fd 2 is dropped, or whoever sends photos could fill the log; Python's tracebacks are kept.
+Requests come on fd 0. Answers leave on a pipe of their own, never on fd 1, where native libraries may print. Their
+output on fd 2 is dropped, or a sender of photos could fill the log; Python's tracebacks stay.
 Before the first request the child sends one READY answer. It ends when fd 0 does, so it never outlives its parent.
 """
 
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import faulthandler
 import importlib
+import importlib.util
 import io
 import json
 import os
@@ -27,14 +28,25 @@ import sys
 import warnings
 import zlib
 from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Literal, NamedTuple
 
 from PIL import Image, ImageFile
 
 _REQUEST = struct.Struct("<QIIB")
 ANSWER = struct.Struct("<BQ")
-Decode = Callable[[bytes, int, int, int, str], Image.Image]
-"""`decode_photo`, or what stands for it."""
-READY, PIXELS, UNDECODABLE, NO_MEMORY = range(4)
+READY, PIXELS, UNDECODABLE, NO_MEMORY, PARTIAL = range(5)
+_ENOUGH_ROWS = 0.75
+"""A damaged photo is decoded if at least this share of its rows is there."""
+_MISSING = (128, 128, 128)
+"""The colour of missing rows: near the mean of photos, so that it says little to a network."""
+_ZEROS_ARE_NO_PIXELS = {"JPEG", "PNG", "WebP", "GIF"}
+_PADDING_BYTES = 64
+"""So many zeros at the end of these formats were never written, although some decoders show them as pixels."""
+_MAX_BEFORE_JPEG = 1024
+"""Bytes before a JPEG's start marker, at most."""
 
 _PLUGINS = {
     "JPEG": ("PIL.JpegImagePlugin", "JpegImageFile"),
@@ -45,14 +57,22 @@ _PLUGINS = {
     "GIF": ("PIL.GifImagePlugin", "GifImageFile"),
     "BMP": ("PIL.BmpImagePlugin", "BmpImageFile"),
     "TIFF": ("PIL.TiffImagePlugin", "TiffImageFile"),
+    "JPEG 2000": ("PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile"),
+    "PSD": ("PIL.PsdImagePlugin", "PsdImageFile"),
 }
-"""Everything that is decoded. Pillow knows three dozen more formats, of which none is a photo's."""
+"""Formats that Pillow decodes. It has three dozen more, of which none is a photo's."""
+KINDS = (*_PLUGINS, "JPEG XL", "camera raw")
+"""All formats that are decoded."""
 
 _MAGICS = {
     "JPEG": (b"\xff\xd8\xff",),
     "PNG": (b"\x89PNG\r\n\x1a\n",),
     "GIF": (b"GIF87a", b"GIF89a"),
+    "camera raw": (b"FUJIFILMCCD-RAW ", b"IIRO", b"IIRS", b"MMOR", b"IIU\0"),  # RAF, ORF, RW2
     "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+    "PSD": (b"8BPS\0\1",),
+    "JPEG 2000": (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n"),
+    "JPEG XL": (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"),
 }
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
 _AVIF_BRANDS = {b"avif", b"avis"}
@@ -67,9 +87,9 @@ _TRANSPOSES = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF 2.32, tag 0x0112: what makes a picture stored in that orientation upright."""
+"""EXIF 2.32, tag 0x0112: the transposition that makes a picture stored in that orientation upright."""
 
-# What Pillow's plugins raise on bytes that are not what they should be; pillow_heif adds RuntimeError.
+# Pillow's plugins raise these on malformed bytes; pillow_heif and the libraries of `formats` add RuntimeError.
 _FAILURES = (
     OSError,
     SyntaxError,
@@ -85,8 +105,19 @@ _FAILURES = (
 )
 
 
+class Decoded(NamedTuple):
+    """A picture, RGB; `partial` if the photo is damaged and some of it may be missing."""
+
+    picture: Image.Image
+    partial: bool
+
+
+Decode = Callable[[bytes, int, int, int, str], Decoded]
+"""The type of `decode_photo`; tests put another function in its place."""
+
+
 class UndecodableError(Exception):
-    """These bytes give no picture, today or ever; `reason` is one of `autotag.reasons.Reason`'s values."""
+    """These bytes give no picture, today or ever; `reason` is a value of `photos.errors.Reason`."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -94,43 +125,235 @@ class UndecodableError(Exception):
         self.detail = detail
 
 
+class _Target(NamedTuple):
+    """The pixels that are asked for."""
+
+    size: int
+    short_side: int
+    max_pixels: int
+    resampling: Image.Resampling
+
+
 def decode_photo(
     data: bytes, size: int, resize_short_side: int, max_pixels: int, interpolation: str = "bicubic"
-) -> Image.Image:
-    """The upright middle of a photo, `size` x `size` pixels, RGB.
+) -> Decoded:
+    """Return the upright middle of a photo, `size` x `size` pixels, sRGB.
 
-    The same as scaling the short side to `resize_short_side` and cutting the middle out, in one step. A JPEG is
+    Equals scaling the short side to `resize_short_side` and cutting the middle out, in one step. A JPEG is
     decoded at the smallest power-of-two scale whose short side still has `resize_short_side` pixels. Of several
-    frames or pages the first counts. Transparency is shown on white; colour profiles are not applied.
+    frames or pages the first counts. Transparency is shown on white. Wide-gamut ICC profiles and HDR are converted.
+
+    A photo that its decoder refuses is first mended outside its pixels, then decoded as far as it goes: missing rows
+    are grey. Such a photo costs two to four decodings, a good one only its own.
 
     Args:
-        max_pixels: width times height, at most, as the header says; checked before anything is decoded.
-        interpolation: a filter of Pillow's by its name, such as ``bicubic`` or ``hamming``.
+        max_pixels: limit of width times height as the header states them; checked before anything is decoded.
+        interpolation: the name of one of Pillow's filters, such as ``bicubic`` or ``hamming``.
 
     Raises:
-        UndecodableError: the bytes are not a whole image of a known format, or have too many pixels.
+        UndecodableError: the bytes are no image of a format that is decoded, have less than 3/4 of their rows, or too
+            many pixels.
         MemoryError: there is not enough for this photo.
     """
-    resampling = Image.Resampling[interpolation.upper()]
+    target = _Target(size, resize_short_side, max_pixels, Image.Resampling[interpolation.upper()])
     kind = _kind(data)
     if kind is None:
-        seen = f"begins with {data[:12]!r}" if data else "is empty"
-        raise UndecodableError("not_an_image", f"{seen}; known are {', '.join(_PLUGINS)}")
+        start = data.find(b"\xff\xd8\xff", 0, _MAX_BEFORE_JPEG)
+        name = _part("decode_formats").name_of(data) if data else None
+        if start < 0 or name is not None:
+            begins = f"is {name}" if name else f"begins with {data[:12]!r}" if data else "is empty"
+            raise UndecodableError("not_an_image", f"{begins}; photos are {', '.join(KINDS)}")
+        kind, data = "JPEG", data[start:]
+    if kind in _ZEROS_ARE_NO_PIXELS and data.endswith(bytes(_PADDING_BYTES)):
+        data = data.rstrip(b"\0")
     try:
-        if kind == "PNG" and data[12:16] == b"IHDR":  # Pillow opens a PNG only once it has seen the pixels' beginning.
-            _check_pixels(kind, int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big"), max_pixels)
-        with _open(kind, data) as photo:
-            _check_pixels(kind, *photo.size, max_pixels)
-            if kind == "JPEG":  # HEIF's draft would take an embedded thumbnail, which may show anything.
-                photo.draft("RGB", (resize_short_side, resize_short_side))
-            photo.load()
-            transpose = _TRANSPOSES.get(_orientation(photo))
-            small = _on_white(_middle(photo, size, resize_short_side, resampling))
-            return small if transpose is None else small.transpose(transpose)
+        return Decoded(_whole(kind, data, target), partial=False)
+    except ImportError as error:
+        detail = f"{kind} needs the package {error.name}: pip install 'autotag[formats]'"
+        raise UndecodableError("unsupported", detail) from error
     except _FAILURES as error:
-        if "memory" in str(error).lower():
-            raise MemoryError(str(error)) from error
-        raise _undecodable(kind, data, error) from error
+        _check_memory(error)
+        first = error
+    try:
+        picture = _mended(kind, data, target)
+        if picture is not None:
+            return Decoded(picture, partial=False)
+        picture = _remains(kind, data, target)
+    except _FAILURES as error:
+        _check_memory(error)
+        picture = None
+    if picture is None:
+        raise _undecodable(kind, data, first) from first
+    return Decoded(picture, partial=True)
+
+
+def _check_memory(error: Exception) -> None:
+    if "memory" in str(error).lower():
+        raise MemoryError(str(error)) from error
+
+
+def _whole(kind: str, data: bytes, target: _Target) -> Image.Image:
+    """Return the picture of a photo in which nothing is missing."""
+    if kind in ("JPEG XL", "camera raw"):
+        return _by_other_library(kind, data, target)
+    with _opened(kind, data, target) as photo:
+        photo.load()
+        return _shown(kind, data, photo, photo, target)
+
+
+def _opened(kind: str, data: bytes, target: _Target) -> ImageFile.ImageFile:
+    """Return the photo with its header read, its pixels counted and its scale chosen."""
+    if kind == "PNG" and data[12:16] == b"IHDR":  # Pillow opens a PNG only once it has seen the pixels' beginning.
+        _check_pixels(kind, *_sides(data[16:24]), target.max_pixels)
+    photo = _open(kind, data)
+    _check_pixels(kind, *photo.size, target.max_pixels)
+    if kind == "JPEG":  # HEIF's draft would take an embedded thumbnail, which may show anything.
+        photo.draft("RGB", (target.short_side, target.short_side))
+    return photo
+
+
+def _sides(data: bytes) -> tuple[int, int]:
+    return int.from_bytes(data[:4], "big"), int.from_bytes(data[4:8], "big")
+
+
+def _by_other_library(kind: str, data: bytes, target: _Target) -> Image.Image:
+    """Decode a format that Pillow lacks; these decoders make the picture upright themselves."""
+    formats = _part("decode_formats")
+    if kind == "JPEG XL":
+        _check_pixels(kind, *formats.jxl_size(data), target.max_pixels)
+        picture = formats.decode_jxl(data)
+    else:
+        with formats.open_raw(data) as raw:
+            _check_pixels(kind, *formats.raw_size(raw), target.max_pixels)
+            picture = formats.decode_raw(raw, target.short_side)
+    return _on_white(_middle(picture, target))
+
+
+def _shown(kind: str, data: bytes, photo: Image.Image, picture: Image.Image, target: _Target) -> Image.Image:
+    """Return the upright, small sRGB picture of a photo; `picture` has its pixels, `photo` its metadata."""
+    small = _middle(picture, target)
+    small = _in_srgb(kind, data, photo.info.get("icc_profile"), small)
+    transpose = _TRANSPOSES.get(_orientation(photo))
+    return small if transpose is None else small.transpose(transpose)
+
+
+def _in_srgb(kind: str, data: bytes, profile: object, small: Image.Image) -> Image.Image:
+    """Return a small picture as sRGB on white. Without a profile or code points it costs two searches at most."""
+    codes = _code_points(kind, data)
+    if codes is not None:
+        colour = _part("decode_colour")
+        if not colour.is_srgb(*codes):
+            converted: Image.Image = colour.from_code_points(_on_white(small), *codes)
+            return converted
+    elif isinstance(profile, bytes) and len(profile) > 132:
+        if small.mode != "CMYK":
+            small = _on_white(small)
+        small = _part("decode_colour").from_profile(small, profile)
+    return _on_white(small)
+
+
+def _code_points(kind: str, data: bytes) -> tuple[int, int] | None:
+    """Return colour primaries and transfer characteristics (H.273) where the file states them."""
+    if kind == "PNG":
+        at = data.find(b"cICP", 0, max(data.find(b"IDAT", 0, 1 << 16), 0))
+        return (data[at + 4], data[at + 5]) if at >= 0 else None
+    if kind in ("HEIF", "AVIF"):
+        at = data.find(b"colrnclx", 0, 1 << 16)
+        if 0 <= at <= len(data) - 12:
+            return int.from_bytes(data[at + 8 : at + 10], "big"), int.from_bytes(data[at + 10 : at + 12], "big")
+    return None
+
+
+def _mended(kind: str, data: bytes, target: _Target) -> Image.Image | None:
+    """Return the picture of a photo whose only faults lie outside its pixels; None if it has others."""
+    damaged = _part("decode_damaged")
+    mended = damaged.mended(kind, data)
+    try:
+        if kind == "JPEG" and (head := damaged.frame(mended or data)) and head[2] == 12:
+            data = mended or data
+            width = int.from_bytes(data[head[1] + 3 : head[1] + 5], "big")
+            _check_pixels(kind, width, head[3], target.max_pixels)
+            return _on_white(_middle(_part("decode_formats").decode_jpeg_12(data), target))
+        if mended is None:
+            return None
+        if kind == "PNG" and damaged.is_apple_png(data):
+            with _opened(kind, mended, target) as photo:
+                photo.load()
+                return _on_white(_middle(damaged.apple_colours(photo), target))
+        return _whole(kind, mended, target)
+    except ImportError as error:
+        detail = f"12-bit {kind} needs the package {error.name}: pip install 'autotag[formats]'"
+        raise UndecodableError("unsupported", detail) from error
+    except _FAILURES as error:
+        _check_memory(error)
+        return None
+
+
+def _remains(kind: str, data: bytes, target: _Target) -> Image.Image | None:
+    """Return the picture of a damaged photo, its missing rows grey; None if less than 3/4 of its rows are there."""
+    damaged = _part("decode_damaged")
+    if kind == "WebP":
+        completed = damaged.webp_over_noise(data)
+        return None if completed is None else _compared(kind, completed, target)
+    data = damaged.mended(kind, data) or data
+    if kind == "JPEG" and (is_shown := damaged.progressive_is_shown(data)) is not None:
+        return _whole(kind, damaged.with_end_marker(data), target) if is_shown else None
+    if kind not in ("JPEG", "PNG", "GIF", "BMP", "TIFF", "PSD", "JPEG 2000"):
+        return None
+    return _compared(kind, (data, data), target)
+
+
+def _compared(kind: str, versions: tuple[bytes, bytes], target: _Target) -> Image.Image | None:
+    """Decode twice, over black and over white, and return the picture if enough of its rows are the same."""
+    photo, picture = _over(kind, versions[0], 0, target)
+    _, other = _over(kind, versions[1], 255, target)
+    if picture.size != other.size or picture.mode != other.mode:
+        return None
+    missing = _part("decode_damaged").missing_rows(picture, other)
+    del other
+    width, height = picture.size
+    if height - len(missing) < _ENOUGH_ROWS * height:
+        return None
+    if kind == "JPEG":
+        # The decoder holds the last blocks back until it sees an end. What it makes up behind them is grey, too.
+        try:
+            with _opened(kind, _part("decode_damaged").with_end_marker(versions[0]), target) as ended:
+                ended.load()
+                return _shown(kind, versions[0], ended, ended, target)
+        except _FAILURES as error:
+            _check_memory(error)
+    if missing:
+        if picture.mode in ("P", "PA"):
+            picture = picture.convert("RGBA" if picture.mode == "PA" or "transparency" in picture.info else "RGB")
+        bands = len(picture.getbands())
+        value = 128 << 8 if picture.mode.startswith("I") else 128
+        grey = (128, 128, 128, 255)[:bands] if bands > 2 else (128, 255)[:bands] if bands == 2 else value
+        for row in missing:
+            picture.paste(grey, (0, row, width, row + 1))
+    return _shown(kind, versions[0], photo, picture, target)
+
+
+def _over(kind: str, data: bytes, background: int, target: _Target) -> tuple[Image.Image, Image.Image]:
+    """Return an opened photo, and its pixels as far as the decoder comes, over a background of 0 or 255."""
+    photo = _opened(kind, data, target)
+    prepare = photo.load_prepare
+
+    def prepare_once() -> None:
+        prepare()
+        bands = len(photo.im.getbands()) if hasattr(photo.im, "getbands") else len(photo.getbands())
+        ink = background if bands == 1 else (background,) * bands
+        photo.im.paste(ink, (0, 0, *photo.im.size))
+
+    if kind != "WebP":
+        photo.load_prepare = prepare_once  # type: ignore[method-assign]
+    try:
+        photo.load()
+    except _FAILURES as error:
+        _check_memory(error)
+        if photo._im is None:
+            raise
+        photo.tile = []
+    return photo, photo.copy()
 
 
 def _check_pixels(kind: str, width: int, height: int, max_pixels: int) -> None:
@@ -139,28 +362,57 @@ def _check_pixels(kind: str, width: int, height: int, max_pixels: int) -> None:
 
 
 def _kind(data: bytes) -> str | None:
-    """The format that the first bytes announce."""
+    """Return the format that the first bytes announce."""
     for kind, magics in _MAGICS.items():
         if data.startswith(magics):
-            return kind
+            return "camera raw" if kind == "TIFF" and _is_raw(data) else kind
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WebP"
     # Two letters are too few to tell a picture from a text about a BMW.
-    if data[:2] == b"BM" and data[6:10] == bytes(4) and int.from_bytes(data[14:18], "little") in _BMP_HEADERS:
+    if data[:2] == b"BM" and data[15:18] == bytes(3) and data[14:15] and data[14] in _BMP_HEADERS:
         return "BMP"
     if data[4:8] == b"ftyp":
         box = data[8 : min(int.from_bytes(data[:4], "big"), 256)]
         brands = {box[start : start + 4] for start in range(0, len(box), 4)}
+        if b"crx " in brands:  # CR3
+            return "camera raw"
         return "AVIF" if brands & _AVIF_BRANDS else "HEIF" if brands & _HEIF_BRANDS else None
     return None
 
 
+def _is_raw(data: bytes) -> bool:
+    """True if a TIFF is a camera raw file: CR2, DNG, or one whose first image is only a preview (NEF, ARW, ORF)."""
+    if data[8:10] == b"CR":
+        return True
+    order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
+    at = int.from_bytes(data[4:8], order)
+    is_preview = has_others = False
+    for entry in range(at + 2, at + 2 + 12 * min(int.from_bytes(data[at : at + 2], order), 200), 12):
+        tag = int.from_bytes(data[entry : entry + 2], order)
+        if tag == 50706:  # DNGVersion
+            return True
+        if tag == 254:  # NewSubfileType: 1 is a reduced version of another image.
+            is_preview = bool(int.from_bytes(data[entry + 8 : entry + 12], order) & 1)
+        has_others = has_others or tag == 330  # SubIFDs
+    return is_preview and has_others
+
+
+@lru_cache(None)
+def _part(name: str) -> ModuleType:
+    """Load the file `name` that lies beside this one; by its path, since the child knows no packages of ours."""
+    spec = importlib.util.spec_from_file_location(f"_{name}", Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None and spec.loader is not None  # noqa: S101
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def _open(kind: str, data: bytes) -> ImageFile.ImageFile:
-    """The photo with its header read. Not `Image.open`: that tries other formats, and takes an MPO for no JPEG."""
+    """Return the photo with its header read. Not `Image.open`: that tries other formats, and takes an MPO for no JPEG."""
     module_name, class_name = _PLUGINS[kind]
     module = importlib.import_module(module_name)
     if kind == "HEIF":
-        # One core a decoder; and nothing is read that is not shown.
+        # One core for each decoder, and nothing is read that is not shown.
         options = module.options
         options.DECODE_THREADS = 1
         options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False
@@ -171,15 +423,15 @@ def _open(kind: str, data: bytes) -> ImageFile.ImageFile:
 
 
 def _orientation(photo: Image.Image) -> int:
-    """EXIF's orientation, 1 to 8; 1 where it says nothing that can be read: the picture may be fine all the same."""
+    """Return EXIF's orientation, 1 to 8; 1 if it cannot be read, since the picture may be fine all the same."""
     try:
         return int(photo.getexif().get(0x0112, 1))
     except _FAILURES:
         return 1
 
 
-def _middle(photo: Image.Image, size: int, resize_short_side: int, resampling: Image.Resampling) -> Image.Image:
-    """The centred square of a loaded photo, scaled to `size` x `size`, in a mode that `_on_white` knows.
+def _middle(photo: Image.Image, target: _Target) -> Image.Image:
+    """Return the centred square of a loaded photo, scaled to the target's size, in a mode that `_on_white` takes.
 
     Scaled first and converted after, where that gives the same, because a conversion copies every pixel.
     """
@@ -195,20 +447,21 @@ def _middle(photo: Image.Image, size: int, resize_short_side: int, resampling: I
         photo = photo.convert("RGBA")
     elif photo.mode in ("P", "PA"):
         photo = photo.convert("RGBA" if photo.mode == "PA" else "RGB")
-    # The very pixels that scaling first, to whole pixels, and cutting then would give; networks are measured that way.
+    # These are the very pixels of scaling first, to whole pixels, and cutting then; networks are measured that way.
     width, height = photo.size
-    scale = resize_short_side / min(width, height)
+    size = target.size
+    scale = target.short_side / min(width, height)
     across, down = round(width * scale), round(height * scale)
     left, top = (across - size) // 2, (down - size) // 2
     x, y = width / across, height / down
-    small = photo.resize((size, size), resampling, box=(left * x, top * y, (left + size) * x, (top + size) * y))
+    small = photo.resize((size, size), target.resampling, box=(left * x, top * y, (left + size) * x, (top + size) * y))
     if small.mode.startswith("I"):  # 16 bits; `convert` alone would clip them.
         small = small.point(lambda value: value * (1 / 257)).convert("L")
     return small
 
 
 def _on_white(small: Image.Image) -> Image.Image:
-    """The picture as RGB."""
+    """Return the picture as RGB."""
     if small.mode not in ("LA", "RGBA", "RGBa"):
         return small.convert("RGB")
     white = Image.new("RGBA", small.size, "white")
@@ -216,16 +469,17 @@ def _on_white(small: Image.Image) -> Image.Image:
 
 
 def _undecodable(kind: str, data: bytes, error: Exception) -> UndecodableError:
-    """What a decoder's complaint means: cut short, or damaged."""
+    """Return the error for a decoder's complaint: cut short, or damaged."""
     said = " ".join(str(error).split())[:200]
     if "truncat" in said.lower() or isinstance(error, EOFError) or not _is_whole(kind, data):
-        return UndecodableError("truncated", f"{kind} of {len(data)} bytes ends before its end ({said})")
+        detail = f"{kind} of {len(data)} bytes has less than {_ENOUGH_ROWS:.0%} of its rows ({said})"
+        return UndecodableError("truncated", detail)
     return UndecodableError("damaged", f"{kind} of {len(data)} bytes cannot be decoded ({said})")
 
 
 def _is_whole(kind: str, data: bytes) -> bool:
-    """Whether the bytes go as far as the format's own framing says. A TIFF's is not followed beyond its first part."""
-    if kind == "JPEG":
+    """True if the bytes go as far as the format's own framing says. A TIFF's is followed to its first part only."""
+    if kind in ("JPEG", "JPEG 2000"):
         return data.rstrip(b"\0\r\n ").endswith(b"\xff\xd9")
     if kind == "PNG":
         return b"IEND" in data[-1024:]
@@ -237,7 +491,9 @@ def _is_whole(kind: str, data: bytes) -> bool:
         return len(data) >= int.from_bytes(data[2:6], "little")
     if kind == "TIFF":
         return len(data) > int.from_bytes(data[4:8], "little" if data.startswith(b"II") else "big")
-    end = 0  # HEIF and AVIF: boxes, each with its length; 0 is "to the end", 1 "in 64 bits".
+    if kind not in ("HEIF", "AVIF"):
+        return True
+    end = 0  # Boxes, each with its length; 0 is "to the end", 1 "in 64 bits".
     while end + 8 <= len(data):
         length = int.from_bytes(data[end : end + 4], "big")
         if length == 1:
@@ -249,14 +505,14 @@ def _is_whole(kind: str, data: bytes) -> bool:
 
 
 def memory_limit_bytes(max_pixels: int) -> int:
-    """Address space for a decoder. Photos of 100 megapixels took 16 bytes a pixel as WebP, 9 as HEIF or AVIF, 8 as PNG
-    with alpha, and 3 as progressive JPEG; 24 leaves room for what was not tried.
+    """Return the address space for a decoder. Photos of 100 megapixels took 16 bytes a pixel as WebP, 9 as HEIF or AVIF, 8 as PNG
+    with alpha, and 3 as progressive JPEG; 24 leaves room for other kinds.
     """
     return 2**30 + 24 * max_pixels
 
 
 def request_header(length: int, size: int, resize_short_side: int, interpolation: str) -> bytes:
-    """What goes before a photo of `length` bytes."""
+    """Return the header that goes before a photo of `length` bytes."""
     return _REQUEST.pack(length, size, resize_short_side, Image.Resampling[interpolation.upper()])
 
 
@@ -264,7 +520,7 @@ def serve(decode: Decode, arguments: Sequence[str]) -> None:
     """Answer requests on fd 0 until it ends.
 
     Args:
-        arguments: the fd that answers leave on, seconds for one photo, and `max_pixels`.
+        arguments: the fd for answers, seconds for one photo, and `max_pixels`.
     """
     answer_fd, timeout_s, max_pixels = int(arguments[0]), float(arguments[1]), int(arguments[2])
     limit_bytes = memory_limit_bytes(max_pixels)
@@ -296,7 +552,8 @@ def _answer(decode: Decode, data: bytes, *arguments: int) -> tuple[int, bytes]:
     size, resize_short_side, max_pixels, resampling = arguments
     interpolation = Image.Resampling(resampling).name.lower()
     try:
-        return PIXELS, decode(data, size, resize_short_side, max_pixels, interpolation).tobytes()
+        picture, partial = decode(data, size, resize_short_side, max_pixels, interpolation)
+        return PARTIAL if partial else PIXELS, picture.tobytes()
     except UndecodableError as error:
         return UNDECODABLE, json.dumps({"reason": error.reason, "detail": error.detail}).encode()
     except MemoryError:
@@ -304,7 +561,7 @@ def _answer(decode: Decode, data: bytes, *arguments: int) -> tuple[int, bytes]:
 
 
 def main(decode: Decode = decode_photo) -> None:
-    """Be the child process; see `serve`."""
+    """Run the child process; see `serve`."""
     try:
         serve(decode, sys.argv[1:])
     except (BrokenPipeError, struct.error):

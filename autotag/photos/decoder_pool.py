@@ -1,4 +1,4 @@
-"""Decoding in child processes, so that no photo can end or block the process that reads it."""
+"""Decoder and DecoderPool: decode in child processes, so that no photo can end or block the process that reads it."""
 
 from __future__ import annotations
 
@@ -8,28 +8,25 @@ import threading
 from collections.abc import Sequence
 from types import TracebackType
 
-import numpy as np
-from numpy.typing import NDArray
-
 from autotag.photos import decode_main
-from autotag.photos.decoder_process import COMMAND, DecoderChild, Preprocessing
+from autotag.photos.decoder_process import COMMAND, DecoderChild, PhotoPixels, Preprocessing
 from autotag.photos.errors import PhotoError, Reason
 
 log = logging.getLogger(__name__)
 
 _GRACE_S = 5.0
-"""The child ends itself when a photo's time is over; one that cannot even do that is killed this much later."""
+"""The child ends itself when a photo's time is over; if it cannot even do that, it is killed this much later."""
 
 
 class Decoder:
-    """One child process that decodes, started when first needed and again whenever it died; a context manager.
+    """One child process that decodes, started when first needed and again after it died; a context manager.
 
     Safe for many threads, one photo at a time.
 
     Args:
         timeout_s: for one photo.
         max_pixels: of one photo; also sets how much memory the child may use.
-        command: what to run instead of `autotag.decoding`, with the same protocol.
+        command: a program with the protocol of `decode_main`, to run instead of it.
     """
 
     def __init__(self, *, timeout_s: float, max_pixels: int, command: Sequence[str] = COMMAND) -> None:
@@ -48,8 +45,8 @@ class Decoder:
         with self._lock:
             self._running()
 
-    def decode(self, data: bytes, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-        """The upright middle of a photo: uint8 [size, size, 3], RGB; see `decode_main.decode_photo`.
+    def decode(self, data: bytes, preprocessing: Preprocessing) -> PhotoPixels:
+        """Return the upright middle of a photo; see `decode_main.decode_photo`.
 
         Raises:
             PhotoError: the bytes give no pixels, or the child died of them or ran out of time. The next photo gets a
@@ -64,13 +61,13 @@ class Decoder:
                     return self._ask(child, data, preprocessing)
                 except MemoryError as error:
                     self._end()
-                    if fresh:  # Otherwise what it decoded before may have left no room: once more, with all of it.
+                    if fresh:  # A child that is not fresh may lack room because of earlier photos: try a fresh one.
                         limit_mib = decode_main.memory_limit_bytes(self._max_pixels) >> 20
                         detail = f"does not fit into the decoder's {limit_mib} MiB"
                         raise PhotoError(Reason.TOO_MANY_PIXELS, detail) from error
 
     def close(self) -> None:
-        """End the child, after the photo it is at."""
+        """End the child, after its current photo."""
         with self._lock:
             self._end()
 
@@ -95,7 +92,7 @@ class Decoder:
         assert self._child is not None  # noqa: S101
         return self._child
 
-    def _ask(self, child: DecoderChild, data: bytes, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    def _ask(self, child: DecoderChild, data: bytes, preprocessing: Preprocessing) -> PhotoPixels:
         try:
             return child.decode(data, preprocessing, self._timeout_s + _GRACE_S)
         except (PhotoError, MemoryError):
@@ -130,8 +127,8 @@ class DecoderPool:
 
     Args:
         count: child processes.
-        preprocessing: of the network that the photos are for.
-        wait_s: how long a photo waits for a free child, at most.
+        preprocessing: the network's.
+        wait_s: the longest wait of a photo for a free child.
         timeout_s, max_pixels, command: as for `Decoder`.
     """
 
@@ -148,7 +145,7 @@ class DecoderPool:
         self._preprocessing = preprocessing
         self._wait_s = wait_s
         self._decoders = [Decoder(timeout_s=timeout_s, max_pixels=max_pixels, command=command) for _ in range(count)]
-        # The one used last is taken first: the others are not even started while one is enough.
+        # The last one used is taken first: the others are not even started while one is enough.
         self._idle: queue.LifoQueue[Decoder] = queue.LifoQueue()
         for decoder in self._decoders:
             self._idle.put(decoder)
@@ -158,8 +155,8 @@ class DecoderPool:
         for decoder in self._decoders:
             decoder.start()
 
-    def decode(self, data: bytes) -> NDArray[np.uint8]:
-        """The upright middle of a photo: uint8 [size, size, 3], RGB. Safe for many threads; waits for an idle child.
+    def decode(self, data: bytes) -> PhotoPixels:
+        """Return the upright middle of a photo. Safe for many threads; waits for an idle child.
 
         Raises:
             PhotoError, RuntimeError: as `Decoder.decode`; also when no child was free within `wait_s`.
@@ -175,7 +172,7 @@ class DecoderPool:
             self._idle.put(decoder)
 
     def close(self) -> None:
-        """End the children, each after the photo it is at."""
+        """End the children, each after its current photo."""
         for decoder in self._decoders:
             decoder.close()
 

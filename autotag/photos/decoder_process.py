@@ -1,4 +1,4 @@
-"""DecoderChild: our end of one process that runs `autotag.decoding`."""
+"""DecoderChild: the parent's end of one process that runs `decode_main`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,18 +24,18 @@ from autotag.photos.errors import PhotoError, Reason
 log = logging.getLogger(__name__)
 
 COMMAND = (sys.executable, "-P", str(Path(decode_main.__file__).resolve()))
-"""By its path: importing it through its package would load all of ours, and may not find it on a Storm worker."""
+"""Run by its path: an import through its package would load all of ours, and may not find it on a Storm worker."""
 
 _PIPE_BYTES = 1 << 20
-"""What Linux allows any user (fs.pipe-max-size); the 64 KiB that a pipe has cost a switch of processes each."""
+"""The limit of Linux for any user (fs.pipe-max-size); at a pipe's default, each 64 KiB cost a switch of processes."""
 _START_TIMEOUT_S = 30.0
 _MAX_COMPLAINT_BYTES = 65536
 
 
 class Preprocessing(Protocol):
-    """What a network wants: the short side scaled to `resize_short_side` pixels, of which the middle `size` count.
+    """A network's input: the short side scaled to `resize_short_side` pixels, then the middle `size` pixels cut out.
 
-    `interpolation` names the filter of Pillow's that scales.
+    `interpolation` names the filter of Pillow that scales.
     """
 
     @property
@@ -48,8 +48,20 @@ class Preprocessing(Protocol):
     def interpolation(self) -> str: ...
 
 
+class PhotoPixels(NamedTuple):
+    """A photo at a network's size.
+
+    Attributes:
+        pixels: uint8 [size, size, 3], RGB.
+        partial: True if the photo is damaged, and up to a quarter of its rows may be missing.
+    """
+
+    pixels: NDArray[np.uint8]
+    partial: bool
+
+
 class DecoderChild:
-    """A process that speaks `autotag.decoding`'s protocol, and our ends of its two pipes."""
+    """A process that speaks the protocol of `decode_main`, and the parent's ends of its two pipes."""
 
     def __init__(self, command: Sequence[str], timeout_s: float, max_pixels: int) -> None:
         self.photos = 0
@@ -78,23 +90,23 @@ class DecoderChild:
             os.close(answer_sink)
 
     def is_running(self) -> bool:
-        """Whether it has not ended."""
+        """Return True until the process has ended."""
         return self._process.poll() is None
 
     def wait_until_ready(self) -> None:
-        """Raises what `decode` does."""
+        """Wait for its READY answer. Raises the errors of `decode`."""
         status, _ = self._receive_answer(time.monotonic() + _START_TIMEOUT_S, 0)
         if status != decode_main.READY:
             raise EOFError(f"it began with status {status}")
 
-    def decode(self, data: bytes, preprocessing: Preprocessing, timeout_s: float) -> NDArray[np.uint8]:
-        """Its answer to a photo.
+    def decode(self, data: bytes, preprocessing: Preprocessing, timeout_s: float) -> PhotoPixels:
+        """Return the pixels of a photo.
 
         Raises:
             PhotoError: the bytes give no pixels.
-            MemoryError: it had not enough.
+            MemoryError: the child had not enough.
             TimeoutError: the answer did not come in time.
-            OSError, EOFError: the child is gone, or answers what is no answer.
+            OSError, EOFError: the child is gone, or its answer breaks the protocol.
         """
         deadline = time.monotonic() + timeout_s
         self.photos += 1
@@ -103,18 +115,20 @@ class DecoderChild:
         self._send(decode_main.request_header(len(data), *facts), deadline)  # It wakes while the photo is on its way.
         self._send(data, deadline)
         status, content = self._receive_answer(deadline, size * size * 3)
-        if status == decode_main.PIXELS:
-            return np.frombuffer(content, np.uint8).reshape(size, size, 3)
+        if status in (decode_main.PIXELS, decode_main.PARTIAL):
+            pixels = np.frombuffer(content, np.uint8).reshape(size, size, 3)
+            return PhotoPixels(pixels, status == decode_main.PARTIAL)
         if status == decode_main.NO_MEMORY:
             raise MemoryError
         raise _complaint(content)
 
     def _receive_answer(self, deadline: float, pixel_bytes: int) -> tuple[int, bytearray]:
-        """Status and content. A hostile photo may have taken the child over, so neither is trusted."""
+        """Return status and content. A hostile photo may have taken the child over, so neither is trusted."""
         status, length = decode_main.ANSWER.unpack(self._receive(decode_main.ANSWER.size, deadline))
         fits = {
             decode_main.READY: length == 0,
             decode_main.PIXELS: length == pixel_bytes,
+            decode_main.PARTIAL: length == pixel_bytes,
             decode_main.UNDECODABLE: length <= _MAX_COMPLAINT_BYTES,
             decode_main.NO_MEMORY: length == 0,
         }
@@ -140,7 +154,7 @@ class DecoderChild:
         return received
 
     def end(self) -> str:
-        """End the process if it runs still, and wait for it; says how it ended."""
+        """End the process if it still runs, wait for it, and return how it ended."""
         os.close(self._requests)
         os.close(self._answers)
         try:

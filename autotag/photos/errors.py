@@ -1,4 +1,4 @@
-"""Why a photo gave no pixels: the small set of reasons that is stored, counted and shown."""
+"""Reasons for which a photo gives no pixels: a small set that is stored, counted and shown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from autotag.errors import AutotagError
 
 
 class Reason(StrEnum):
-    """Why a photo gave no pixels. Permanent unless `transient`; the values are stored, so they never change."""
+    """The reason for which a photo gives no pixels. Permanent unless `transient`; the values are stored, so they never change."""
 
     NOT_FOUND = "not_found"
     """No such file; HTTP 404 or 410."""
@@ -26,18 +26,20 @@ class Reason(StrEnum):
     TOO_MANY_PIXELS = "too_many_pixels"
     """More pixels than `photo_max_pixels`, or than fit into the decoder's memory."""
     NOT_AN_IMAGE = "not_an_image"
-    """Empty, or of no format that is read."""
+    """Empty, or of no photo format; the detail names a video, PDF or SVG."""
+    UNSUPPORTED = "unsupported"
+    """Of a format whose decoder is not installed here; the detail names the package."""
     TRUNCATED = "truncated"
-    """Begins like an image and ends before its end."""
+    """Begins like an image, ends before its end, and has less than 3/4 of its rows."""
     DAMAGED = "damaged"
-    """Is whole, and yet its decoder cannot make an image of it."""
+    """Goes to its end, but its decoder cannot make an image of it."""
 
     TIMEOUT = "timeout"
     """The server, the name look-up or the decoder took too long."""
     UNREACHABLE = "unreachable"
     """No such host, connection refused, TLS failed."""
     INTERRUPTED = "interrupted"
-    """The body ended before its announced length, or a read failed."""
+    """The body ended before its announced length, a read failed, or the file is still being written."""
     SERVER_ERROR = "server_error"
     """HTTP 5xx, 408 or 425."""
     TOO_MANY_REQUESTS = "too_many_requests"
@@ -55,12 +57,12 @@ class Reason(StrEnum):
 
     @property
     def transient(self) -> bool:
-        """Whether the same photo may work later; outages among them."""
+        """True if the same photo may work later; outages are transient too."""
         return self in _TRANSIENT or self in _OUTAGES
 
     @property
     def outage(self) -> bool:
-        """Whether the fault is around us and not the photo's, so that it uses up no attempt."""
+        """True if the fault is this machine's or its network's, not the photo's; it uses up no attempt."""
         return self in _OUTAGES
 
 
@@ -96,10 +98,10 @@ class PhotoError(AutotagError):
 
     @property
     def transient(self) -> bool:
-        """Whether the same photo may work later; outages among them."""
+        """True if the same photo may work later; outages are transient too."""
         return self.reason.transient
 
     @property
     def outage(self) -> bool:
-        """Whether the fault is around us and not the photo's, so that it uses up no attempt."""
+        """True if the fault is this machine's or its network's, not the photo's; it uses up no attempt."""
         return self.reason.outage
