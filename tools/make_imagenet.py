@@ -7,12 +7,12 @@ the synset's offset in data.noun. Source: wndb(5WN) for the format, WordNet 3.0 
 
 The classes above the 1,000 are WordNet's hypernyms, tidied for people who search photos:
 
-1. Classes in `REMOVED` go; those below them then hang from what is kept above.
-2. Of classes that contain the same leaves only the most specific stays: "lepidopterous insect" tells nothing that
-   "butterfly" does not.
-3. A class above only one leaf goes.
-4. A class is called by its first lemma, or as `NAMES` says. Where two would have one name, each gets what it is kind
-   of in brackets: "crane (wading bird)", "crane (lifting device)".
+1. Remove the classes in `REMOVED`, and attach the classes below them to the nearest remaining ancestors.
+2. Keep only the most specific of the classes that contain the same leaves: "lepidopterous insect" adds nothing to
+   "butterfly".
+3. Remove classes above a single leaf.
+4. Name a class by its first lemma, or as `NAMES` says. Where two have the same name, add the parent in brackets: "crane
+   (wading bird)", "crane (lifting device)".
 """
 
 from __future__ import annotations
@@ -56,13 +56,13 @@ REMOVED = {
     """,
 }
 KEPT = {"n03413828", "n02954340"}
-"""Meanings of those words that stay: the game one plays (not the one that is hunted), the cap on a head."""
+"""Meanings of these words that stay: the game that is played (not hunted), the cap on a head."""
 CUT = {("n04576211", "n03094503")}
-"""Links that are no help: a wheeled vehicle is a container to WordNet and to nobody else."""
+"""Links that do not help people: only for WordNet is a wheeled vehicle a container."""
 MERGED = {
-    "n00021265": "n07555863",  # food: what drinks belong to, and what is solid
-    "n03381126": "n03380867",  # footwear: as clothing, and as covering
-    "n03700963": "n03699975",  # machine: simple, and any
+    "n00021265": "n07555863",  # food: the meaning that includes drinks, and solid food
+    "n03381126": "n03380867",  # footwear: the clothing, and the covering
+    "n03700963": "n03699975",  # machine: the simple machine, and any machine
 }
 """Classes that count as another of the same name."""
 NAMES = {
@@ -99,19 +99,19 @@ NAMES = {
     "n12768682": "buckeye nut",
     "n13133613": "ear of corn",
 }
-"""Names that say more than the first lemma."""
+"""Names that are clearer than the first lemma."""
 
 
 @dataclass(frozen=True)
 class Synset:
-    """One of WordNet's meanings: its words, and the wnids of what it is a kind of."""
+    """A meaning of WordNet: its words, and the wnids of its hypernyms."""
 
     lemmas: tuple[str, ...]
     hypernyms: tuple[str, ...]
 
 
 def read_wordnet(path: Path) -> tuple[dict[str, Synset], str]:
-    """The synsets in data.noun by wnid, and the licence that stands above them."""
+    """Return the synsets in data.noun by wnid, and the licence at its head."""
     synsets, licence = {}, []
     for line in path.read_text(encoding="latin-1").splitlines():
         if line.startswith("  "):
@@ -133,7 +133,7 @@ def read_wordnet(path: Path) -> tuple[dict[str, Synset], str]:
 
 
 def make_table(synsets: Mapping[str, Synset], leaves: Sequence[str]) -> ClassTable:
-    """The leaves in their order, then the classes above them that are kept, by wnid."""
+    """Return the leaves in their order, then the remaining classes above them, by wnid."""
     members: dict[str, set[str]] = {}
     above: dict[str, frozenset[str]] = {}
     for leaf in leaves:
@@ -161,7 +161,7 @@ def _is_removed(id_: str, synsets: Mapping[str, Synset]) -> bool:
 def _most_specific(
     members: Mapping[str, set[str]], synsets: Mapping[str, Synset], above: dict[str, frozenset[str]]
 ) -> set[str]:
-    """Of the classes with the same leaves the one that the most others contain; none that has one leaf."""
+    """Keep, of the classes with the same leaves, the one that the most others contain; drop classes with one leaf."""
     best: dict[frozenset[str], str] = {}
     for id_ in sorted(members, key=lambda id_: (len(_ancestors(id_, synsets, above)), id_)):
         best[frozenset(members[id_])] = id_
@@ -171,7 +171,7 @@ def _most_specific(
 def _kept_parents(
     id_: str, kept: set[str], synsets: Mapping[str, Synset], above: dict[str, frozenset[str]]
 ) -> list[str]:
-    """The nearest kept ancestors: none of them contains another."""
+    """Return the nearest remaining ancestors; none of them contains another."""
     ancestors = _ancestors(id_, synsets, above) & kept
     return sorted(ancestors - frozenset().union(*(_ancestors(parent, synsets, above) for parent in ancestors)))
 

@@ -25,7 +25,7 @@ class Status:
     slots_used: int = 0
     topologies: tuple[Topology, ...] = ()
     problem: str | None = None
-    """What is not ready, and why."""
+    """The reason why the cluster is not ready."""
     suspect: str | None = None
     """The server whose log may say more."""
 

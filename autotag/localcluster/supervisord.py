@@ -46,7 +46,7 @@ class Daemon:
 
     name: str
     state: str
-    """As supervisord names it: ``RUNNING``, ``STARTING``, ``BACKOFF``, ``STOPPED``...; ``DOWN`` without supervisord."""
+    """supervisord's name: ``RUNNING``, ``STARTING``, ``BACKOFF``, ``STOPPED``...; ``DOWN`` without supervisord."""
     pid: int | None = None
     uptime_s: int | None = None
 

@@ -1,4 +1,4 @@
-"""The local cluster: real servers on free ports, killed, restarted and stopped; and the tools around them."""
+"""The local cluster: real servers on free ports are killed, restarted and stopped; and the tools around them."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def cluster(elsewhere: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A cluster that is up, in a home of its own; down at the end, however that comes."""
+    """A cluster that is up, in a home of its own; it is down at the end, also after a failure."""
     cluster = Cluster(settings_in(tmp_path_factory.mktemp("cluster")))
     try:
         cluster.up()
@@ -103,7 +103,7 @@ def cluster(elsewhere: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="module")
 def with_hbase(cluster: Cluster) -> Cluster:
-    """The same cluster as who has the store on its HBase sees it; that has come up on the running cluster."""
+    """The same cluster with settings whose store is on its HBase, which is started on the running cluster."""
     with_hbase = Cluster(on_hbase(cluster.settings))
     with_hbase.up()
     return with_hbase
@@ -111,7 +111,7 @@ def with_hbase(cluster: Cluster) -> Cluster:
 
 @pytest.fixture(scope="module")
 def rows(with_hbase: Cluster) -> Rows:
-    """A table that was made as soon as `up` was done."""
+    """A table that was created as soon as `up` returned."""
     return Rows(with_hbase)
 
 
@@ -180,7 +180,7 @@ class Project:
         (folder / "config.json").write_text(json.dumps({**specs, "envs": {"local": local}}))
 
     def ticks(self) -> int:
-        """How many tuples have arrived."""
+        """Return the number of tuples that have arrived."""
         file = self.folder / "ticks"
         return len(file.read_bytes().splitlines()) if file.exists() else 0
 

@@ -21,7 +21,7 @@ Counts = NDArray[np.float64]
 
 
 def counts_of(positives: NDArray[np.int32], negatives: NDArray[np.int32]) -> ScoreCounts:
-    """Of [folds, classes, bins]."""
+    """Counts of arrays [folds, classes, bins]."""
     counts = ScoreCounts(np.full(positives.shape[1], 3, np.float32))
     counts.positives[:], counts.negatives[:] = positives, negatives
     return counts
@@ -30,7 +30,7 @@ def counts_of(positives: NDArray[np.int32], negatives: NDArray[np.int32]) -> Sco
 def drawn_counts(
     photos: int, classes: int = 3, distance: float = 3.0, share: float = 0.1, seed: int = 0
 ) -> ScoreCounts:
-    """Of photos whose scores are normal: negatives around 0, positives around `distance`."""
+    """Counts of photos whose scores are normal: negatives around 0, positives around `distance`."""
     draw = np.random.default_rng(seed)
     counts = ScoreCounts(np.full(classes, distance, np.float32))
     for fold in range(FOLDS):
@@ -117,7 +117,7 @@ def test_average_precision_is_the_mean_of_the_precision_at_each_positive(positiv
 
 
 def loss(slope: float, offset: float, positives: Counts, negatives: Counts, scores: Counts, typical: float) -> float:
-    """How improbable the curve is, by the scores and by the prior, half as wide as `typical`."""
+    """Return the negative log probability of the curve, by the scores and by the prior, half as wide as `typical`."""
     x = slope * scores + offset
     cost = positives * np.logaddexp(0, -x) + negatives * np.logaddexp(0, x)
     return float(cost.sum() + ((slope - typical) * 2 / typical) ** 2 / 2)
@@ -207,7 +207,7 @@ def test_no_classes_are_calibrated_too() -> None:
 
 
 def least_score(counts: ScoreCounts, folds: list[int], class_: int, wanted: float, weight: float) -> float:
-    """By a plain loop: the lowest edge of a bin with positives above which so many are right, one negative imagined."""
+    """Compute by a plain loop the lowest bin edge with positives and enough precision; one negative added."""
     for place in range(BINS):
         if not counts.positives[folds, class_, place].any():
             continue

@@ -30,7 +30,7 @@ class Photos:
     exhaustive: NDArray[np.bool_]
     table: NDArray[np.int8]
     open: NDArray[np.bool_] | None = None
-    """Of each class, whether silence about an exhaustive photo says nothing; by default it says FALSE."""
+    """[classes]: True if an exhaustive photo without a label is unknown; by default it is FALSE."""
 
     @property
     def closed(self) -> NDArray[np.bool_]:
@@ -268,7 +268,7 @@ def vars_but_features(photos: Photos) -> tuple[NDArray[np.int8], NDArray[np.bool
 
 
 def test_a_class_of_few_positives_trusts_the_features_that_vary_little_less() -> None:
-    """As far as one positive is away in a direction of little variance, that much it may be by chance."""
+    """The distance of one positive in a direction of little variance may be chance."""
     covariance = np.array([[1, 0.999], [0.999, 1]])
     means = np.array([[1.5, -0.5], [1.5, -0.5]])
     moments = Moments(1000, np.zeros(2), covariance, np.array([1, 1000]), np.array([999, 999]), means, np.zeros((2, 2)))
