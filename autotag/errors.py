@@ -2,26 +2,26 @@
 
     AutotagError
     ├── SettingsError     a key or value in config.json, the topology's configuration or ``-o``
-    ├── EventError        a photo event that cannot be accepted
-    ├── PhotoError        a photo that gives no pixels (a result, not a fault: see photos.py)
-    ├── ResultError       a photo's tags that no reader could make sense of
+    ├── EventError        a photo event that is not accepted
+    ├── PhotoError        a photo that gives no pixels (a result, not a fault: see photos/errors.py)
+    ├── ResultError       a result with values out of their bounds
     ├── TagError          a person's decision about a tag that does not exist
-    ├── RunError          a bulk run that is not in the state for what was asked
+    ├── RunError          a bulk run whose state forbids the action
     ├── InputError        a file, folder or URL that cannot be read or written
-    ├── JobError          a training or backfill that cannot be begun, or was ended from outside
-    ├── RegistryError     the registry of models is away
-    ├── PublishingError   a model that is not known, or may not become the current one
-    ├── FetchError        a published bundle that cannot be had just now
-    ├── QueueError        the queue of photo events is away or refuses
-    ├── StoreError        the store of tags is away or refuses
+    ├── JobError          a training or backfill that cannot start, or was ended from outside
+    ├── RegistryError     the model registry does not answer
+    ├── PublishingError   a model that does not exist, or may not become the current one
+    ├── FetchError        a published bundle that cannot be fetched now
+    ├── QueueError        the queue of photo events does not answer, or refuses
+    ├── StoreError        the store of tags does not answer, or refuses
     └── ClusterError      a server of the local cluster is not up
 
-`models.errors.ModelError` stands beside it: that layer knows nothing of this one.
+`models.errors.ModelError` stands beside them: the layer models imports nothing of autotag.
 """
 
 
 class AutotagError(Exception):
-    """Anything that autotag reports; the message says what was wrong, where, and what to do."""
+    """The base of all errors that autotag reports; the message says what was wrong, where, and what to do."""
 
 
 class SettingsError(AutotagError):
@@ -37,39 +37,39 @@ class ResultError(AutotagError):
 
 
 class TagError(AutotagError):
-    """No such tag, or no such photo to decide about."""
+    """The tag or the photo of a decision does not exist."""
 
 
 class RunError(AutotagError):
-    """A bulk run is unknown, its name is taken, or its state forbids what was asked; nothing was changed."""
+    """A bulk run is unknown, its name is taken, or its state forbids the action; nothing was changed."""
 
 
 class InputError(AutotagError):
-    """Files cannot be read or written; what was done of them before stays, and the work can go on."""
+    """Files cannot be read or written; the work done before is kept, and the same call goes on."""
 
 
 class JobError(AutotagError):
-    """A job does not fit what is there, or a part of it was ended; what is done stays, and it can be started again."""
+    """A job does not fit its folder, or a worker was ended; finished work is kept, and the job can be started again."""
 
 
 class RegistryError(AutotagError):
-    """The registry of models is away or holds what is not ours; asking again does no harm."""
+    """The model registry does not answer, or holds foreign data; the call can be repeated."""
 
 
 class PublishingError(AutotagError):
-    """No such model, or it may not become the current one; nothing was changed."""
+    """The model does not exist, or may not become the current one; nothing was changed."""
 
 
 class FetchError(AutotagError):
-    """The bundle cannot be had from there now; it may be later."""
+    """The bundle cannot be fetched now; a later attempt may succeed."""
 
 
 class QueueError(AutotagError):
-    """The queue did not do what was asked; nothing was changed."""
+    """The queue failed; nothing was changed."""
 
 
 class StoreError(AutotagError):
-    """The store did not do what was asked, or not all of it; asking again does no harm."""
+    """The store failed, or did only a part; the call can be repeated."""
 
 
 class ClusterError(AutotagError):

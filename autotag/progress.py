@@ -1,4 +1,4 @@
-"""How a long function tells how far it is."""
+"""Progress: the one way in which a long function reports how far it is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Progress(Protocol):
     """
 
     def __call__(self, step: str, done: int = 0, total: int | None = None) -> None:
-        """Show it; called from one thread."""
+        """Report progress. Called from one thread."""
 
 
 def silent(step: str, done: int = 0, total: int | None = None) -> None:

@@ -36,13 +36,13 @@ ROUNDS, WARMING = 5, 3
 PHOTOS_A_ROUND = int(os.environ.get("BENCH_ROUND_PHOTOS", "20000"))
 RUN_PHOTOS = int(os.environ.get("BENCH_RUN_PHOTOS", "100000"))
 THRIFT_PORT = 29090
-"""Of the bench's own HBase; the others are beside it."""
+"""The port of the bench's own HBase; its other ports are beside it."""
 BATCH = Settings().writer_batch_results
 
 
 def photos(count: int, label: str, owner: str | None = None, run: str | None = None) -> list[Tagged]:
-    """Made results like the default bundle's: one or two leaves, and all classes above them; some seven tags, as its
-    on real photos."""
+    """Return made results like the default bundle's on real photos: one or two leaves and all classes above them, some
+    seven tags."""
     bundle = Bundle.open(PROJECT / "build/bundles/default")
     model = ModelVersion.of(bundle)
     picked = random.Random(label)
@@ -72,7 +72,7 @@ def photos(count: int, label: str, owner: str | None = None, run: str | None = N
 
 @contextmanager
 def hbase(folder: Path) -> Iterator[Settings]:
-    """A cluster with HBase, its tables made and its model known."""
+    """Start a cluster with HBase, with the tables and the model of the bench."""
     config = json.loads((PROJECT / "config.json").read_text())
     config["envs"]["local"]["nimbus"] = "127.0.0.1:26627"
     config["envs"]["local"]["options"] |= {
@@ -120,9 +120,9 @@ def batched_list(results: Sequence[Tagged]) -> Iterator[list[Tagged]]:
 
 
 def write_ours(settings: Settings, results: list[Tagged], ready: Any, go: Any) -> float:
-    """Seconds that the writer's path takes."""
+    """Return the seconds that the writer's path takes."""
     store = open_store(settings)
-    store.status()  # connected, and the registry read
+    store.status()  # connects, and reads the table of runs
     gc.freeze()  # as the bolts do
     ready.release()
     go.wait()
@@ -133,7 +133,7 @@ def write_ours(settings: Settings, results: list[Tagged], ready: Any, go: Any) -
 
 
 def write_blind(settings: Settings, results: list[Tagged], ready: Any, go: Any) -> float:
-    """Seconds that the writer's path would take if it did not look, after it wrote, at what people decided."""
+    """Return the seconds that the writer's path takes without the read of decisions and deletions after each batch."""
     store = open_store(settings)
     store.status()
     gc.freeze()
@@ -148,7 +148,7 @@ def write_blind(settings: Settings, results: list[Tagged], ready: Any, go: Any) 
 
 
 def write_bare(_: Settings, results: list[Tagged], ready: Any, go: Any) -> float:
-    """Seconds that happybase's own batches of the same cells take, nothing else done."""
+    """Return the seconds that happybase's own batches of the same cells take."""
     connection = happybase.Connection("127.0.0.1", THRIFT_PORT, table_prefix="bench")
     tables = connection.table(PHOTOS), connection.table(OWNERS)
     prepared = cells_of(results)
@@ -169,7 +169,7 @@ def _child(write: Any, settings: Settings, label: str, count: int, ready: Any, g
 
 
 def photos_per_s(write: Callable[..., float], settings: Settings, processes: int, label: str) -> float:
-    """Photos a second that `processes` write together; each has its own photos ready before the start."""
+    """Return the photos a second that `processes` write together; each makes its photos before the start."""
     context = multiprocessing.get_context("spawn")
     ready, go, answers = context.Semaphore(0), context.Event(), context.Queue()
     children = [
@@ -190,9 +190,9 @@ def photos_per_s(write: Callable[..., float], settings: Settings, processes: int
 
 
 def writing(table: Table, settings: Settings) -> None:
-    """The writer's path against bare batches of the same cells, in turns.
+    """Compare the writer's path with bare batches of the same cells, in turns.
 
-    Before that the servers are warmed: the first rounds are several times slower, whoever writes.
+    The servers are warmed up before: the first rounds are several times slower for both.
     """
     for number in range(WARMING):
         for write in (write_ours, write_bare):
@@ -225,7 +225,7 @@ def writing(table: Table, settings: Settings) -> None:
 
 
 def percentiles_ms(ask: Callable[[], object], count: int) -> tuple[float, float, float]:
-    """Calls a second, and the median and 99th percentile of a call in milliseconds."""
+    """Return calls a second, and the median and 99th percentile of a call in milliseconds."""
     times = []
     for _ in range(count):
         began = time.perf_counter()
@@ -236,7 +236,7 @@ def percentiles_ms(ask: Callable[[], object], count: int) -> tuple[float, float,
 
 
 def reading(table: Table, store: PhotoStore, small: list[Tagged], large: list[Tagged]) -> None:
-    """Views, pages and counts, of owners of very different sizes."""
+    """Time views, pages and counts, of owners of very different sizes."""
     picked = random.Random(0)
     rate, p50, p99 = percentiles_ms(lambda: store.get(picked.choice(large).photo_id), 2000)
     bare_rate, bare_p50, bare_p99 = percentiles_ms(
@@ -280,7 +280,7 @@ def reading(table: Table, store: PhotoStore, small: list[Tagged], large: list[Ta
 
 
 def publishing(table: Table, settings: Settings, store: PhotoStore, large: list[Tagged]) -> None:
-    """A bulk run over all of an owner's photos: loaded, then seen at one moment, then not."""
+    """Load a bulk run over all of an owner's photos, and publish it."""
     run = [tagged_again(result) for result in large]
     store.runs.begin("again", "made here", "bench")
     began = time.perf_counter()
@@ -288,7 +288,7 @@ def publishing(table: Table, settings: Settings, store: PhotoStore, large: list[
         store.write(batch)
     loaded_s = time.perf_counter() - began
     store.runs.finish("again", len(run), 0)
-    watch = Watch(settings, [run[0].photo_id, run[len(run) // 2].photo_id, run[-1].photo_id])
+    watcher = Watcher(settings, [run[0].photo_id, run[len(run) // 2].photo_id, run[-1].photo_id])
     began = time.perf_counter()
     store.runs.publish("again", "bench")
     publish_ms = 1000 * (time.perf_counter() - began)
@@ -300,14 +300,14 @@ def publishing(table: Table, settings: Settings, store: PhotoStore, large: list[
         if cursor is None:
             break
     walk_s = time.perf_counter() - began
-    mixed, changes = watch.end()
+    mixed, changes = watcher.stop()
     table.add(
         f"publishing a run of {len(run):,} photos",
         f"{publish_ms:.1f} ms, one cell; views of 3 photos, asked all the time, changed {changes} time each, "
         f"{mixed} answers of before came after one of after",
         "one moment",
         f"loading it before: {loaded_s:.0f} s, {len(run) / loaded_s:.0f} photos/s, so 1,000,000 take "
-        f"{1e6 / (len(run) / loaded_s) / 60:.0f} minutes, in which nobody sees any of it",
+        f"{1e6 / (len(run) / loaded_s) / 60:.0f} minutes, in which readers see none of it",
     )
     table.add(
         "the index after publishing",
@@ -319,14 +319,14 @@ def publishing(table: Table, settings: Settings, store: PhotoStore, large: list[
 
 
 def tagged_again(result: Tagged) -> Tagged:
-    """What a newer computation says: the same and one tag more."""
+    """Return the result of a newer computation: the same tags and one more."""
     extra = Tag("tag of the run", "tag of the run", 0.9, "bench")
     values = {**vars(result), "run": "again", "computed_us": result.computed_us + 1}
     return Tagged(**{**values, "tags": (*result.tags, extra)})
 
 
-class Watch:
-    """A reader of its own that asks for some photos again and again."""
+class Watcher:
+    """A thread that reads some photos again and again."""
 
     def __init__(self, settings: Settings, ids: list[str]) -> None:
         self._settings, self._ids = settings, ids
@@ -346,8 +346,8 @@ class Watch:
             self._began.set()
         store.close()
 
-    def end(self) -> tuple[int, int]:
-        """Answers of before that came after one of after; how often a photo changed, at most."""
+    def stop(self) -> tuple[int, int]:
+        """Return the old answers that came after a new one, and the most changes of one photo."""
         self._done.set()
         self._thread.join()
         mixed = changes = 0
@@ -361,10 +361,10 @@ class Watch:
 
 
 def merging(table: Table) -> None:
-    """The rule alone, and with the reading of cells before it."""
+    """Time the merge rule alone, and with the reading of cells before it."""
     (result,) = photos(1, "merge")
     bundle = Bundle.open(PROJECT / "build/bundles/default")
-    registry = Visibility(published=frozenset({"again"}), models={result.model: bundle.classes})
+    visibility = Visibility(published=frozenset({"again"}), models={result.model: bundle.classes})
     person = Decision(
         photo_id=result.photo_id,
         tag_id=bundle.classes.find("beagle") or "",
@@ -382,9 +382,9 @@ def merging(table: Table) -> None:
     figures, read = [], []
     for name, writes in worlds.items():
         cells = [layout.fact_cell(write) for write in writes]
-        figures.append(f"{name} {per_s(lambda w=writes: merge(w, registry)):,.0f}")
+        figures.append(f"{name} {per_s(lambda w=writes: merge(w, visibility)):,.0f}")
         read.append(
-            f"{per_s(lambda c=cells: merge([layout.read_fact(one.column, one.value) for one in c], registry)):,.0f}"
+            f"{per_s(lambda c=cells: merge([layout.read_fact(one.column, one.value) for one in c], visibility)):,.0f}"
         )
     table.add(
         "views merged a second, in Python", ", ".join(figures), "-", f"read from their cells too: {', '.join(read)}"

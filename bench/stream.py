@@ -54,7 +54,7 @@ def push_and_wait(settings: Settings, uris: Sequence[str], label: str) -> list[t
     events = [PhotoEvent.uploaded(f"{label} {number} {uri}", uri, "bench") for number, uri in enumerate(uris)]
     pushed_us = now_us()
     events = [replace(event, content_us=pushed_us) for event in events]
-    queue.put(events)
+    queue.enqueue(events)
     deadline = time.monotonic() + 600
     while True:
         status = queue.status()
@@ -67,7 +67,7 @@ def push_and_wait(settings: Settings, uris: Sequence[str], label: str) -> list[t
     for event in events:
         photo = store.get(event.photo_id)
         if photo is None:
-            raise RuntimeError(f"not stored: {event.photo_id}; dead letters: {queue.dead()[:3]}")
+            raise RuntimeError(f"not stored: {event.photo_id}; dead letters: {queue.dead_letters()[:3]}")
         times.append((pushed_us, photo.stored_us))
     queue.close()
     store.close()
@@ -87,7 +87,7 @@ def latencies_ms(settings: Settings, uris: Sequence[str], label: str) -> list[fl
     found = []
     for number, uri in enumerate(uris):
         event = PhotoEvent.uploaded(f"{label} {number} {uri}", uri, "bench")
-        queue.put([event])
+        queue.enqueue([event])
         deadline = time.monotonic() + 60
         while (photo := store.get(event.photo_id)) is None:
             if time.monotonic() > deadline:

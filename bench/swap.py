@@ -94,7 +94,7 @@ class Stream:
                 PhotoEvent.uploaded(ids[number], self._uris[number % len(self._uris)], "bench") for number in some
             ]
             self._pushed |= dict.fromkeys(ids.values(), at_us)
-            queue.put([replace(event, content_us=at_us) for event in events])
+            queue.enqueue([replace(event, content_us=at_us) for event in events])
         _wait_until_empty(queue)
         queue.close()
 

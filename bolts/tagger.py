@@ -13,6 +13,7 @@ from autotag.events import PhotoEvent
 from autotag.events.times import now_us
 from autotag.photos.reader import PhotoError
 from autotag.queues import open_queue
+from autotag.queues.retry import Verdict
 from autotag.settings import Settings
 from autotag.tagging.hot_swap import TaggerSwap
 from autotag.tagging.tagger import Tagger
@@ -59,9 +60,10 @@ class TaggerBolt(NaturalBatchingBolt):
             self._emit(tup, "rejected", rejected)
             return
         try:
-            self.queue.note(tup.values.key, error.reason, error.detail, counts=not error.outage, wait_s=error.wait_s)
+            verdict = Verdict(error.reason, error.detail, uses_attempt=not error.outage, wait_s=error.wait_s)
+            self.queue.record_verdict(tup.values.key, verdict)
         except QueueError as away:
-            self.logger.error("%s: %s; the reason was not noted: %s", event.photo_id, error, away)
+            self.logger.error("%s: %s; the reason was not recorded: %s", event.photo_id, error, away)
         self.fail(tup)
 
     def process_batch(self, batch: list[Any]) -> None:

@@ -1,5 +1,5 @@
-"""What the tests of the store's core share: writes by a few words, the rule of all writes told a second time, and
-databases that count, die, or let somebody in between.
+"""Helpers for tests of the store: short names for writes, the merge rule told a second time, and databases that count,
+die, or let another process act in between.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ POODLE = Tag("n-poodle", "poodle", 0.25, "imagenet")
 
 
 def model(sequence: int = 1) -> ModelVersion:
-    """The higher the sequence number, the lower the digest."""
+    """Return a model; the higher the sequence number, the lower its digest."""
     return ModelVersion("default", f"{99 - sequence:02d}" * 32, sequence)
 
 
@@ -84,15 +84,15 @@ def deleted(content: int = 1, photo_id: str = "p") -> Deleted:
 def decided(
     action: str, name: str, at: int = 1, content: int = 1, by: str = "bob", photo_id: str = "p", **more: Any
 ) -> Decision:
-    """A decision as the store would make it, about one of `CLASSES` or a tag of people's own."""
+    """Return a decision as the store would make it, about one of `CLASSES` or a made-up tag."""
     tag_id = CLASSES.find(name) or name
     implied = tuple(sorted(CLASSES.ancestors(tag_id))) if action == "add" and tag_id in CLASSES else ()
     values = {"photo_id": photo_id, "tag_id": tag_id, "name": name, "by": by, "decided_us": at, "content_us": content}
     return Decision(**{**values, "action": Action(action), "implied": implied, **more})
 
 
-def registry(published: str = "", ended: str = "", withdrawn: Iterable[int] = ()) -> Visibility:
-    """Runs have names of one letter."""
+def visibility_of(published: str = "", ended: str = "", withdrawn: Iterable[int] = ()) -> Visibility:
+    """Return a visibility; runs have names of one letter."""
     models = frozenset(str(model(sequence)) for sequence in withdrawn)
     return Visibility(frozenset(published), frozenset(ended), models, MODELS)
 
@@ -101,7 +101,7 @@ def registry(published: str = "", ended: str = "", withdrawn: Iterable[int] = ()
 
 
 def plain(view: View | None) -> dict[str, Any] | None:
-    """What `expected` tells, of a view."""
+    """Return a view in the form of `expected`."""
     if view is None:
         return None
     return {
@@ -118,7 +118,7 @@ def plain(view: View | None) -> dict[str, Any] | None:
 
 
 def expected(writes: Iterable[Write], now: Visibility) -> dict[str, Any] | None:
-    """What readers should see; decisions need different times, and machines' writes no complete ties."""
+    """Return what readers should see; decisions need different times, and machines' writes no complete ties."""
     writes = list(writes)
     deletions = [write.content_us for write in writes if isinstance(write, Deleted)]
     visible = []
@@ -204,7 +204,7 @@ _TAGS = [(), (DOG,), (CAT,), (DOG, CAT), (BEAGLE, DOG), (POODLE, DOG, CAT)]
 
 
 def _computed(content: int, sequence: int, computed: int, run: str | None) -> Tagged:
-    """A machine gives the same tags again for the same pixels, model, time and run."""
+    """Return a result: a machine gives the same tags again for the same pixels, model, time and run."""
     chosen = _TAGS[hash((content, sequence, computed, run == "a", run == "b")) % len(_TAGS)]
     return tagged(content=content, sequence=sequence, computed=computed, run=run, tags=chosen)
 
@@ -227,13 +227,13 @@ people = st.builds(
     st.integers(1, 4),
 )
 worlds = st.lists(st.one_of(machines, machines, deletions, people), max_size=9)
-registries = st.builds(
-    registry, *[st.sets(st.sampled_from("ab")).map("".join)] * 2, st.sets(st.sampled_from([1, 2, 3]))
+visibilities = st.builds(
+    visibility_of, *[st.sets(st.sampled_from("ab")).map("".join)] * 2, st.sets(st.sampled_from([1, 2, 3]))
 )
 
 
 def with_different_times(writes: Sequence[Write]) -> list[Write]:
-    """The same, with no two decisions at one moment."""
+    """Return the same writes, with no two decisions at one time."""
     return [
         replace(write, decided_us=write.decided_us * 100 + place) if isinstance(write, Decision) else write
         for place, write in enumerate(writes)
@@ -245,7 +245,7 @@ def with_different_times(writes: Sequence[Write]) -> list[Write]:
 
 @contextlib.contextmanager
 def hbase_prefix(hbase_settings: Settings) -> Iterator[str]:
-    """The address of new tables on the session's HBase, dropped afterwards."""
+    """Create tables on the session's HBase, give their URL, and drop them afterwards."""
     import happybase
 
     assert hbase_settings.store_address is not None
@@ -264,7 +264,7 @@ def hbase_prefix(hbase_settings: Settings) -> Iterator[str]:
 
 
 def settings_of(request: pytest.FixtureRequest, settings: Settings) -> Settings:
-    """Of an empty store; `request` is that of a fixture with the parameters sqlite and hbase."""
+    """Return the settings of an empty store; `request` belongs to a fixture with the parameters sqlite and hbase."""
     if request.param == "sqlite":
         return settings
     hbase: Settings = request.getfixturevalue("hbase_settings")
@@ -283,17 +283,17 @@ def empty(tables: Tables) -> None:
 
 
 class Wrapped:
-    """Tables that are told before every call; nothing is atomic in them, as on many machines."""
+    """Tables that call `before` ahead of every call; nothing is atomic in them, as on many machines."""
 
     def __init__(self, tables: Tables, before: Callable[[str], None] = lambda _: None) -> None:
         self._tables = tables
         self._before = before
         self.calls = 0
         self.rows = 0
-        """That were read."""
+        """Rows that were read."""
 
     def put_then_get(self, puts: Any, table: str, rows: Any, family: bytes) -> Any:
-        """The steps of it, between which the process may end."""
+        """Do the steps one by one: the process may end between them."""
         refused: dict[bytes, str] = {}
         for where, cells in puts:
             refused |= self.put(where, cells)
@@ -321,7 +321,7 @@ class Killed(BaseException):
 
 
 def dying(tables: Tables, calls: int) -> Wrapped:
-    """Tables that do so many calls, and then no more."""
+    """Return tables that end the process after so many calls."""
 
     def die(name: str) -> None:
         if wrapped.calls == calls:
@@ -332,7 +332,7 @@ def dying(tables: Tables, calls: int) -> Wrapped:
 
 
 def interrupted(tables: Tables, calls: int, act: Callable[[], object]) -> Wrapped:
-    """Tables in which somebody else acts after so many calls."""
+    """Return tables in which another process acts after so many calls."""
 
     def interrupt(name: str) -> None:
         if wrapped.calls == calls:
@@ -354,14 +354,14 @@ def photo_row(writes: Iterable[Write]) -> PhotoRow:
 
 
 def publish(store: PhotoStore, run: str) -> None:
-    """Load, as it were, and publish a run."""
+    """Begin, finish and publish a run."""
     store.runs.begin(run, "file", "ann")
     store.runs.finish(run, 1, 0)
     store.runs.publish(run, "ann")
 
 
 def search_all(store: PhotoStore, tag: str, owner: str = "ann", limit: int = 50) -> list[str]:
-    """The ids of all photos that a search finds, page after page."""
+    """Return the ids of all photos that a search finds, page after page."""
     found: list[str] = []
     cursor = None
     while True:
@@ -373,7 +373,7 @@ def search_all(store: PhotoStore, tag: str, owner: str = "ann", limit: int = 50)
 
 
 def check_index(store: PhotoStore, photo_ids: Iterable[str], owners: Iterable[str] = ("ann", "eve")) -> None:
-    """Searches and counts say exactly what the views say."""
+    """Check that searches and counts agree with the views."""
     views = [stored.view for photo_id in photo_ids if (stored := store.get(photo_id))]
     for owner in owners:
         counts: dict[str, int] = {}
@@ -389,7 +389,7 @@ def check_index(store: PhotoStore, photo_ids: Iterable[str], owners: Iterable[st
 
 
 def contents(tables: Tables) -> dict[str, Any]:
-    """All values, by table, row and column."""
+    """Return all values, by table, row and column."""
     return {
         table: {
             (row, column): one.value

@@ -5,13 +5,12 @@ Exit codes: 0; 1 for a failure; 2 for wrong use; 130 and 143 where Ctrl-C or SIG
 
 from __future__ import annotations
 
-import functools
 import getpass
 import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,33 +70,6 @@ def user_name() -> str:
         return getpass.getuser()
     except (OSError, KeyError):
         return f"uid-{os.getuid()}"
-
-
-def given_as(
-    name: str, options: Sequence[Callable[[Any], Any]], names: Iterable[str], make: Callable[..., Any]
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return a decorator that gives a command these options as one argument `name`.
-
-    Args:
-        name: the argument's name.
-        options: click's options.
-        names: the options' names.
-        make: called with the options' values by keyword; returns the argument.
-    """
-    names = tuple(names)
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        @functools.wraps(command)
-        def called(*arguments: Any, **values: Any) -> None:
-            made = make(**{one: values.pop(one) for one in names})
-            command(*arguments, **{name: made}, **values)
-
-        decorated: Callable[..., None] = called
-        for option in reversed(options):
-            decorated = option(decorated)
-        return decorated
-
-    return decorate
 
 
 class Overrides(click.ParamType[tuple[str, str]]):

@@ -1,4 +1,4 @@
-"""``autotag backfill``: tag a whole corpus, on this machine or on Spark; ``autotag package``: what Spark's need."""
+"""``autotag backfill`` tags a whole corpus, here or on Spark; ``autotag package`` writes an archive for Spark."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from autotag.bulk.load import BulkLoad
 from autotag.cli import CommandLine, counted, print_json, user_name, with_json, with_settings
 from autotag.cli.bulk import print_refused, run_as_dict
 from autotag.cli.interrupts import interruptible
+from autotag.cli.options import OptionSet, argument, option
 from autotag.cli.progress import ProgressBars, progress_bar
-from autotag.cli.workers import WorkersOptions, with_workers_options
+from autotag.cli.workers import WorkersOptions
 from autotag.errors import EventError, InputError, JobError
 from autotag.jobs.workers import Workers
 from autotag.settings import Settings
@@ -25,12 +26,12 @@ from autotag.stores import PhotoStore, open_store
 from autotag.view.results import ModelVersion
 from models.bundle import Bundle
 
-if TYPE_CHECKING:  # fsspec need be here only for those who run jobs
+if TYPE_CHECKING:  # Only jobs need fsspec.
     from autotag.jobs.backfill import Backfill, Summary
     from autotag.jobs.photo_list import Corpus
 
 TOLD_EVERY_S = 10.0
-"""How far the work is, where no bar can be drawn."""
+"""Time between two lines of progress where standard error is no terminal."""
 
 
 def register(group: click.Group) -> None:
@@ -39,75 +40,82 @@ def register(group: click.Group) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(WorkersOptions):
-    """What the options of `autotag backfill` say."""
+class CorpusOptions(OptionSet):
+    """The options that say which photos are tagged."""
 
-    photos: str | None
-    from_store: bool
-    job: str
-    only_failed: bool
-    run: str | None
-    model: Path | None
-    owner: str
-    content_time: str
-    chunk_photos: int | None
-    tries: int
+    from_store: bool = option("--from-store", is_flag=True, help="Tag all photos of the store, instead of a list.")
+    owner: str = option("--owner", default="", help="Owner of photos for which neither list nor store has one.")
+    content_time: str = option(
+        "--content-time", default="", help="Content time of such photos, such as 2026-01-31T12:00:00Z."
+    )
+
+    def corpus(self, photos: str | None, store: PhotoStore, settings: Settings) -> Corpus:
+        """Return the photos of a list, or of the store; raise UsageError for a list that cannot be read."""
+        from autotag.jobs.photo_list import ListedPhotos, StoredPhotos, check_content_time
+
+        if photos is None:
+            return StoredPhotos(store, settings.store)
+        try:
+            check_content_time(self.content_time)
+            return ListedPhotos(photos, store, self.owner, self.content_time)
+        except (InputError, EventError) as error:
+            raise click.UsageError(str(error)) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackfillOptions(CorpusOptions, WorkersOptions):
+    """The options of a backfill."""
+
+    photos: str | None = argument(required=False, metavar="[LIST]")
+    job: str = option("--job", required=True, metavar="FOLDER", help="Folder or URL that keeps the finished work.")
+    only_failed: bool = option(
+        "--only-failed", is_flag=True, help="Only try photos again that failed and may work now."
+    )
+    run: str | None = option(
+        "--load", metavar="RUN", help="When all photos are done, load the tags as this bulk run, unpublished."
+    )
+    model: Path | None = option(
+        "--model",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        help="Folder of a bundle.  [default: the current one]",
+    )
+    chunk_photos: int | None = option(
+        "--chunk-photos", type=click.IntRange(1, 100_000), help="Photos whose tags are one file.  [default: 256]"
+    )
+    tries: int = option(
+        "--tries",
+        type=click.IntRange(min=1),
+        default=3,
+        show_default=True,
+        help="Failures after which a photo is given up; a higher number than before tries it again.",
+    )
 
     def check(self) -> None:
-        """Raises UsageError where they contradict one another."""
+        """Raise UsageError where the options contradict one another."""
         if bool(self.photos) == self.from_store:
             raise click.UsageError("give a list of photos, or --from-store, one of the two")
         if self.from_store and (self.owner or self.content_time):
             raise click.UsageError("--owner and --content-time are for lists: the store knows both")
         super().check()
 
-    def corpus(self, store: PhotoStore, settings: Settings) -> Corpus:
-        """The photos; those of a list that is not there are wrong use."""
-        from autotag.jobs.photo_list import ListedPhotos, StoredPhotos, check_content_time
-
-        if self.photos is None:
-            return StoredPhotos(store, settings.store)
-        try:
-            check_content_time(self.content_time)
-            return ListedPhotos(self.photos, store, self.owner, self.content_time)
-        except (InputError, EventError) as error:
-            raise click.UsageError(str(error)) from error
-
 
 @click.command()
-@click.argument("photos", required=False, metavar="[LIST]")
-@click.option("--from-store", is_flag=True, help="Instead of a list: all photos that the store knows.")
-@click.option("--job", required=True, metavar="FOLDER", help="Keeps what is done; a path or URL.")
-@with_workers_options
-@click.option("--only-failed", is_flag=True, help="Try again what failed and may work now, and nothing else.")
-@click.option("--load", "run", metavar="RUN", help="When all is done, load the tags as a bulk run, unpublished.")
-@click.option("--model", type=click.Path(exists=True, file_okay=False, path_type=Path), help="A bundle's folder.")
-@click.option("--owner", default="", help="Of photos for which neither list nor store has one.")
-@click.option("--content-time", default="", help="The same, such as 2026-01-31T12:00:00Z.")
-@click.option("--chunk-photos", type=click.IntRange(1, 100_000), help="Kept together.  [default: 256]")
-@click.option(
-    "--tries",
-    type=click.IntRange(min=1),
-    default=3,
-    show_default=True,
-    help="Give a photo up that failed so often; with more, it is tried again.",
-)
+@BackfillOptions.given_as("options")
 @with_json
 @with_settings
-def backfill(line: CommandLine, /, as_json: bool, **given: Any) -> None:
-    """Tag all photos of a list, or of the store. Killed or failed, the same command goes on where it was: with what
-    is left, and where nothing is, with what failed and may work now.
+def backfill(line: CommandLine, options: BackfillOptions, as_json: bool) -> None:
+    """Tag all photos of a list, or of the store.
+
+    Killed or failed, the same command goes on: with the photos that are left; then with those that failed and may
+    work now.
 
     LIST is a file or a folder of files, a path or URL: lines `photo_id uri` or `photo_id uri output_uri`, or JSON lines
-    or Parquet with photo_id, uri and maybe owner, content_time, taken and output_uri; .gz is unpacked. Each photo's
-    tags are kept in FOLDER/tags, as `autotag bulk load` reads them, and written to its output_uri, if it has one.
+    or Parquet with photo_id, uri and optionally owner, content_time, taken and output_uri; .gz is unpacked. The tags
+    of each photo are kept in FOLDER/tags, in the format of `autotag bulk load`, and written to its output_uri, if any.
 
-    What a bulk run needs to know of a photo and the list does not say, the store is asked for. Failures are listed in
-    FOLDER/failed, each with its reason. Exit code 1 says that photos are left that may work at another try, or that
-    none has tags.
+    A bulk run needs facts that a list may lack; they are taken from the store. Failures are listed in FOLDER/failed,
+    each with its reason. Exit code 1: photos are left that may work at another try, or no photo has tags.
     """
-    options = Options(**given)
-    options.check()
     settings, bundle = _model(line.settings, options.model)
     store = open_store(settings)
     loaded = None
@@ -119,20 +127,20 @@ def backfill(line: CommandLine, /, as_json: bool, **given: Any) -> None:
         try:
             if options.run:
                 loaded = _load(job, store, bundle, options.run, as_json)
-        finally:  # what was done is told, also where no run can be loaded of it
+        finally:  # The result is printed even if no run can be loaded from it.
             _print(now, cores, options.job, loaded, as_json)
     sys.exit(1 if now.left or now.transient or not now.is_useful or (loaded and loaded.run.refused) else 0)
 
 
 def _model(settings: Settings, model: Path | None) -> tuple[Settings, Bundle]:
-    """The bundle whose tags are wanted, and settings that name it, and no other that is published meanwhile."""
+    """Return settings that name one bundle, and that bundle: one published meanwhile does not take its place."""
     bundle = Bundle.open(model.absolute() if model else settings.path(settings.model))
     return replace(settings, model=str(bundle.folder.absolute())), bundle
 
 
 @contextmanager
-def _opened(options: Options, store: PhotoStore, settings: Settings, bundle: Bundle) -> Iterator[Backfill]:
-    """The job, which no other process drives for so long."""
+def _opened(options: BackfillOptions, store: PhotoStore, settings: Settings, bundle: Bundle) -> Iterator[Backfill]:
+    """Open the job and lock it: no other process can work on it meanwhile."""
     try:
         from autotag.jobs.backfill import Backfill
         from autotag.storage.folder import Folder
@@ -141,12 +149,12 @@ def _opened(options: Options, store: PhotoStore, settings: Settings, bundle: Bun
         raise JobError(
             f"a backfill needs packages that are not here ({error}): pip install 'autotag[train]'"
         ) from error
-    corpus, folder = options.corpus(store, settings), Folder(options.job)
+    corpus, folder = options.corpus(options.photos, store, settings), Folder(options.job)
     with alone_in(folder):
         yield Backfill(folder, corpus, str(ModelVersion.of(bundle)), options.chunk_photos, options.tries)
 
 
-def _run(job: Backfill, workers: Workers, settings: Settings, options: Options) -> Summary:
+def _run(job: Backfill, workers: Workers, settings: Settings, options: BackfillOptions) -> Summary:
     now = job.summary()
     now.done_before = now.done
 
@@ -161,7 +169,7 @@ def _run(job: Backfill, workers: Workers, settings: Settings, options: Options) 
 
 @contextmanager
 def _shown(photos: int) -> Iterator[Callable[[Summary], None]]:
-    """Shows on standard error how far the work is: a bar at a terminal, elsewhere a line now and then."""
+    """Show the progress on standard error: a bar at a terminal, else a line every `TOLD_EVERY_S` seconds."""
     told_at = time.monotonic()
     with progress_bar(photos, "tagging") as bar:
 
@@ -189,7 +197,7 @@ def _load(job: Backfill, store: PhotoStore, bundle: Bundle, name: str, as_json: 
 
 
 def _failed(now: Summary) -> str:
-    """Failures by reason, the most frequent first."""
+    """Return the number of failures by reason, the most frequent first."""
     by_reason = ", ".join(
         f"{failure.reason} {count}{'' if failure.permanent else ' (may work later)'}"
         for failure, count in now.failures.most_common()
@@ -204,22 +212,22 @@ def _print(now: Summary, cores: int, job: str, loaded: BulkLoad | None, as_json:
         return
     click.echo(f"{counted(now.photos, 'photo')}: {now.tagged} tagged, {_failed(now)}")
     if now.done_before:
-        click.echo(f"{now.done_before} were done before")
+        click.echo(f"{now.done_before} photos were done before")
     if now.tried:
         rate = f"{now.photos_per_s:.1f} photos/s, {now.photos_per_s / cores:.1f} per core"
         click.echo(f"{counted(now.tried, 'photo')} in {now.seconds:.0f} s: {rate}")
     if loaded:
         click.echo(f"run {loaded.run.name} is {loaded.run.state}: {counted(loaded.run.photos, 'photo')}")
     if now.left:
-        click.echo(f"{now.left} are left; the same command without --only-failed goes on", err=True)
+        click.echo(f"{now.left} photos are left; the same command without --only-failed goes on", err=True)
     if now.transient:
-        click.echo(f"{now.transient} failed and may work later; the same command tries them again", err=True)
+        click.echo(f"{now.transient} photos failed and may work later; the same command tries them again", err=True)
     if now.failures.total():
         click.echo(f"each failure and its reason: {job.rstrip('/')}/failed", err=True)
 
 
 def _as_dict(now: Summary, cores: int, loaded: BulkLoad | None) -> dict[str, Any]:
-    """The summary as JSON-safe values."""
+    """Return the summary as JSON-safe values."""
     failures = [{**failure._asdict(), "photos": count} for failure, count in now.failures.most_common() if count]
     return {
         "photos": now.photos,
@@ -237,13 +245,18 @@ def _as_dict(now: Summary, cores: int, loaded: BulkLoad | None) -> dict[str, Any
 
 @click.command()
 @click.argument("archive", metavar="OUT.tar.gz", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--model", type=click.Path(exists=True, file_okay=False, path_type=Path), help="A bundle's folder.")
+@click.option(
+    "--model",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of a bundle.  [default: the current one]",
+)
 @with_json
 @with_settings
 def package(line: CommandLine, archive: Path, model: Path | None, as_json: bool) -> None:
     """Pack Python, packages, autotag and the bundle into one archive, for machines that have none of them.
 
-    Spark unpacks it with `autotag backfill --spark MASTER --archive OUT.tar.gz`; elsewhere bin/python runs in it.
+    Spark unpacks it with `autotag backfill --spark MASTER --archive OUT.tar.gz`. Unpacked by hand, it is run by its
+    bin/python.
     """
     from autotag.jobs.archive import package as write_package
 

@@ -1,4 +1,4 @@
-"""``autotag bulk``: tags computed elsewhere are loaded, shown to readers at one moment, and taken back."""
+"""``autotag bulk``: loads tags that were computed elsewhere, publishes them to readers, and retracts them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def bulk() -> None:
 
 
 with_run = click.argument("run")
-with_person = click.option("--by", default=user_name, show_default="you", help="Who does it.")
+with_person = click.option("--by", default=user_name, show_default="you", help="Person who does it.")
 
 
 @bulk.command()
@@ -98,7 +98,7 @@ def print_refused(refused: Iterable[RefusedRecord], as_json: bool) -> None:
 @with_json
 @with_settings
 def publish(line: CommandLine, run: str, by: str, as_json: bool) -> None:
-    """Show a loaded run to readers: all of it, at one moment."""
+    """Publish a loaded run: readers see all of its tags, from one moment on."""
     _act(line, RunTable.publish, run, by, as_json)
 
 
@@ -108,7 +108,7 @@ def publish(line: CommandLine, run: str, by: str, as_json: bool) -> None:
 @with_json
 @with_settings
 def retract(line: CommandLine, run: str, by: str, as_json: bool) -> None:
-    """Hide a published run again, for good; readers see at once what was there without it."""
+    """Retract a published run for good: readers see at once the tags that they would see without it."""
     _act(line, RunTable.retract, run, by, as_json)
 
 
@@ -118,7 +118,7 @@ def retract(line: CommandLine, run: str, by: str, as_json: bool) -> None:
 @with_json
 @with_settings
 def drop(line: CommandLine, run: str, by: str, as_json: bool) -> None:
-    """Give up a run that is not published, for good; a load that is under way ends."""
+    """Drop a run that is not published, for good; a load in progress ends."""
     _act(line, RunTable.drop, run, by, as_json)
 
 
@@ -127,7 +127,7 @@ DONE_IN: dict[Action, set[RunState]] = {
     RunTable.retract: {RunState.RETRACTED},
     RunTable.drop: {RunState.DROPPED, RunState.RETRACTED},
 }
-"""In these states of a run there is nothing left to do."""
+"""The states of a run in which an action has nothing left to do."""
 
 
 def _act(line: CommandLine, action: Action, name: str, by: str, as_json: bool) -> None:
@@ -147,7 +147,7 @@ def _act(line: CommandLine, action: Action, name: str, by: str, as_json: bool) -
 @with_json
 @with_settings
 def list_(line: CommandLine, as_json: bool) -> None:
-    """All runs ever, the latest first."""
+    """List all runs, the latest first."""
     runs = open_store(line.settings).runs.runs()
     if as_json:
         for run in runs:
@@ -164,13 +164,13 @@ def list_(line: CommandLine, as_json: bool) -> None:
 
 
 def _when(run: Run, name: str) -> str:
-    """When something happened to a run, and by whom."""
+    """Return the time of one of `TIMES`, and the person."""
     us, by = getattr(run, f"{name}_us"), getattr(run, f"{name}_by", None)
     return "-" if us is None else iso_time(us)[:19] + (f" {by}" if by else "")
 
 
 def run_as_dict(run: Run) -> dict[str, Any]:
-    """A run as JSON-safe values, times as text."""
+    """Return a run as JSON-safe values, times as text."""
     values: dict[str, Any] = {}
     for name, value in vars(run).items():
         if name.endswith("_us"):
@@ -184,7 +184,7 @@ def run_as_dict(run: Run) -> dict[str, Any]:
 @with_json
 @with_settings
 def clean(line: CommandLine, as_json: bool) -> None:
-    """Remove what no reader can reach any more: ended runs, and what newer tags stand over for good."""
+    """Remove the tags that no reader can see any more: those of ended runs, and those superseded for good."""
     store = open_store(line.settings)
     note = "what was removed stays removed, and no view has changed; the same command cleans the rest"
     with interruptible(note), ProgressBars() as bars:

@@ -1,4 +1,4 @@
-"""``autotag dead``: what used up its attempts, and what a person does about it."""
+"""``autotag dead``: lists the dead letters, the events that used up their attempts, and replays or drops them."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ def register(group: click.Group) -> None:
 
 @click.group()
 def dead() -> None:
-    """Events that used up their attempts: list, replay or drop them."""
+    """List, replay or drop dead letters: events that used up their attempts."""
 
 
 @dead.command("list")
 @with_json
 @with_settings
 def list_(line: CommandLine, as_json: bool) -> None:
-    """The dead letters, newest first."""
-    letters = open_queue(line.settings).dead()
+    """List the dead letters, newest first."""
+    letters = open_queue(line.settings).dead_letters()
     if as_json:
         for letter in letters:
             print_json(
@@ -49,7 +49,7 @@ def list_(line: CommandLine, as_json: bool) -> None:
 
 
 with_keys = click.argument("keys", nargs=-1, metavar="KEY...")
-with_all = click.option("--all", "every", is_flag=True, help="All of them.")
+with_all = click.option("--all", "every", is_flag=True, help="All dead letters.")
 
 
 @dead.command()
@@ -68,7 +68,7 @@ def replay(line: CommandLine, keys: tuple[str, ...], every: bool, as_json: bool)
 @with_json
 @with_settings
 def drop(line: CommandLine, keys: tuple[str, ...], every: bool, as_json: bool) -> None:
-    """Forget dead letters."""
+    """Drop dead letters for good."""
     _act(open_queue(line.settings).drop, keys, every, "dropped", as_json)
 
 
@@ -83,5 +83,5 @@ def _act(
     else:
         click.echo(f"{done} {count}")
     if keys and count < len(set(keys)):
-        click.echo(f"{len(set(keys)) - count} of the keys are no dead letter", err=True)
+        click.echo(f"{len(set(keys)) - count} of the keys are not those of dead letters", err=True)
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""``autotag demo``: runs the whole stream once, as `make run` does after the setup."""
+"""``autotag demo``: starts the cluster and tags sample photos through it; `make run` calls it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from models.bundle import Bundle
 
 TOPOLOGY = "tagging"
 DEADLINE_S = 180.0
-"""Time for all photos together; an idle machine needs a few seconds."""
+"""Time for all photos together; a busy machine needs most of it."""
 SHOWN_TAGS = 4
 
 
@@ -105,7 +105,7 @@ NEXT = {
 
 
 def _create_tables(settings: Settings) -> None:
-    """Create the tables of the store if they are missing, as `autotag store init` does."""
+    """Create the tables of a store that does not come with them."""
     store = open_store(settings)
     if created := store.tables.create():
         print_step(f"created {', '.join(created)}")
@@ -113,7 +113,7 @@ def _create_tables(settings: Settings) -> None:
 
 
 def _next(line: CommandLine) -> str:
-    """Return commands to go on with, since the cluster stays up."""
+    """Return the commands to go on with: the cluster stays up."""
     program, down = shlex.quote(_shown(Path(sys.argv[0]))), "make down"
     if line.environment == "hbase":
         down += " STORE=hbase"
@@ -129,7 +129,7 @@ def _next(line: CommandLine) -> str:
 
 
 def _fingerprint(line: CommandLine) -> str:
-    """Return a digest of all that a submitted topology depends on: settings, model and code."""
+    """Return a digest of everything that a submitted topology is made of: settings, model and code."""
     digest = hashlib.sha256(repr((line.environment, line.overrides)).encode())
     digest.update((line.config or PROJECT / "config.json").read_bytes())
     digest.update(Bundle.open(line.settings.path(line.settings.model)).version.encode())
@@ -140,7 +140,10 @@ def _fingerprint(line: CommandLine) -> str:
 
 
 def push_and_wait(settings: Settings, photos: dict[str, Path]) -> dict[str, tuple[StoredPhoto, float]]:
-    """Push photos, and wait until each is stored; return name -> stored photo and its milliseconds since the push.
+    """Push photos and wait until each is stored.
+
+    Returns:
+        By name: the stored photo, and the milliseconds from its push to its storing.
 
     Raises:
         AutotagError: a photo was not stored in time.
@@ -150,7 +153,7 @@ def push_and_wait(settings: Settings, photos: dict[str, Path]) -> dict[str, tupl
     for name, photo in photos.items():
         uri = photo_uri(str(photo))
         events[name] = PhotoEvent.uploaded(uri, uri, user_name())
-    queue.put(list(events.values()))
+    queue.enqueue(list(events.values()))
     stored: dict[str, tuple[StoredPhoto, float]] = {}
     deadline = time.monotonic() + DEADLINE_S
     with ProgressBars() as progress:
@@ -180,6 +183,6 @@ def _tags(photo: StoredPhoto, visibility: Visibility) -> str:
 
 
 def _shown(program: Path) -> str:
-    """Return the program's path as typed in the project's folder."""
+    """Return a path as typed in the project's folder."""
     program = program.absolute()
     return str(program.relative_to(PROJECT)) if program.is_relative_to(PROJECT) else str(program)

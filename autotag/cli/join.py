@@ -1,4 +1,4 @@
-"""``autotag join``, and the options that it shares with whatever trains: what to join, and who does the work."""
+"""``autotag join``: joins photos and labels into a training set; `train` and `retrain` share its options."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from autotag.cli import CommandLine, counted, given_as, print_json, user_name, with_json, with_settings
+from autotag.cli import CommandLine, counted, print_json, user_name, with_json, with_settings
 from autotag.cli.interrupts import interruptible
+from autotag.cli.options import option
 from autotag.cli.progress import ProgressBars
-from autotag.cli.workers import WorkersOptions, with_workers_options
+from autotag.cli.workers import WorkersOptions
 from autotag.errors import InputError, JobError
 from autotag.settings import Settings
 from autotag.stores import open_store
 from models.bundle import Bundle
 
-if TYPE_CHECKING:  # what training needs is loaded, and need be installed, by those who train only
+if TYPE_CHECKING:  # Only training needs the packages of these modules.
     from autotag.storage.folder import Folder
     from autotag.training.dataset.join import Inputs
     from autotag.training.dataset.join_summary import JoinSummary, LabelSummary
@@ -34,23 +35,41 @@ def register(group: click.Group) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JoinOptions(WorkersOptions):
-    """What the shared options say."""
+class SetOptions(WorkersOptions):
+    """The options of all that works on a training set."""
 
-    set: str | None
-    photos: str
-    labels: tuple[str, ...]
-    by_folder: bool
-    exhaustive: bool
-    with_corrections: bool
-    remove: tuple[str, ...]
-    retry_failed: bool
-    restore: bool
-    by: str
+    set: str | None = option("--set", help="Folder or URL of the training set.  [default: autotag.training]")
+    by: str = option("--by", default=user_name, show_default="you", help="Person who does it.")
+
+    def folder(self, settings: Settings) -> Folder:
+        """Return the training set's folder."""
+        return set_folder(settings, self.set)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoinOptions(SetOptions):
+    """The options of a join."""
+
+    photos: str = option("--photos", default="", help="A folder of photos, a list of 'photo_id uri' lines, or Parquet.")
+    labels: tuple[str, ...] = option(
+        "--labels", multiple=True, help="CSV, TSV or Parquet with class, photo_id and label; repeatable."
+    )
+    by_folder: bool = option("--by-folder", is_flag=True, help="The name of a photo's folder in --photos is its class.")
+    exhaustive: bool = option(
+        "--exhaustive", is_flag=True, help="A photo in --labels is FALSE for every class that it has no label for."
+    )
+    with_corrections: bool = option(
+        "--with-corrections", is_flag=True, help="Tags that people added or removed are labels too."
+    )
+    remove: tuple[str, ...] = option(
+        "--remove", multiple=True, metavar="ID|@FILE", help="Remove a photo, or those in a file of ids; repeatable."
+    )
+    retry_failed: bool = option("--retry-failed", is_flag=True, help="Try photos again that could not be read before.")
+    restore: bool = option("--restore", is_flag=True, help="Take removed photos in again; without it they stay out.")
 
     @property
     def joins(self) -> bool:
-        """Whether there is anything to join."""
+        """True if there is anything to join."""
         return bool(self.photos or self.labels or self.with_corrections)
 
     def inputs(self) -> Inputs:
@@ -59,12 +78,8 @@ class JoinOptions(WorkersOptions):
         names = ("photos", "labels", "by_folder", "exhaustive", "retry_failed", "restore", "by")
         return Inputs(**{name: getattr(self, name) for name in names})
 
-    def folder(self, settings: Settings) -> Folder:
-        """The training set's."""
-        return set_folder(settings, self.set)
-
     def check(self) -> None:
-        """Raises UsageError where they contradict one another."""
+        """Raise UsageError where the options contradict one another."""
         super().check()
         if self.by_folder and not self.photos:
             raise click.UsageError("--by-folder goes with --photos FOLDER")
@@ -73,7 +88,7 @@ class JoinOptions(WorkersOptions):
 
 
 def set_folder(settings: Settings, named: str | None) -> Folder:
-    """The training set's folder: the one that was named, or else the settings'."""
+    """Return the training set's folder: the named one, or the one in the settings."""
     from autotag.storage.folder import Folder
 
     if named:
@@ -81,40 +96,15 @@ def set_folder(settings: Settings, named: str | None) -> Folder:
     return Folder(settings.training if "://" in settings.training else str(settings.path(settings.training)))
 
 
-OPTIONS = (
-    click.option("--set", help="The training set's folder or URL.  [default: autotag.training]"),
-    click.option("--photos", default="", help="A folder, a list of 'photo_id uri' lines, or Parquet."),
-    click.option("--labels", multiple=True, help="CSV, TSV or Parquet of class, photo_id, label; repeatable."),
-    click.option("--by-folder", is_flag=True, help="Each photo's class is the name of its folder in --photos."),
-    click.option("--exhaustive", is_flag=True, help="Photos in --labels are FALSE for what is not said there."),
-    click.option("--with-corrections", is_flag=True, help="Tags that people added or removed are labels, too."),
-    click.option("--remove", multiple=True, metavar="ID|@FILE", help="Take out photos: an id, or a file of ids."),
-    click.option("--retry-failed", is_flag=True, help="Try photos again that were found to be bad."),
-    click.option("--restore", is_flag=True, help="Take in removed photos again; else they stay out."),
-    with_workers_options,
-    click.option("--by", default=user_name, show_default="you", help="Who says so."),
-)
-
-
-def _checked(**values: Any) -> JoinOptions:
-    options = JoinOptions(**values)
-    options.check()
-    return options
-
-
-with_join_options = given_as("options", OPTIONS, [field.name for field in fields(JoinOptions)], _checked)
-"""The options of a join, given to the command as one `JoinOptions` named ``options``."""
-
-
 @click.command("join")
-@with_join_options
+@JoinOptions.given_as("options")
 @with_json
 @with_settings
 def join_(line: CommandLine, options: JoinOptions, as_json: bool) -> None:
-    """Join photos and labels into a training set; nothing that it has is read again.
+    """Join photos and labels into a training set; photos that it has are not read again.
 
-    A bad line or photo is counted, listed in the set under joins/, and the others are used. Interrupted, the same
-    command goes on where it was. Labels are TRUE (true, t, yes, y, 1, positive), FALSE (false, f, no, n, 0, -1,
+    A bad line or photo is counted and listed in the set's folder joins/; the others are used. After an interruption
+    the same command goes on. Labels are TRUE (true, t, yes, y, 1, positive), FALSE (false, f, no, n, 0, -1,
     negative) or unknown (nothing, unknown, ?, null, none, na), in any case; later files win.
     """
     if not options.joins and not options.remove:
@@ -131,7 +121,7 @@ def join_(line: CommandLine, options: JoinOptions, as_json: bool) -> None:
 
 @contextmanager
 def needs_training() -> Iterator[None]:
-    """Says what to install where what training needs is not there."""
+    """Raise JobError, with what to install, where the packages that training needs are missing."""
     try:
         yield
     except ImportError as error:
@@ -141,7 +131,11 @@ def needs_training() -> Iterator[None]:
 def run_join(
     settings: Settings, bundle: Bundle, options: JoinOptions
 ) -> tuple[TrainingSet, JoinSummary | None, Removed | None]:
-    """Do what the options say, with progress: the set, and what came of the join and of the removal, if any."""
+    """Join and remove what the options say, with progress bars.
+
+    Returns:
+        The training set, the summary of the join and that of the removal; None for what was not asked for.
+    """
     with needs_training():
         from autotag.training.dataset.join import check_inputs, join
         from autotag.training.dataset.photo_states import remove
@@ -168,7 +162,7 @@ def run_join(
 
 
 def _ids(given: str) -> list[str]:
-    """The ids in a file, a line each, or one as it is."""
+    """Return the ids in the file of ``@FILE``, one a line, or else the id itself."""
     if not given.startswith("@"):
         return [given]
     try:
@@ -212,7 +206,7 @@ def _print(training_set: TrainingSet, summary: JoinSummary | None, removed: Remo
 
 
 def _told(one: LabelSummary) -> str:
-    """One input of labels in a line."""
+    """Return one line about an input of labels."""
     told = [f"{counted(one.kept, 'label')} of {counted(one.lines, 'line')}"]
     if one.bad:
         told.append(f"{one.bad.total()} bad ({_listed(one.bad)})")

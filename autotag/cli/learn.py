@@ -1,4 +1,4 @@
-"""``autotag learn``: a class of its own from a handful of photos."""
+"""``autotag learn``: learns one new class from a handful of photos."""
 
 from __future__ import annotations
 
@@ -26,16 +26,20 @@ def register(group: click.Group) -> None:
 @click.command()
 @click.argument("tag")
 @click.argument("photos", nargs=-1, required=True, metavar="PATH|URL|FOLDER...")
-@click.option("--set", "folder", help="The training set whose statistics it is learned against.")
+@click.option(
+    "--set",
+    "folder",
+    help="Folder or URL of the training set, whose photos are the negatives.  [default: autotag.training]",
+)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help=OUT)
 @with_json
 @with_settings
 def learn(
     line: CommandLine, tag: str, photos: tuple[str, ...], folder: str | None, out: Path | None, as_json: bool
 ) -> None:
-    """Learn a new class from a handful of photos that show it, in seconds; writes a bundle to be published.
+    """Learn a new class from a handful of photos that show it, in seconds, and write a bundle with it.
 
-    Its threshold is cautious, and the class provisional, until it is trained with labels like the others.
+    The class is provisional and its threshold cautious until `autotag train` trains it with labels.
     """
     with needs_training():
         from autotag.storage.text_lines import FaultError
@@ -87,7 +91,7 @@ def learn(
 
 
 def _features(settings: Settings, names: list[str]) -> NDArray[np.float32]:
-    """The features of the photos that can be read; the others are told of."""
+    """Return the features of the photos that can be read; print the others as left out."""
     found = []
     with Tagger.open(settings, any_file=True) as tagger:
         for name, (_, features) in zip(names, tagger.features(map(photo_uri, names)), strict=True):

@@ -1,4 +1,4 @@
-"""``autotag model``: build bundles, publish them and go back, and tell what they are and how right."""
+"""``autotag model``: builds, publishes, rolls back, lists, compares and evaluates bundles."""
 
 from __future__ import annotations
 
@@ -41,24 +41,36 @@ def register(group: click.Group) -> None:
 
 @click.group()
 def model() -> None:
-    """The bundle: network, preprocessing, classifier banks and classes."""
+    """Build, publish and compare bundles: network, preprocessing, classifier banks and classes."""
 
 
 with_folder = click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 
 
 @model.command()
-@click.option("--network", type=click.Choice(sorted(RECIPES)), default="efficientnet-lite0", show_default=True)
-@click.option("--precision", type=click.Choice(PRECISIONS), default="bf16", show_default=True)
+@click.option(
+    "--network",
+    type=click.Choice(sorted(RECIPES)),
+    default="efficientnet-lite0",
+    show_default=True,
+    help="Network to build.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="bf16",
+    show_default=True,
+    help="Number format of the network.",
+)
 @click.option(
     "--calibration",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help=f"A folder of photos such as will be tagged, of which int8 uses {CALIBRATION_PHOTOS}.",
+    help=f"Folder of typical photos, from which int8 is calibrated; {CALIBRATION_PHOTOS} are used.",
 )
 @with_json
 @with_settings
 def build(line: CommandLine, network: str, precision: str, calibration: Path | None, as_json: bool) -> None:
-    """Build a bundle here, in under a minute, for this host: what was published for all hosts stands over it."""
+    """Build a bundle for this host, in under a minute; a bundle that is published for all hosts replaces it."""
     if (precision == "int8") != (calibration is not None):
         raise click.UsageError(
             "--precision int8 needs --calibration FOLDER" if not calibration else "only int8 takes --calibration"
@@ -82,7 +94,7 @@ def build(line: CommandLine, network: str, precision: str, calibration: Path | N
 @with_json
 @with_settings
 def info(line: CommandLine, as_json: bool) -> None:
-    """What the bundle is that would be loaded now, checked against its manifest."""
+    """Print the facts about the current bundle, checked against its manifest."""
     _print(Bundle.open(line.settings.path(line.settings.model)), as_json)
 
 
@@ -91,7 +103,10 @@ def info(line: CommandLine, as_json: bool) -> None:
 @with_json
 @with_settings
 def evaluate_(line: CommandLine, folder: Path, as_json: bool) -> None:
-    """Top-1 and top-5 on photos whose file names begin with a wnid, or whose sub-folders are classes."""
+    """Print top-1 and top-5 accuracy on labelled photos.
+
+    The file names in FOLDER begin with a class's id (wnid), or its sub-folders are named after classes.
+    """
     settings = line.settings
     bundle = Bundle.open(settings.path(settings.model))
     network = FeatureNetwork.open(bundle.network_path, bundle.precision, settings.tagger_network_threads)
@@ -113,28 +128,33 @@ def evaluate_(line: CommandLine, folder: Path, as_json: bool) -> None:
 
 @model.command()
 @click.argument("model_version", metavar="MODEL")
-@click.option("--by", default=user_name, show_default="you", help="Who decides.")
-@click.option("--in-use", is_flag=True, help="Also the model in use, whose new tags nobody will see.")
+@click.option("--by", default=user_name, show_default="you", help="Person who decides.")
+@click.option("--in-use", is_flag=True, help="Withdraw it even if it is in use: readers will not see its new tags.")
 @with_json
 @with_settings
 def withdraw(line: CommandLine, model_version: str, by: str, in_use: bool, as_json: bool) -> None:
-    """Let no tag of a model (as `autotag show` names it) count any more, at once and for good."""
+    """Withdraw a model: readers see none of its tags any more, at once and for good.
+
+    MODEL is a name as `autotag show` and `autotag model list` print it.
+    """
     bundle = Bundle.open(line.settings.path(line.settings.model))
     if model_version == str(ModelVersion.of(bundle)) and not in_use:
         raise click.UsageError(
-            f"{model_version} is the model in use: nobody would see the tags of photos from now on. "
-            "Go back from it, which withdraws it too (autotag model rollback), or say --in-use"
+            f"{model_version} is the model in use: readers would not see its tags from now on. "
+            "Roll it back, which withdraws it too (autotag model rollback), or give --in-use"
         )
     open_store(line.settings).runs.withdraw(model_version, by)
     if as_json:
         print_json({"model": model_version, "withdrawn": True})
     else:
-        click.echo(f"{model_version} is withdrawn; photos show what earlier models said of them")
+        click.echo(f"{model_version} is withdrawn; photos show the tags of earlier models")
 
 
-with_by = click.option("--by", default=user_name, show_default="you", help="Who decides.")
+with_by = click.option("--by", default=user_name, show_default="you", help="Person who decides.")
 with_local = click.option(
-    "--local", is_flag=True, help="On this host alone, without ZooKeeper; what is current there stands over it."
+    "--local",
+    is_flag=True,
+    help="Only on this host, without ZooKeeper; the model that is current for all hosts replaces it.",
 )
 
 
@@ -142,12 +162,12 @@ with_local = click.option(
 @with_folder
 @with_by
 @with_local
-@click.option("--again", is_flag=True, help="Though it was withdrawn; it gets a new number.")
-@click.option("--force", is_flag=True, help="Though it was made from another bundle than the current one.")
+@click.option("--again", is_flag=True, help="Publish it even if it was withdrawn; it gets a new number.")
+@click.option("--force", is_flag=True, help="Publish it even if it was made from another bundle than the current one.")
 @with_json
 @with_settings
 def publish(line: CommandLine, folder: Path, by: str, local: bool, again: bool, force: bool, as_json: bool) -> None:
-    """Check a bundle, and let it be the current one: running topologies change over to it, and no photo waits."""
+    """Check a bundle and make it the current one; running topologies change over to it without a pause."""
     with _publisher(line.settings, by, local) as publisher:
         _print_change(publisher.publish(folder, again=again, force=force), as_json)
 
@@ -159,13 +179,14 @@ def publish(line: CommandLine, folder: Path, by: str, local: bool, again: bool, 
 @with_json
 @with_settings
 def rollback(line: CommandLine, name: str | None, by: str, local: bool, as_json: bool) -> None:
-    """Let an earlier model be current, by default the one before; no tag of the present one counts any more."""
+    """Make an earlier model the current one, by default the one before, and withdraw the present one."""
     with _publisher(line.settings, by, local) as publisher:
         change = publisher.roll_back(name)
     _print_change(change, as_json)
     if change.changed and not as_json:
         click.echo(
-            "photos that only that one has tagged show no tags of a machine until they are tagged again", err=True
+            "photos that only the withdrawn model has tagged show no classifier's tags until they are tagged again",
+            err=True,
         )
 
 
@@ -183,7 +204,7 @@ def _print_change(change: Change, as_json: bool) -> None:
         facts = {"before": change.before, "changed": change.changed, "restored": change.restored}
         print_json({"model": str(change.model), **facts})
     elif change.changed:
-        click.echo(f"{change.model} is current now, after {change.before or 'none'}")
+        click.echo(f"{change.model} is current now; before it: {change.before or 'none'}")
     elif change.restored:
         click.echo(f"{change.model} is current already; its copy on this host was damaged or gone, and is good again")
     else:
@@ -194,7 +215,7 @@ def _print_change(change: Change, as_json: bool) -> None:
 @with_json
 @with_settings
 def list_(line: CommandLine, as_json: bool) -> None:
-    """All models that were published, for all hosts or on this one, the newest last."""
+    """List the models that were published, for all hosts or on this one, the newest last."""
     settings = line.settings
     withdrawn = open_store(settings).runs.read().withdrawn
     listed = [
@@ -218,7 +239,7 @@ def list_(line: CommandLine, as_json: bool) -> None:
 
 
 def _listed(settings: Settings) -> list[tuple[KnownModel, bool, bool]]:
-    """Of each model: what is known of it, whether it is current, and whether it is in this host's folder."""
+    """Return each model with two truths: it is current; it is in this host's folder."""
     folder = FolderRegistry(settings)
     here = {known.folder: known for known in folder.known()}
     current, known = folder.current().model, dict(here)
@@ -243,7 +264,7 @@ def _listed(settings: Settings) -> list[tuple[KnownModel, bool, bool]]:
 @with_json
 @with_settings
 def diff(line: CommandLine, before: str, after: str, max_worse: float | None, as_json: bool) -> None:
-    """What B has that A has not: classes, thresholds, banks, network, and quality where it was measured.
+    """Compare bundle B with bundle A: classes, thresholds, banks, network, and measured quality.
 
     A and B are folders, or models as `autotag model list` shows them.
     """
@@ -259,18 +280,18 @@ def diff(line: CommandLine, before: str, after: str, max_worse: float | None, as
 
 
 def _folder(settings: Settings, name: str) -> Path:
-    """The folder of a bundle that a person named by it, or by its model."""
+    """Return the folder of a bundle that a person named by its folder or its model."""
     published = settings.path(settings.model) / name.rpartition("/")[2]
     return published if parse_folder_name(published.name) and not Path(name).is_dir() else Path(name)
 
 
 def spread(photos: list[Path], count: int) -> list[Path]:
-    """`count` of the photos, evenly spread over the list: a sorted folder begins with one class only."""
+    """Return `count` of the photos, evenly spread over the list: a sorted folder begins with one class only."""
     return [photos[at * len(photos) // count] for at in range(count)] if len(photos) > count else photos
 
 
 def _pixels(reader: PhotoReader, folder: Path) -> Iterator[NDArray[np.uint8]]:
-    """The photos of a folder that can be read."""
+    """Return the pixels of a folder's photos that can be read; print the others as left out."""
     for path in spread(list(find_photos(folder)), CALIBRATION_PHOTOS):
         try:
             yield reader.read(photo_uri(str(path)))

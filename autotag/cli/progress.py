@@ -1,4 +1,4 @@
-"""Progress on standard error: a bar for each step, one after another; nothing where that is no terminal."""
+"""Bars on standard error, one for each step; nothing where standard error is no terminal."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def photo_events(photos: Iterable[str], owner: str) -> Iterator[Candidate]:
 
 @dataclass
 class Summary:
-    """What became of the events of one push so far."""
+    """The events of one push so far."""
 
     accepted: int = 0
     known: int = 0
@@ -107,7 +107,7 @@ def push_events(
     candidates = iter(candidates)
     while chunk := list(itertools.islice(candidates, PUT_EVENTS)):
         events = [event for _, event in chunk if isinstance(event, PhotoEvent)]
-        new = queue.put(events)
+        new = queue.enqueue(events)
         summary.accepted += sum(new)
         summary.known += len(new) - sum(new)
         summary.photos += [event.photo_id for event in events]

@@ -66,7 +66,7 @@ def show(line: CommandLine, photo_id: str, history: bool, as_json: bool) -> None
 def _explain_missing(line: CommandLine, store: PhotoStore, photo_id: str) -> None:
     """Print why readers see nothing of a photo: no published tags, deleted, a dead letter, or still in the queue."""
     queue = open_queue(line.settings)
-    letters = [letter for letter in queue.dead() if letter.event.photo_id == photo_id]
+    letters = [letter for letter in queue.dead_letters() if letter.event.photo_id == photo_id]
     waiting = queue.status()
     writes = store.history(photo_id)
     if writes:

@@ -1,4 +1,4 @@
-"""``autotag store``: the tables, and the cleaning of what no reader can reach."""
+"""``autotag store``: creates and checks the store's tables."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def register(group: click.Group) -> None:
 
 @click.group()
 def store() -> None:
-    """The store's tables: create them, or compare them with what they should be."""
+    """Create the store's tables, or check them."""
 
 
 @store.command()
 @with_json
 @with_settings
 def init(line: CommandLine, as_json: bool) -> None:
-    """Create the tables that are missing, and let the store know the model in use."""
+    """Create the missing tables, and add the current model and its classes to the store."""
     found = open_store(line.settings)
     created = found.tables.create()
     bundle = Bundle.open(line.settings.path(line.settings.model))
@@ -35,14 +35,14 @@ def init(line: CommandLine, as_json: bool) -> None:
         print_json({"created": created, "model": str(model)})
     else:
         made = f"created {', '.join(created) or 'nothing: all tables are there'}"
-        click.echo(f"{'the tables come with the file' if found.tables.embedded else made}; knows model {model}")
+        click.echo(f"{'the tables come with the file' if found.tables.embedded else made}; has model {model}")
 
 
 @store.command()
 @with_json
 @with_settings
 def check(line: CommandLine, as_json: bool) -> None:
-    """Say what differs from how the tables should be."""
+    """Print how the tables differ from what they should be; exit code 1 if they do."""
     differences = open_store(line.settings).tables.check()
     if as_json:
         print_json({"differences": differences})

@@ -30,18 +30,18 @@ def tags() -> None:
 
 with_photo = click.argument("photo")
 with_tag = click.argument("tag")
-with_person = click.option("--by", default=user_name, show_default="you", help="Who decides.")
+with_person = click.option("--by", default=user_name, show_default="you", help="Person who decides.")
 
 
 @tags.command()
 @with_photo
 @with_tag
 @with_person
-@click.option("--new", is_flag=True, help="Add it even if no model has such a tag.")
+@click.option("--new", is_flag=True, help="Add a tag of your own, which no model has.")
 @with_json
 @with_settings
 def add(line: CommandLine, photo: str, tag: str, by: str, new: bool, as_json: bool) -> None:
-    """Add a tag (display name or id), and with it the classes that contain it."""
+    """Add a tag to a photo, and with it the tags that contain it. TAG is a display name or an id."""
     try:
         _decide(line, photo, tag, Action.ADD, by, new=new, as_json=as_json)
     except UnknownTagError as error:
@@ -55,7 +55,7 @@ def add(line: CommandLine, photo: str, tag: str, by: str, new: bool, as_json: bo
 @with_json
 @with_settings
 def remove(line: CommandLine, photo: str, tag: str, by: str, as_json: bool) -> None:
-    """Remove a tag (display name or id), and with it the classes in it."""
+    """Remove a tag from a photo, and with it the tags in it. TAG is a display name or an id."""
     _decide(line, photo, tag, Action.REMOVE, by, new=False, as_json=as_json)
 
 
@@ -72,16 +72,19 @@ def _decide(line: CommandLine, photo: str, tag: str, action: Action, by: str, *,
 
 @click.command()
 @click.argument("photo", required=False)
-@click.option("--owner", help="Everything about this owner, instead of one photo.")
+@click.option("--owner", help="Erase everything about this owner, instead of one photo.")
 @with_json
 @with_settings
 def erase(line: CommandLine, photo: str | None, owner: str | None, as_json: bool) -> None:
-    """Remove everything about a photo or an owner, queued events too, and read all tables to prove it."""
+    """Erase everything about a photo or an owner, queued events too, then read all tables to prove it.
+
+    Exit code 1: something is left, or an event is in flight.
+    """
     if (photo is None) == (owner is None):
         raise click.UsageError("give a photo, or --owner, one of the two")
     store = open_store(line.settings)
     photo_id = None if photo is None else stored_id(store, photo)
-    events, in_flight = open_queue(line.settings).forget(photo_id, owner)  # first, so that nothing of it begins now
+    events, in_flight = open_queue(line.settings).erase(photo_id, owner)  # First, so that no event of it starts now.
     with interruptible("what was erased stays erased, but there may be more; start the same command again"):
         if photo_id is not None:
             removed = store.erase_photo(photo_id)

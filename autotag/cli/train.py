@@ -1,10 +1,11 @@
-"""``autotag train``: classifiers from a training set."""
+"""``autotag train``: trains classifiers from a training set."""
 
 from __future__ import annotations
 
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,10 @@ import click
 
 from autotag.bundles.publisher import use_current
 from autotag.bundles.registry import ModelRegistry
-from autotag.cli import CommandLine, counted, given_as, print_json, print_table, with_json, with_settings
+from autotag.cli import CommandLine, counted, print_json, print_table, with_json, with_settings
 from autotag.cli.interrupts import interruptible
-from autotag.cli.join import JoinOptions, needs_training, run_join, with_join_options
+from autotag.cli.join import JoinOptions, needs_training, run_join
+from autotag.cli.options import OptionSet, option
 from autotag.cli.progress import ProgressBars
 from autotag.errors import InputError, RegistryError
 from autotag.settings import Settings
@@ -34,42 +36,49 @@ def register(group: click.Group) -> None:
     group.add_command(train)
 
 
-OPTIONS = (
-    click.option(
-        "--precision", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.9, show_default=True,
-        help="Of what is tagged, so much shall be right.",
-    ),
-    click.option(
-        "--least-recall", type=click.FloatRange(0, 1), default=0.1, show_default=True,
-        help="A class of which less is found at that precision is left out.",
-    ),
-    click.option(
-        "--sample", type=click.IntRange(min=1000), default=200_000, show_default=True,
-        help="Photos that all classes are calibrated on; beyond, only the labelled ones.",
-    ),
-    click.option("--bank", default="trained", show_default=True, help="What the new classifiers' bank is called."),
-    click.option("--out", type=click.Path(file_okay=False, path_type=Path), help=OUT),
-)  # fmt: skip
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(OptionSet):
+    """The options of a training."""
 
-
-with_train_options = given_as("wanted", OPTIONS, ("precision", "least_recall", "sample", "bank", "out"), dict)
-"""The options of a training, given to the command as a dictionary named ``wanted``."""
+    precision: float = option(
+        "--precision",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        default=0.9,
+        show_default=True,
+        help="Minimum precision of each class: the share of its tags that are right.",
+    )
+    least_recall: float = option(
+        "--least-recall",
+        type=click.FloatRange(0, 1),
+        default=0.1,
+        show_default=True,
+        help="Minimum recall of each class at that precision; a class below it is left out.",
+    )
+    sample: int = option(
+        "--sample",
+        type=click.IntRange(min=1000),
+        default=200_000,
+        show_default=True,
+        help="Number of photos that every class is calibrated on; of the others only those with a label for it.",
+    )
+    bank: str = option("--bank", default="trained", show_default=True, help="Name of the new classifiers' bank.")
+    out: Path | None = option("--out", type=click.Path(file_okay=False, path_type=Path), help=OUT)
 
 
 @click.command()
-@with_join_options
-@with_train_options
+@JoinOptions.given_as("options")
+@TrainOptions.given_as("wanted")
 @with_json
 @with_settings
-def train(line: CommandLine, options: JoinOptions, wanted: dict[str, Any], as_json: bool) -> None:
-    """Train classifiers for all classes of a training set; writes a bundle to be published, and a report.
+def train(line: CommandLine, options: JoinOptions, wanted: TrainOptions, as_json: bool) -> None:
+    """Train classifiers for all classes of a training set, and write a bundle and a report.
 
-    What is to be joined is joined first, as `autotag join` does. Photos and labels that the statistics have already
-    are not read again. Of each class the report says how good it is on photos that it was not trained on; one that
-    does not reach the wanted precision is left out. Exit code 1: no class is good enough.
+    Photos and labels that are given are joined first, as `autotag join` does. The statistics are updated with what is
+    new; the rest is not read again. The report has each class's quality on photos that it was not trained on. A class
+    that does not reach the minimum precision and recall is left out. Exit code 1: no class is good enough.
     """
     bundle = open_current(line.settings)
-    _check(bundle, wanted["bank"])
+    _check(bundle, wanted.bank)
     _check_out(_out(line.settings, wanted))
     if options.joins or options.remove:
         training_set, _, _ = run_join(line.settings, bundle, options)
@@ -84,19 +93,21 @@ def train(line: CommandLine, options: JoinOptions, wanted: dict[str, Any], as_js
 
 
 def open_current(settings: Settings) -> Bundle:
-    """The bundle that is current for all hosts, which this one uses from now on; else its own, and that is told."""
+    """Return the bundle that is current for all hosts, and use it on this host; without a registry, this host's own."""
     root = settings.path(settings.model)
     if not (root / MANIFEST).exists():
         try:
             with ModelRegistry(settings).connect() as registry:
                 use_current(settings, registry)
         except RegistryError as error:
-            click.echo(f"from this host's bundle, whatever is current for others: {error}", err=True)
+            click.echo(
+                f"this host's own bundle is used; the one that is current for all hosts is not known: {error}", err=True
+            )
     return Bundle.open(root)
 
 
 def _check(bundle: Bundle, bank: str) -> None:
-    """Refuse a bank's name before anything is begun."""
+    """Refuse a wrong name of a bank before the work starts."""
     with needs_training():
         from autotag.training.fit.candidate import LEARNED, check_bank
     try:
@@ -107,9 +118,9 @@ def _check(bundle: Bundle, bank: str) -> None:
         raise click.UsageError(f"--bank {LEARNED}: is of the classes that `autotag learn` makes; name another bank")
 
 
-def _out(settings: Settings, wanted: dict[str, Any]) -> Path:
-    """The folder that gets bundle and report."""
-    return Path(wanted["out"] or settings.path(CANDIDATES))
+def _out(settings: Settings, wanted: TrainOptions) -> Path:
+    """Return the folder for bundle and report."""
+    return Path(wanted.out or settings.path(CANDIDATES))
 
 
 def _check_out(folder: Path) -> None:
@@ -123,7 +134,7 @@ def _check_out(folder: Path) -> None:
 
 
 def open_set(folder: Folder, bundle: Bundle) -> TrainingSet:
-    """The training set in a folder, checked against the bundle."""
+    """Return the training set in a folder, checked against the bundle."""
     from autotag.training.dataset.training_set import TrainingSet
 
     training_set = TrainingSet.open(folder)
@@ -132,16 +143,16 @@ def open_set(folder: Folder, bundle: Bundle) -> TrainingSet:
 
 
 def run_train(
-    settings: Settings, bundle: Bundle, training_set: TrainingSet, options: JoinOptions, wanted: dict[str, Any]
+    settings: Settings, bundle: Bundle, training_set: TrainingSet, options: JoinOptions, wanted: TrainOptions
 ) -> dict[str, Any]:
-    """Train, with progress: what was found, and where bundle and report are."""
+    """Train, with progress bars; return the findings, with the places of bundle and report."""
     from autotag.training.dataset.photo_states import compact
     from autotag.training.fit.candidate import write_candidate
     from autotag.training.fit.fit import Wanted, train
     from autotag.training.report.findings import bank_content, findings
     from autotag.training.report.page import thumbnailer, write_report
 
-    needed = Wanted(precision=wanted["precision"], least_recall=wanted["least_recall"], sample=wanted["sample"])
+    needed = Wanted(precision=wanted.precision, least_recall=wanted.least_recall, sample=wanted.sample)
     bars = ProgressBars()
 
     def keeps() -> str:
@@ -150,10 +161,10 @@ def run_train(
 
     with interruptible(keeps), options.opened_workers() as workers, bars as watch:
         done = train(training_set, _ancestors(bundle), needed, workers, _steps(watch))
-    # Whatever was ended before it had come so far; without removals there is nothing that must go.
+    # An earlier training may have been ended before this; without removals nothing has to be compacted.
     if done.update.taken_away or any(facts["kind"] == "removal" for facts in training_set.log()):
         compact(training_set)
-    found = findings(done, bundle, wanted["bank"])
+    found = findings(done, bundle, wanted.bank)
     root = _out(settings, wanted)
     if found["kept"]:
         made = {
@@ -163,11 +174,11 @@ def run_train(
             "base": found["base"],
             **{name: found[name] for name in ("training_set", "photos", "labels", "wanted", "strength", "mean")},
         }
-        candidate = write_candidate(bundle, wanted["bank"], bank_content(done, found), made, root)
+        candidate = write_candidate(bundle, wanted.bank, bank_content(done, found), made, root)
         found["bundle"], found["version"] = str(candidate.folder), candidate.version
         report = root / f"{candidate.folder.name}-report"
     else:
-        found["bundle"], report = None, root / f"{wanted['bank']}-nothing-report"
+        found["bundle"], report = None, root / f"{wanted.bank}-nothing-report"
     note = f"bundle {found['bundle']} is written, its report is not; start the same command again"
     with (
         interruptible(note if found["bundle"] else "no class is good enough, and no report is written"),

@@ -23,7 +23,7 @@ MAX_EVENT_BYTES = 64 * 1024
 
 
 class EventType(StrEnum):
-    """What happened to a photo."""
+    """The kinds of events: something happened to a photo."""
 
     UPLOADED = "photo.uploaded"
     REPLACED = "photo.replaced"
@@ -36,11 +36,11 @@ class PhotoVersion:
 
     photo_id: str
     content_us: int
-    """The content version: when the photo got this content, microseconds since 1970, UTC."""
+    """The content version: the time at which the photo got this content, microseconds since 1970, UTC."""
     owner: str = ""
     uri: str = ""
     taken: str | None = None
-    """When the photo was taken, RFC 3339 text; None where the event does not tell."""
+    """The time at which the photo was taken, RFC 3339 text; None if the event does not have it."""
 
     @classmethod
     def of(cls, version: PhotoVersion, **others: Any) -> Self:
@@ -61,7 +61,7 @@ class PhotoEvent(PhotoVersion):
 
     @property
     def key(self) -> str:
-        """32 hexadecimal digits that name the event: equal exactly when `source` and `id` are."""
+        """The event's name: 32 hexadecimal digits, equal exactly when `source` and `id` are."""
         return hashlib.sha256(json.dumps([self.source, self.id]).encode()).hexdigest()[:32]
 
     @classmethod

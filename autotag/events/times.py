@@ -10,7 +10,7 @@ from autotag.errors import EventError
 from autotag.events.checks import brief
 
 MAX_AHEAD_US = 24 * 3600 * 1_000_000
-"""How far in the future an event's time may lie: content versions only grow, so one wrong clock would end updates."""
+"""The most that an event's time may lie ahead. Content versions only grow, so one wrong clock would end updates."""
 
 
 def now_us() -> int:

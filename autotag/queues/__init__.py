@@ -1,30 +1,28 @@
-"""EventQueue: photo events between the upload pipeline and the spout. Nothing accepted is ever dropped silently.
+"""EventQueue: photo events between the upload pipeline and the spout. No accepted event is ever dropped silently.
 
-An event is *ready* (perhaps not before a time), *leased* by a holder (a spout), *done*, or a *dead letter*. Attempts
-are counted when an event is leased, so that one whose photo ends processes runs out of them.
+An event is *ready* (perhaps not before a time), *leased* by a holder (a spout), *done*, or a *dead letter*. An attempt
+is counted when an event is leased, so that an event whose photo kills processes runs out of attempts.
 
-An event whose lease was lost without a verdict - its holder died, its tuple timed out - is a *suspect*: it may be what
-killed the process. At most one suspect is leased at a time, so that a killer takes no other event with it twice, and
-the innocent ones that were in flight beside it never become dead letters on its account.
+An event whose lease ended without a verdict, because its holder died or its tuple timed out, is a *suspect*: it may
+have killed the process. At most one suspect is leased at a time. So a killer takes no other event with it twice, and
+the innocent events that were in flight beside it do not become dead letters.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from autotag.errors import SettingsError
 from autotag.events import PhotoEvent
+from autotag.queues.retry import Verdict
 from autotag.settings import Settings
-
-LOST = "lost"
-"""The reason of an event whose lease ended without a verdict."""
 
 
 @dataclass(frozen=True)
 class Lease:
-    """An event that is ours for a while."""
+    """An event that a holder may work on for a while."""
 
     key: str
     event: PhotoEvent
@@ -44,9 +42,18 @@ class DeadLetter:
     dead_us: int
 
 
+class ErasedEvents(NamedTuple):
+    """Numbers of the events that an erasure met."""
+
+    removed: int
+    """Unfinished events and dead letters."""
+    in_flight: int
+    """Leased events, which stay until their lease ends."""
+
+
 @dataclass(frozen=True)
 class QueueStatus:
-    """Counts of events by state; `oldest_s` is the age in seconds of the oldest unfinished one (0 when none)."""
+    """Numbers of events by state; `oldest_s` is the age in seconds of the oldest unfinished event, 0 without one."""
 
     ready: int
     waiting: int
@@ -55,65 +62,58 @@ class QueueStatus:
     dead: int
     oldest_s: float
     retries: dict[str, int]
-    """Of those that are ready or waiting, how many failed before, by the last reason."""
+    """Ready or waiting events that failed before, by the last reason."""
 
 
 class EventQueue(Protocol):
-    """What every queue does; safe for many processes, and for the threads of each.
+    """A queue; safe for many processes, and for the threads of each.
 
-    Every method raises QueueError when the queue is away; then nothing was changed.
+    Every method raises QueueError when the queue cannot be reached; then nothing was changed.
     """
 
-    def put(self, events: Sequence[PhotoEvent]) -> list[bool]:
-        """Accept events, durably once this returns; False for each whose key was here already."""
+    def enqueue(self, events: Sequence[PhotoEvent]) -> list[bool]:
+        """Accept events, durably once this returns; return False for each whose key the queue already had."""
 
     def lease(self, count: int, holder: str) -> list[Lease]:
-        """At most `count` ready events, those due longest first, and one suspect; an attempt is counted for each."""
+        """Lease at most `count` ready events, those due longest first, and one suspect; count an attempt for each."""
 
     def ack(self, keys: Sequence[str], holder: str) -> None:
-        """These events are done. A key that `holder` no longer holds is left alone."""
+        """Mark leased events as done; a key that `holder` does not hold any more is skipped."""
 
-    def note(self, key: str, reason: str, detail: str, *, counts: bool, wait_s: float = 0.0) -> None:
-        """Write down why a leased event is about to fail.
-
-        Args:
-            counts: False gives the attempt back (an outage).
-            wait_s: seconds that the photo's server asked to wait. The event waits as long, if that is longer than its
-                back-off, but not longer than the longest back-off.
-        """
+    def record_verdict(self, key: str, verdict: Verdict) -> None:
+        """Record why a leased event is about to fail; `fail` follows."""
 
     def fail(self, keys: Sequence[str], holder: str) -> None:
-        """These events did not work: ready again after a back-off, or dead after the last attempt."""
+        """End the leases of events that did not work; `RetryPolicy` says when they are ready again, if ever."""
 
     def release(self, holder: str) -> int:
-        """Take back at once what an earlier life of `holder` had leased; how many there were."""
+        """End all leases of `holder`, as `fail` does, and return their number; call it after a restart."""
 
-    def dead(self) -> list[DeadLetter]:
-        """All dead letters, the newest first."""
+    def dead_letters(self) -> list[DeadLetter]:
+        """Return all dead letters, the newest first."""
 
     def replay(self, keys: Sequence[str] | None = None) -> int:
-        """Make dead letters (all of them for None) ready again with fresh attempts; how many there were."""
+        """Make dead letters (None: all) ready again with fresh attempts; return their number."""
 
     def drop(self, keys: Sequence[str] | None = None) -> int:
-        """Forget dead letters (all of them for None); how many there were."""
+        """Remove dead letters (None: all); return their number."""
 
-    def forget(self, photo_id: str | None = None, owner: str | None = None) -> tuple[int, int]:
-        """Remove all events of a photo, or of an owner (one of the two) but those in flight; whose lease has run out
-        is not. Of a finished event what it says is removed, its key is kept: sent once more, it is still known.
+    def erase(self, photo_id: str | None = None, owner: str | None = None) -> ErasedEvents:
+        """Remove all events of a photo or of an owner, one of the two, but those in flight.
 
-        Returns:
-            How many unfinished events and dead letters were removed, and how many are in flight.
+        An event whose lease has run out is not in flight. A finished event keeps its key, and loses its content: sent
+        once more, it is still refused as known.
         """
 
     def status(self) -> QueueStatus:
-        """The counts now."""
+        """Return the numbers of events now."""
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
 
 
 def open_queue(settings: Settings) -> EventQueue:
-    """The queue that `autotag.queue` names.
+    """Return the queue that `autotag.queue` names.
 
     Raises:
         SettingsError: no queue has that scheme.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +10,12 @@ from pathlib import Path
 from autotag.errors import QueueError
 from autotag.events import PhotoEvent
 from autotag.events.times import now_us
-from autotag.queues import LOST, DeadLetter, Lease, QueueStatus
+from autotag.queues import DeadLetter, ErasedEvents, Lease, QueueStatus
+from autotag.queues.retry import RetryPolicy, Verdict
 from autotag.settings import Settings
 from autotag.storage.sqlite_file import Database
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SCHEMA = """
 CREATE TABLE events (
     key TEXT PRIMARY KEY,
@@ -25,13 +25,13 @@ CREATE TABLE events (
     queued_us INTEGER NOT NULL,
     holder TEXT,                              -- leased: by whom
     attempts INTEGER NOT NULL DEFAULT 0,
-    outages INTEGER NOT NULL DEFAULT 0,       -- failures that used up no attempt; they lengthen the back-off
-    suspect INTEGER NOT NULL DEFAULT 0,       -- its last lease was lost without a verdict
-    reason TEXT,                              -- why it failed last
+    outages INTEGER NOT NULL DEFAULT 0,       -- failures that used no attempt; they lengthen the back-off
+    suspect INTEGER NOT NULL DEFAULT 0,       -- its last lease ended without a verdict
+    reason TEXT,                              -- of the last failure
     detail TEXT,
-    noted INTEGER NOT NULL DEFAULT 0,         -- a verdict on the present lease is written; the fail follows
-    counts INTEGER NOT NULL DEFAULT 1,        -- that verdict's attempt counts
-    wait_s REAL NOT NULL DEFAULT 0            -- that verdict's wish: seconds until the next attempt
+    has_verdict INTEGER NOT NULL DEFAULT 0,   -- on the present lease; the fail follows
+    uses_attempt INTEGER NOT NULL DEFAULT 1,  -- the verdict's
+    wait_s REAL NOT NULL DEFAULT 0            -- the verdict's: seconds until the next attempt
 );
 CREATE INDEX events_due ON events (state, suspect, due_us);
 CREATE INDEX events_queued ON events (queued_us) WHERE state IN ('ready', 'leased');
@@ -41,19 +41,22 @@ _MAX_DETAIL = 1000
 
 
 class SqliteQueue:
-    """An EventQueue in one file. `put` survives a power failure; a lease, ack or fail that one undoes is only repeated.
+    """An EventQueue in one file.
+
+    `enqueue` survives a power failure; a lease, ack or fail that a power failure undoes is only repeated.
 
     Args:
         path: the file, created when missing.
-        settings: attempts, back-off, lease duration, and how long finished keys are kept.
+        settings: attempts, back-offs, the duration of a lease, and how long the keys of finished events are kept.
     """
 
     def __init__(self, path: Path, settings: Settings) -> None:
         self._settings = settings
+        self._retry = RetryPolicy(settings)
         self._database = Database(path, SCHEMA, SCHEMA_VERSION, QueueError)
         self._purged_us = now_us()
 
-    def put(self, events: Sequence[PhotoEvent]) -> list[bool]:
+    def enqueue(self, events: Sequence[PhotoEvent]) -> list[bool]:
         now = now_us()
         with self._database.transaction(durable=True) as db:
             return [
@@ -67,7 +70,7 @@ class SqliteQueue:
 
     def lease(self, count: int, holder: str) -> list[Lease]:
         now = now_us()
-        # Looked at before the file's one write lock is asked for: an idle spout polls a hundred times a second.
+        # Without the file's one write lock: an idle spout polls a hundred times a second.
         if not self._database.rows(
             "SELECT 1 FROM events WHERE due_us <= ? AND (state = 'leased' AND suspect IN (0, 1)"
             " OR state = 'ready' AND suspect = 0"
@@ -77,7 +80,7 @@ class SqliteQueue:
         ):
             return []
         with self._database.transaction(durable=False) as db:
-            self._take_back(db, "due_us <= ?", (now,), now)
+            self._end_leases(db, "due_us <= ?", (now,), now)
             self._purge(db, now)
             ready = "SELECT key, event, attempts FROM events WHERE state = 'ready' AND suspect = ? AND due_us <= ?"
             rows = db.execute(f"{ready} ORDER BY due_us LIMIT ?", (0, now, count)).fetchall()
@@ -85,8 +88,8 @@ class SqliteQueue:
                 rows += db.execute(f"{ready} ORDER BY due_us LIMIT 1", (1, now)).fetchall()
             until = now + int(self._settings.queue_lease_s * 1e6)
             db.executemany(
-                "UPDATE events SET state = 'leased', holder = ?, due_us = ?, attempts = attempts + 1, noted = 0,"
-                " counts = 1, wait_s = 0 WHERE key = ?",
+                "UPDATE events SET state = 'leased', holder = ?, due_us = ?, attempts = attempts + 1, has_verdict = 0,"
+                " uses_attempt = 1, wait_s = 0 WHERE key = ?",
                 [(holder, until, row["key"]) for row in rows],
             )
         return [Lease(row["key"], _event(row["event"]), row["attempts"] + 1) for row in rows]
@@ -99,49 +102,47 @@ class SqliteQueue:
                 [(now_us(), key, holder) for key in keys],
             )
 
-    def note(self, key: str, reason: str, detail: str, *, counts: bool, wait_s: float = 0.0) -> None:
+    def record_verdict(self, key: str, verdict: Verdict) -> None:
         with self._database.transaction(durable=False) as db:
             db.execute(
-                "UPDATE events SET noted = 1, reason = ?, detail = ?, counts = ?, wait_s = ?"
+                "UPDATE events SET has_verdict = 1, reason = ?, detail = ?, uses_attempt = ?, wait_s = ?"
                 " WHERE key = ? AND state = 'leased'",
-                (reason, detail[:_MAX_DETAIL], counts, wait_s, key),
+                (verdict.reason, verdict.detail[:_MAX_DETAIL], verdict.uses_attempt, verdict.wait_s, key),
             )
 
     def fail(self, keys: Sequence[str], holder: str) -> None:
         now = now_us()
         with self._database.transaction(durable=False) as db:
             for key in keys:
-                self._take_back(db, "key = ? AND holder = ?", (key, holder), now)
+                self._end_leases(db, "key = ? AND holder = ?", (key, holder), now)
 
     def release(self, holder: str) -> int:
         with self._database.transaction(durable=False) as db:
-            return self._take_back(db, "holder = ?", (holder,), now_us())
+            return self._end_leases(db, "holder = ?", (holder,), now_us())
 
-    def _take_back(self, db: sqlite3.Connection, where: str, values: Sequence[object], now: int) -> int:
-        """End the leases that match: with the verdict that was noted, else as lost."""
+    def _end_leases(self, db: sqlite3.Connection, where: str, values: Sequence[object], now: int) -> int:
+        """End the leases that match: with the recorded verdict, else as lost. Return their number."""
         rows = db.execute(f"SELECT * FROM events WHERE state = 'leased' AND {where}", values).fetchall()  # noqa: S608
         for row in rows:
-            attempts = row["attempts"] if row["counts"] else row["attempts"] - 1
-            outages = row["outages"] if row["counts"] else row["outages"] + 1
-            dead = attempts >= self._settings.queue_attempts
-            # A suspect waits for its turn alone anyway; a back-off would only make that turn later.
-            due_us = now if dead or not row["noted"] else now + self._backoff_us(attempts + outages, row["wait_s"])
-            reason, detail = (
-                (row["reason"], row["detail"])
-                if row["noted"]
-                else (LOST, f"attempt {attempts}: no verdict; its process died or its tuple timed out")
-            )
+            verdict = None
+            if row["has_verdict"]:
+                verdict = Verdict(row["reason"], row["detail"], bool(row["uses_attempt"]), row["wait_s"])
+            after = self._retry.after(row["attempts"], row["outages"], verdict)
             db.execute(
                 "UPDATE events SET state = ?, due_us = ?, holder = NULL, attempts = ?, outages = ?, suspect = ?,"
                 " reason = ?, detail = ? WHERE key = ?",
-                ("dead" if dead else "ready", due_us, attempts, outages, not row["noted"], reason, detail, row["key"]),
+                (
+                    "dead" if after.is_dead else "ready",
+                    now + int(after.wait_s * 1e6),
+                    after.attempts,
+                    after.outages,
+                    after.is_suspect,
+                    after.reason,
+                    after.detail,
+                    row["key"],
+                ),
             )
         return len(rows)
-
-    def _backoff_us(self, failures: int, wished_s: float) -> int:
-        backoff_s = self._settings.queue_backoff_s * 4.0 ** min(failures - 1, 20)
-        wait_s = min(max(backoff_s, wished_s / 0.8), self._settings.queue_backoff_max_s)
-        return int(wait_s * random.uniform(0.8, 1.2) * 1e6)  # noqa: S311 - jitter
 
     def _purge(self, db: sqlite3.Connection, now: int) -> None:
         if now - self._purged_us > _PURGE_EVERY_US:
@@ -149,7 +150,7 @@ class SqliteQueue:
             oldest = now - int(self._settings.queue_keep_done_s * 1e6)
             db.execute("DELETE FROM events WHERE state = 'done' AND suspect IN (0, 1) AND due_us < ?", (oldest,))
 
-    def dead(self) -> list[DeadLetter]:
+    def dead_letters(self) -> list[DeadLetter]:
         rows = self._database.rows("SELECT * FROM events WHERE state = 'dead' ORDER BY due_us DESC")
         return [
             DeadLetter(row["key"], _event(row["event"]), row["attempts"], row["reason"], row["detail"], row["due_us"])
@@ -158,28 +159,28 @@ class SqliteQueue:
 
     def replay(self, keys: Sequence[str] | None = None) -> int:
         sql = "UPDATE events SET state = 'ready', due_us = ?, attempts = 0, outages = 0 WHERE state = 'dead'"
-        return self._dead_letters(sql, (now_us(),), keys)
+        return self._change_dead_letters(sql, (now_us(),), keys)
 
     def drop(self, keys: Sequence[str] | None = None) -> int:
-        return self._dead_letters("DELETE FROM events WHERE state = 'dead'", (), keys)
+        return self._change_dead_letters("DELETE FROM events WHERE state = 'dead'", (), keys)
 
-    def _dead_letters(self, sql: str, values: tuple[object, ...], keys: Sequence[str] | None) -> int:
+    def _change_dead_letters(self, sql: str, values: tuple[object, ...], keys: Sequence[str] | None) -> int:
         with self._database.transaction(durable=True) as db:
             if keys is None:
                 return db.execute(sql, values).rowcount
             return sum(db.execute(f"{sql} AND key = ?", (*values, key)).rowcount for key in keys)
 
-    def forget(self, photo_id: str | None = None, owner: str | None = None) -> tuple[int, int]:
+    def erase(self, photo_id: str | None = None, owner: str | None = None) -> ErasedEvents:
         if (photo_id is None) == (owner is None):
-            raise ValueError(f"one of photo and owner is wanted. Given: {photo_id!r}, {owner!r}")
+            raise ValueError(f"give a photo or an owner, one of the two. Given: {photo_id!r}, {owner!r}")
         path, value = ("$.subject", photo_id or "") if owner is None else ("$.data.owner", owner)
-        # Bytes, for a name from the command line may be no text. And found before the file's one write lock is asked
-        # for: finished events are many, and each is looked at.
+        # As bytes: a name from the command line may be no text. And without the file's one write lock: every event is
+        # read, and finished events are many.
         wanted = (path, value.encode("utf-8", "surrogatepass"))
         found = self._database.rows("SELECT key FROM events WHERE json_extract(event, ?) = CAST(? AS TEXT)", wanted)
         keys = [(row["key"],) for row in found]
         with self._database.transaction(durable=True) as db:
-            # What is left is JSON still, for who searches them all as above.
+            # The rest is still JSON, as the query above needs.
             db.executemany(
                 "UPDATE events SET event = '{}', reason = NULL, detail = NULL WHERE key = ? AND state = 'done'", keys
             )
@@ -189,7 +190,7 @@ class SqliteQueue:
             ).rowcount
             leased = "SELECT 1 FROM events WHERE key = ? AND state = 'leased'"
             in_flight = sum(db.execute(leased, key).fetchone() is not None for key in keys)
-        return removed, in_flight
+        return ErasedEvents(removed, in_flight)
 
     def status(self) -> QueueStatus:
         now = now_us()

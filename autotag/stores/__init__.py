@@ -1,4 +1,4 @@
-"""The store of tags. `open_store` gives the PhotoStore that the settings name: embedded (SQLite), or HBase."""
+"""The store of tags. `open_store` returns the store that the settings name: embedded (SQLite), or HBase."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ __all__ = ["PhotoStore", "open_store", "open_tables"]
 
 
 def open_store(settings: Settings) -> PhotoStore:
-    """The store that `autotag.store` names; it connects when first used."""
+    """Return the store that `autotag.store` names; it connects when first used."""
     return PhotoStore(open_tables(settings))
 
 
 def open_tables(settings: Settings) -> Tables:
-    """The database below it."""
+    """Return the database that `autotag.store` names; it connects when first used."""
     if settings.store_address is None:
         from autotag.stores.sqlite_tables import SqliteTables
 

@@ -1,8 +1,8 @@
-"""Link: one connection to HBase's Thrift server, replaced after any doubt; and what that server says, in one line.
+"""Link: a connection to HBase's Thrift server, replaced after every failure; and its errors in one line each.
 
-happybase's Connection must not be used again after a failure. What could not be sent stays in its write buffer, through
-`close` and `open`, and goes out first when it is used again: from then on every answer belongs to the question before,
-and nothing says so. So a Link throws it away, with its buffers, and makes a new one.
+happybase's Connection must not be used again after a failure. Bytes that could not be sent stay in its write buffer,
+through `close` and `open`, and go out first when it is used again. From then on every answer belongs to the question
+before, and nothing shows it. So a Link drops the connection, with its buffers, and makes a new one.
 """
 
 from __future__ import annotations
@@ -28,43 +28,43 @@ from thriftpy2.transport import TTransportException
 from autotag.errors import StoreError
 
 WAITS_S = (0.0, 0.7, 1.4, 2.8)
-"""Before each further try, give or take a half, so that those who failed together do not come back together.
+"""Seconds before each further try, give or take a half, so that clients that failed together do not return together.
 
-The first is none: the server closes a connection that was idle for a minute, and a new one will do. All of them are
-about what a Thrift server takes to start again; who has more time than that asks again later.
+The first wait is 0: the server closes a connection that was idle for a minute, and a new connection is enough. Together
+they last about as long as a Thrift server takes to start again; a caller that has more time calls again later.
 """
 PATIENCE_S = 5.0
-"""And the time-out: after that no further try begins, though some are left. A server that hangs makes them long."""
+"""After this and one time-out no further try begins, even if some are left: a server that hangs makes tries long."""
 BUFFER_BYTES = 1 << 16
-"""happybase's 4 KiB are a system call for every few cells: 1000 rows of 1.2 KB took a third longer to put."""
+"""happybase's 4 KiB cost a system call for every few cells: to put 1000 rows of 1.2 KB took a third longer."""
 REASON_CHARS = 200
-"""The server's words about a missing family hold the whole description of its table."""
+"""Characters of a server's message that are kept: about a missing family it describes the whole table."""
 
 FAILURES = (TException, ProtocolError, OSError, EOFError)
 ORDERLY = (ServerError, IllegalArgument, AlreadyExists)
-"""Failures that are answers, read to their end: the connection is as good as before."""
+"""Failures that are complete answers: the connection can be used on."""
 
 _PACKAGE = re.compile(r"\b(?:[a-z]\w*\.)+(?=[A-Z])")
 _WRAPPING = re.compile(r"^RetriesExhaustedWithDetailsException: Failed \d+ actions?: |\b(\w+Exception): (?=\1: )")
 _REFUSED = re.compile(
     rb"IllegalArgumentException: |ConstraintException: |DoNotRetryIOException: Cell\[.* exceeds limit of "
 )
-"""What is surely about the cells themselves. DoNotRetryIOException alone may also be a server that is closing."""
+"""Errors that are surely about the cells themselves. A closing server, too, raises DoNotRetryIOException."""
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 
 
-class Missing(StoreError):
-    """A table or a column family is not there."""
+class TableMissing(StoreError):
+    """A table or a column family does not exist."""
 
 
-class Exists(StoreError):
-    """A table is there already."""
+class TableExists(StoreError):
+    """A table exists already."""
 
 
-class Refused(StoreError):
-    """What was asked will always be refused, say a value that is too large; `reason` is why."""
+class WriteRefused(StoreError):
+    """HBase will always refuse this write, for the given reason, say a value that is too large."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
@@ -72,10 +72,10 @@ class Refused(StoreError):
 
 
 class Link:
-    """A connection to ``host:port``, made when first used; for the threads of a process, not across a fork.
+    """A connection to ``host:port``, made when first used. Threads may share it; forked processes may not.
 
     Args:
-        timeout_s: for connecting, and for each time that nothing comes.
+        timeout_s: seconds to connect, and seconds without any byte of an answer.
     """
 
     def __init__(self, host: str, port: int, timeout_s: float) -> None:
@@ -85,13 +85,15 @@ class Link:
         self._connection: happybase.Connection | None = None
 
     def ask(self, table: str, operation: Callable[[happybase.Connection], Answer]) -> Answer:
-        """What `operation` returns, tried again while the server is away; so it must be one that can be done twice.
+        """Return the result of `operation`, which is repeated while the server cannot be reached.
 
-        It has the connection for itself while it runs. `table` is for messages.
+        Args:
+            table: the table's name, for messages.
+            operation: must be safe to repeat; it has the connection for itself while it runs.
 
         Raises:
-            Missing, Exists, Refused: at once.
-            StoreError: the server stayed away, or does not let us.
+            TableMissing, TableExists, WriteRefused: at once.
+            StoreError: the server could not be reached, or denies access.
         """
         waits_s = list(WAITS_S)
         give_up = time.monotonic() + PATIENCE_S + self._timeout_s
@@ -106,7 +108,7 @@ class Link:
                 if not waits_s or time.monotonic() > give_up:
                     tries = len(WAITS_S) - len(waits_s) + 1
                     raise StoreError(self._away(reason, table, tries)) from error
-            _log.log(
+            log.log(
                 logging.INFO
                 if len(waits_s) == len(WAITS_S)
                 else logging.WARNING,  # the first may be an idle connection
@@ -115,7 +117,7 @@ class Link:
             time.sleep(waits_s.pop(0) * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, hides nothing
 
     def close(self) -> None:
-        """Let go of the connection; the next question makes a new one."""
+        """Close the connection; the next `ask` makes a new one."""
         with self._lock:
             self._drop()
 
@@ -126,15 +128,15 @@ class Link:
             return operation(self._connection)
         except ORDERLY:
             raise
-        except BaseException:  # KeyboardInterrupt, too, may have left half an answer to be read
+        except BaseException:  # a KeyboardInterrupt too may leave half an answer unread
             self._drop()
             raise
 
     def _connect(self) -> happybase.Connection:
-        """happybase's Connection with larger buffers, and to IPv6 addresses too."""
+        """Return happybase's Connection with larger buffers, and support for IPv6 addresses."""
         connection = happybase.Connection(self._host, self._port, autoconnect=False)
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        timeout_ms = max(1, round(self._timeout_s * 1000))  # 0 would be none
+        timeout_ms = max(1, round(self._timeout_s * 1000))  # 0 would mean no time-out
         line = TSocket(self._host, self._port, socket_family=family, socket_timeout=timeout_ms)
         connection.transport = TBufferedTransport(line, BUFFER_BYTES)
         protocol = TBinaryProtocol(connection.transport, decode_response=False)
@@ -149,7 +151,7 @@ class Link:
                 dropped.close()
 
     def _reason(self, error: BaseException) -> str:
-        """One line about a failure."""
+        """Return a failure in one line."""
         if isinstance(error, TTransportException) and isinstance(error.__context__, OSError):
             return f"could not connect: {said(error.__context__)}"
         if isinstance(error, TimeoutError) and error.errno is None:
@@ -157,33 +159,33 @@ class Link:
         return said(error)
 
     def _final(self, error: BaseException, reason: str, table: str) -> StoreError | None:
-        """What to raise at once; None when another try may help."""
+        """Return the error to raise at once; None where another try may help."""
         words = b"\n".join(_words(error))
         where = f"HBase at {self.where}, table {table}"
         if b"TableNotFoundException" in words:
-            return Missing(f"{where}: is not there; run: autotag store init")
+            return TableMissing(f"{where}: does not exist; run: autotag store init")
         if b"NoSuchColumnFamilyException" in words:
-            return Missing(f"{where}: a column family is not there; run: autotag store init. It says: {reason}")
+            return TableMissing(f"{where}: a column family is missing; run: autotag store init. It says: {reason}")
         if isinstance(error, AlreadyExists) or b"TableExistsException" in words:
-            return Exists(f"{where}: is there already")
+            return TableExists(f"{where}: exists already")
         if b"NamespaceNotFoundException" in words:
             namespace = table.partition(":")[0]
             return StoreError(f"{where}: no such namespace; in HBase's shell: create_namespace '{namespace}'")
         if b"AccessDeniedException" in words:
             return StoreError(f"{where}: access is denied; see HBase's `grant`. It says: {reason}")
         if isinstance(error, ORDERLY) and _REFUSED.search(words):
-            return Refused(f"{where}: refuses: {reason}", reason)
+            return WriteRefused(f"{where}: refuses: {reason}", reason)
         return None
 
     def _away(self, reason: str, table: str, tries: int) -> str:
         return (
-            f"HBase at {self.where}, table {table}: {reason} (tries: {tries}); see that HBase and its Thrift server "
-            "are up, and that autotag.store has their address"
+            f"HBase at {self.where}, table {table}: {reason} (tries: {tries}); check that HBase and its Thrift "
+            "server run, and that autotag.store has their address"
         )
 
 
 def said(error: BaseException) -> str:
-    """An exception's own words, in one line without Java's packages."""
+    """Return an exception's message in one line, without Java's package names."""
     lines = [line.decode("utf-8", "backslashreplace").strip() for line in _words(error)]
     text = next(iter(lines), "")
     if text.endswith(":") and len(lines) > 1:  # "Failed after attempts=16, exceptions:", and then which
@@ -195,9 +197,9 @@ def said(error: BaseException) -> str:
 
 
 def _words(error: BaseException) -> list[bytes]:
-    """The lines of what an exception says, without Java's stack.
+    """Return the lines of an exception's message, without Java's stack.
 
-    `str` of a TApplicationException raises TypeError: its message is bytes, as ours all are.
+    `str` of a TApplicationException raises TypeError: its message is bytes, as all messages here.
     """
     message: Any = getattr(error, "message", None) or (error.args and str(error.args[-1])) or ""
     if isinstance(message, str):

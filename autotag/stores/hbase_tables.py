@@ -1,9 +1,9 @@
 """HBaseTables: Tables on Apache HBase, through its Thrift 1 server and happybase.
 
-`create` makes tables that work. It cannot split them beforehand, for which Thrift 1 has no words; and it compresses
-them with GZ, which every HBase has, where Snappy or Zstandard take less time but want Hadoop's native libraries. In
-production create them in HBase's shell instead, before the first use. With the prefix ``autotag``, and four regions on
-each of four region servers:
+`create` makes tables that work. But Thrift 1 cannot split a table when it creates it, and `create` compresses with GZ,
+which every HBase has: Snappy and Zstandard take less time but need Hadoop's native libraries. In production create the
+tables in HBase's shell instead, before the first use. With the prefix ``autotag``, and four regions on each of four
+region servers:
 
     create 'autotag_photos', {NAME => 'm', VERSIONS => 1, BLOOMFILTER => 'ROW', COMPRESSION => 'SNAPPY'}, \
         {NAME => 'o', VERSIONS => 1, BLOOMFILTER => 'ROW', COMPRESSION => 'SNAPPY'}, \
@@ -13,11 +13,11 @@ each of four region servers:
     create 'autotag_runs', {NAME => 'r', VERSIONS => 1, BLOOMFILTER => 'ROW', COMPRESSION => 'SNAPPY'}, \
         {NAME => 'c', VERSIONS => 1, BLOOMFILTER => 'ROW', COMPRESSION => 'SNAPPY'}
 
-The keys of photos and owners begin with bytes of a hash, so that equal splits get equal loads; ``runs`` is small.
-'ZSTD' is smaller than 'SNAPPY', and slower. A namespace (prefix ``photos:``) is made first: create_namespace 'photos'.
-`check` is content with these tables, too.
+The keys of photos and owners begin with bytes of a hash, so equal splits get equal loads; ``runs`` is small. 'ZSTD'
+makes tables smaller than 'SNAPPY' does, and is slower. Create a namespace (prefix ``photos:``) first: create_namespace
+'photos'. `check` accepts these tables too.
 
-A cell's timestamp is the region server's clock, in milliseconds; nothing here sets one but `delete`.
+A cell's timestamp is the region server's clock, in milliseconds. Only `delete` gives a timestamp itself.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ import happybase  # also makes the module Hbase_thrift, which is no file
 from Hbase_thrift import BatchMutation, Mutation, TScan
 from Hbase_thrift import IOError as ServerError
 
-from autotag.stores.hbase_link import ORDERLY, Answer, Exists, Link, Missing, Refused
-from autotag.stores.tables import FAMILIES, Cell, Columns, Stored
+from autotag.stores.hbase_link import ORDERLY, Answer, Link, TableExists, TableMissing, WriteRefused
+from autotag.stores.tables import FAMILIES, Cell, CellKey, Columns, Stored
 
 ROWS = 1000
-"""Rows of one call: 100 are half as fast, more are hardly faster."""
+"""Rows of one call: 100 are half as fast, more than 1000 hardly faster."""
 CALL_BYTES = 4 << 20
-"""Bytes of one call, but for its last row; both servers hold all of it in memory."""
+"""Bytes of one call, its last row not counted; both servers hold all of them in memory."""
 READ_ROWS = 500
-"""Rows of one answer. Their size is not known before, so less than `ROWS`."""
+"""Rows of one answer: fewer than `ROWS`, for their size is not known beforehand."""
 MAX_ROW_BYTES = 32767
-"""HBase's own limit. The Thrift server only says "Internal error" of a longer key, as it does of an empty one."""
+"""HBase's own limit of a row key. For a longer key, or an empty one, the Thrift server only says "Internal error"."""
 
 OPTIONS: Mapping[str, Any] = {
     "max_versions": 1,
@@ -50,24 +50,24 @@ OPTIONS: Mapping[str, Any] = {
     "compression": "GZ",
     "block_cache_enabled": True,
 }
-"""Of every column family. Thrift's own defaults are three versions, no Bloom filter and no cache."""
+"""The options of every column family. Thrift's defaults are three versions, no Bloom filter and no cache."""
 FOREVER_S = 2**31 - 1
-"""What `time_to_live` is in a family that forgets nothing."""
+"""The `time_to_live` of a family whose cells never expire."""
 
 _Batch = list[tuple[bytes, list[Mutation]]]
 
 
 class HBaseTables:
-    """Tables on HBase, connected when first used; for the threads of a process, each process opens its own.
+    """Tables on HBase, connected when first used. Threads may share an object; each process opens its own.
 
-    While HBase is away every method tries again for about 5 seconds, longer by up to two time-outs if it hangs, before
-    it raises StoreError. A write whose answer did not come in time may still be done later, as long as HBase holds it.
+    While HBase cannot be reached, every method tries again for about 5 seconds, and up to two time-outs longer if it
+    hangs, before it raises StoreError. A write whose answer came too late may still be done, as long as HBase has it.
 
     Args:
         host, port: HBase's Thrift server (Thrift 1, binary protocol, buffered transport: its defaults).
         prefix: with ``autotag`` the tables are ``autotag_photos`` etc., with ``ns:`` they are ``ns:photos`` in the
             namespace ``ns``, with ``ns:x`` ``ns:x_photos``.
-        timeout_s: how long the server may take for one answer.
+        timeout_s: seconds that the server may take for one answer.
     """
 
     embedded = False
@@ -87,12 +87,13 @@ class HBaseTables:
     def put_then_get(
         self, puts: Sequence[tuple[str, Sequence[Cell]]], table: str, rows: Sequence[bytes], family: bytes
     ) -> tuple[dict[bytes, str], dict[bytes, Columns]]:
-        """As `Tables` says. The requests are sent without waiting for the answers between them, which the server gives
-        in the same order: it works on one while the next is made here.
+        """See `Tables`. All requests are sent before the first answer is read; the server answers in order.
+
+        So it works on one request while the next is made here.
         """
         if len(rows) <= READ_ROWS and all(map(_fits, rows)) and all(_fits(cell.row) for _, put in puts for cell in put):
             named = [(self._names[where], cells) for where, cells in puts]
-            with contextlib.suppress(Refused):
+            with contextlib.suppress(WriteRefused):
                 return {}, self._ask(table, partial(_written_and_got, puts=named, rows=list(rows), family=family))
         refused: dict[bytes, str] = {}
         for where, cells in puts:
@@ -100,7 +101,7 @@ class HBaseTables:
         return refused, self.get(table, rows, family)
 
     def put_if_absent(self, table: str, cell: Cell) -> bool:
-        """As `Tables` says. One server call, two where the column is there; a value of one's own tells who won."""
+        """See `Tables`. One server call; two where the column exists, to compare its value with this writer's."""
         return self._ask(table, partial(_put_if_absent, cell=cell))
 
     def get(self, table: str, rows: Sequence[bytes], family: bytes | None = None) -> dict[bytes, Columns]:
@@ -117,11 +118,11 @@ class HBaseTables:
         wanted = TScan(startRow=start, stopRow=stop, caching=min(limit, READ_ROWS))
         return self._ask(table, partial(_scanned, wanted=wanted, limit=limit))
 
-    def delete(self, table: str, cells: Sequence[tuple[bytes, bytes]], until_us: int) -> None:
-        """As `Tables` says, to the millisecond: what is written in the millisecond of `until_us` goes, too.
+    def delete(self, table: str, cells: Sequence[CellKey], until_us: int) -> None:
+        """See `Tables`; to the millisecond: a cell written in the millisecond of `until_us` is removed too.
 
-        HBase hides what is older than a deletion, whenever it is written: with an `until_us` ahead of the region
-        servers' clocks, cells put until then are lost.
+        HBase hides cells older than a deletion, whenever they are written. With an `until_us` ahead of the region
+        servers' clocks, cells written until then would be lost.
         """
         until_ms = until_us // 1000
         if until_ms < 0:
@@ -133,30 +134,30 @@ class HBaseTables:
             self._ask(table, partial(_mutate, batch=batch, at_ms=until_ms))
 
     def atomically(self) -> AbstractContextManager[None]:
-        """Nothing: HBase does no more than one row at once."""
+        """Do nothing: HBase is atomic for one row only."""
         return contextlib.nullcontext()
 
     def create(self) -> list[str]:
-        """As `Tables` says; another process may do it at the same moment. See above for production.
+        """See `Tables`, and for production the module's docstring. Safe beside another process that does the same.
 
         Raises:
             StoreError: also when the namespace of the prefix is not there.
         """
         created = []
         for table, families in FAMILIES.items():
-            with contextlib.suppress(Exists):
+            with contextlib.suppress(TableExists):
                 self._ask(table, partial(_create, families=families))
                 created.append(self._names[table])
         return created
 
     def check(self) -> list[str]:
-        """As `Tables` says. Any compression will do; so will more, or fewer, regions."""
+        """See `Tables`. Any compression is accepted, and any number of regions."""
         lines = []
         for table, families in FAMILIES.items():
             name = self._names[table]
             try:
                 found = self._ask(table, _families)
-            except Missing:
+            except TableMissing:
                 lines.append(f"{name}: the table is missing; run: autotag store init")
                 continue
             lines += [line for family in families for line in _differences(name, family, found.get(family))]
@@ -167,15 +168,15 @@ class HBaseTables:
         self._link.close()
 
     def _ask(self, table: str, operation: Callable[[happybase.Connection, str], Answer]) -> Answer:
-        """What `operation` returns for the connection and the table's name; see `Link.ask`."""
+        """Return the result of `operation` for the connection and the table's name; see `Link.ask`."""
         name = self._names[table]
         return self._link.ask(name, lambda connection: operation(connection, name))
 
     def _put(self, table: str, batch: _Batch) -> dict[bytes, str]:
-        """Write a batch; the rows that are refused for good: HBase names no row, so they are found by halving."""
+        """Write a batch; return the rows refused for good. HBase names none, so they are found by halving the batch."""
         try:
             self._ask(table, partial(_mutate, batch=batch))
-        except Refused as error:
+        except WriteRefused as error:
             if len(batch) == 1:
                 return {batch[0][0]: error.reason}
             half = len(batch) // 2
@@ -188,7 +189,7 @@ def _fits(row: bytes) -> bool:
 
 
 def _batches(rows: Mapping[bytes, Mapping[bytes, Mutation]]) -> Iterator[_Batch]:
-    """The rows that HBase can hold, in batches of about `ROWS` and `CALL_BYTES` at most."""
+    """Yield the rows that HBase can hold, in batches of at most about `ROWS` rows and `CALL_BYTES` bytes."""
     batch: _Batch = []
     size = 0
     for row, columns in rows.items():
@@ -206,9 +207,9 @@ def _batches(rows: Mapping[bytes, Mapping[bytes, Mutation]]) -> Iterator[_Batch]
 
 
 def _mutations(cells: Iterable[Cell]) -> dict[bytes, dict[bytes, Mutation]]:
-    """The cells by row and column."""
+    """Return the cells by row and column."""
     rows: dict[bytes, dict[bytes, Mutation]] = {}
-    # Not happybase's Batch, but the same call: this takes 2 microseconds of Python a row, that one 5.
+    # Instead of happybase's Batch: 2 microseconds of Python a row, not 5.
     for row, column, value in cells:
         mutation = Mutation(False, column, value, True)
         if (columns := rows.get(row)) is None:
@@ -238,7 +239,7 @@ def _written_and_got(
     for table in sent:
         try:
             client._recv("mutateRows")
-        except ORDERLY as error:  # an answer like any other: the next ones are still to be read
+        except ORDERLY as error:  # an answer like any other: read the next ones too
             failure = failure or error
             failed = failed or table
     try:
@@ -264,7 +265,7 @@ def _mutate(connection: happybase.Connection, name: str, batch: _Batch, at_ms: i
 
 
 def _look_for_table(connection: happybase.Connection, name: str, error: Exception) -> None:
-    """Raise TableNotFoundException if that is what a failed write means: it does not say so itself."""
+    """Raise TableNotFoundException if a failed write means that: its own message does not say so."""
     if b"servers with issues: null" in getattr(error, "message", b""):
         _families(connection, name)
 
@@ -273,7 +274,7 @@ def _put_if_absent(connection: happybase.Connection, name: str, cell: Cell) -> b
     client, mutation = connection.client, Mutation(False, cell.column, cell.value, True)
     if client.checkAndPut(name, cell.row, cell.column, None, mutation, {}):
         return True
-    # It may be there because we put it: the answer to an earlier try, or to an earlier call, was lost.
+    # Perhaps this writer put it: the answer to an earlier try, or to an earlier call, was lost.
     found = client.get(name, cell.row, cell.column, {})
     return bool(found) and bool(found[0].value == cell.value)
 
@@ -292,7 +293,7 @@ def _read(results: Sequence[Any]) -> dict[bytes, Columns]:
 
 
 def _scanned(connection: happybase.Connection, name: str, wanted: TScan, limit: int) -> list[tuple[bytes, Columns]]:
-    """Not happybase's Table.scan: after a failure that one still asks its broken connection to close the scanner."""
+    """Scan without happybase's Table.scan, which after a failure uses its broken connection to close the scanner."""
     client = connection.client
     scanner = client.scannerOpenWithScan(name, wanted, {})
     rows: list[tuple[bytes, Columns]] = []
@@ -325,7 +326,7 @@ def _differences(table: str, family: bytes, found: Mapping[str, Any] | None) -> 
     if not found["block_cache_enabled"]:
         yield f"{where} is not cached; {change}"
     if (kept_s := found["time_to_live"]) != FOREVER_S:
-        yield f"{where} forgets what is older than {kept_s} s; {change}"
+        yield f"{where} forgets cells older than {kept_s} s; {change}"
 
 
 def _alter(table: str, family: bytes) -> str:

@@ -13,8 +13,8 @@ photo.
                        o:p.00065f1da0b3c111.0cc175b9c0f1b6a8   {"kind":"Decision","photo_id":"p1",...}
 
     Family m holds what machines wrote, family o what overrides it. Columns t and r: content version, digest of the
-    value. d: the deletion's time. p: the decision's time, digest. A writer reads family o after it wrote to m, and
-    whoever writes to o reads m; so at least one of two concurrent writers sees the other, and the index misses nothing.
+    value. d: the deletion's time. p: the decision's time, digest. A writer reads family o after it wrote to m, and a
+    writer to o reads m; so at least one of two concurrent writers sees the other, and the index misses nothing.
     Facts are written before their entries and removed after them, and a writer that finds a later deletion removes its
     own cells: so an erased photo leaves no entry without a fact.
 

@@ -40,7 +40,7 @@ class PhotoRow:
 
     @property
     def results(self) -> dict[bytes, Tagged | Rejected]:
-        """What machines wrote, by column."""
+        """Tags and rejections, by column."""
         return {column: write for column, write in self.facts.items() if isinstance(write, Tagged | Rejected)}
 
     @cached_property

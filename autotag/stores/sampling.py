@@ -25,7 +25,7 @@ class Sample:
         self._start = start
         self._stop = stop
         self.factor = 1.0
-        """How many rows each row that was read stands for; set when `pages` has ended, 1 if it read all."""
+        """The number of rows that each row of the sample stands for; set when `pages` has ended, 1 if it read all."""
 
     def pages(self, *, every: bool) -> Iterator[list[tuple[bytes, Columns]]]:
         """Yield all rows in pages if `every`, else one page of at most `SAMPLE` rows."""

@@ -1,4 +1,4 @@
-"""The embedded database of the store: one SQLite file."""
+"""SqliteTables: Tables in one SQLite file, the embedded store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from autotag.errors import StoreError
 from autotag.events.times import now_us
 from autotag.storage.sqlite_file import Database
-from autotag.stores.tables import FAMILIES, Cell, Columns, Stored
+from autotag.stores.tables import FAMILIES, Cell, CellKey, Columns, Stored
 
 SCHEMA_VERSION = 2
 SCHEMA = "".join(
@@ -22,7 +22,7 @@ SCHEMA = "".join(
 
 
 class SqliteTables:
-    """`Tables` in one file; it and its tables are made when first used."""
+    """`Tables` in one file, which is created with its tables when first used."""
 
     embedded = True
 
@@ -32,7 +32,7 @@ class SqliteTables:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """A durable transaction, or the one that this thread is in already."""
+        """Open a durable transaction, or join the one that this thread is in."""
         outer: sqlite3.Connection | None = getattr(self._open, "transaction", None)
         if outer is not None:
             yield outer
@@ -65,8 +65,8 @@ class SqliteTables:
                 f"INSERT OR IGNORE INTO {table} VALUES (?, ?, ?, ?)",  # noqa: S608
                 (cell.row, cell.column, cell.value, now_us()),
             )
-            found = self.get(table, [cell.row])[cell.row][cell.column]
-        return found.value == cell.value
+            stored = self.get(table, [cell.row])[cell.row][cell.column]
+        return stored.value == cell.value
 
     def get(self, table: str, rows: Sequence[bytes], family: bytes | None = None) -> dict[bytes, Columns]:
         found: dict[bytes, Columns] = {}
@@ -99,7 +99,7 @@ class SqliteTables:
             found.setdefault(cell["row"], {})[cell["column"]] = Stored(cell["value"], cell["stored_us"])
         return list(found.items())
 
-    def delete(self, table: str, cells: Sequence[tuple[bytes, bytes]], until_us: int) -> None:
+    def delete(self, table: str, cells: Sequence[CellKey], until_us: int) -> None:
         if cells:
             with self._transaction() as db:
                 db.executemany(
@@ -109,7 +109,7 @@ class SqliteTables:
 
     def create(self) -> list[str]:
         self.check()
-        return []  # they came with the file
+        return []  # the tables came with the file
 
     def check(self) -> list[str]:
         with self._transaction():

@@ -39,7 +39,7 @@ class StoreWriter(StoreCleaner):
             facts = list(cells.values())
             entries = [entry for index in cells for entry in self._index.cells(results[index])]
             # Decisions and deletions are read after facts and entries are written: an earlier one is seen here, and
-            # whoever writes a later one sees ours.
+            # the writer of a later one sees these facts.
             refused_rows, overrides = self.tables.put_then_get(
                 [(PHOTOS, facts), (OWNERS, entries)], PHOTOS, list({cell.row for cell in facts}), layout.OVERRIDES
             )

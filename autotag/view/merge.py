@@ -59,7 +59,7 @@ class View(PhotoVersion):
 
     @property
     def origins(self) -> list[Tagged | Rejected | Decision]:
-        """Every write that readers see a part of; empty where all models are withdrawn and nobody decided."""
+        """Every write that readers see a part of; empty where all models are withdrawn and there are no decisions."""
         return [*([self.machine] if self.machine else []), *(tag.origin for tag in self.tags)]
 
     @property

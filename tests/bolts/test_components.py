@@ -14,6 +14,7 @@ import pytest
 from autotag.events import EventType, PhotoEvent
 from autotag.photos.reader import photo_uri
 from autotag.queues import EventQueue
+from autotag.queues.retry import Verdict
 from autotag.settings import PROJECT, Settings
 from autotag.stores import PhotoStore
 from autotag.view import results
@@ -54,7 +55,7 @@ def send(bolt: Component, event: PhotoEvent) -> str:
 
 def test_the_spout_emits_what_waits_and_an_ack_ends_it(settings: Settings, tmp_path: Path, queue: EventQueue) -> None:
     events = [make_event("a"), make_event("b", EventType.DELETED)]
-    queue.put(events)
+    queue.enqueue(events)
     with spout(settings, tmp_path) as running:
         running.command("next")
         running.wait_for(command("sync"))
@@ -77,7 +78,7 @@ def test_acks_that_come_after_deactivation_are_written_at_once(
     settings: Settings, tmp_path: Path, queue: EventQueue
 ) -> None:
     event = make_event()
-    queue.put([event])
+    queue.enqueue([event])
     with spout(settings, tmp_path) as running:
         running.command("next")
         running.command("deactivate")
@@ -90,11 +91,11 @@ def test_a_failed_tuple_is_emitted_again_after_its_back_off(
     settings: Settings, tmp_path: Path, queue: EventQueue
 ) -> None:
     event = make_event()
-    queue.put([event])
+    queue.enqueue([event])
     with spout(settings, tmp_path) as running:
         running.command("next")
         running.wait_for(command("emit"))
-        queue.note(event.key, "timeout", "", counts=True)
+        queue.record_verdict(event.key, Verdict("timeout", ""))
         running.command("fail", event.key)
         for _ in range(100):
             running.command("next")
@@ -108,7 +109,7 @@ def test_a_spout_that_died_leases_again_at_once_what_it_had(
     settings: Settings, tmp_path: Path, queue: EventQueue
 ) -> None:
     event = make_event()
-    queue.put([event])
+    queue.enqueue([event])
     with spout(settings, tmp_path) as running:
         running.command("next")
         running.wait_for(command("emit"))
@@ -130,7 +131,7 @@ def test_the_spout_survives_a_queue_that_is_away(settings: Settings, tmp_path: P
         with queue._database.transaction(durable=False) as db:  # type: ignore[attr-defined]
             db.execute("ALTER TABLE elsewhere RENAME TO events")
         event = make_event()
-        queue.put([event])
+        queue.enqueue([event])
         running.command("next")
         assert running.wait_for(command("emit"))["id"] == event.key
 
@@ -183,7 +184,7 @@ def test_a_photo_that_may_work_later_fails_its_tuple_and_the_queue_knows_why(
 ) -> None:
     queue_settings = replace(settings, queue_attempts=1)
     event = make_event(uri="http://127.0.0.1:1/closed.jpg")
-    queue.put([event])
+    queue.enqueue([event])
     queue.lease(1, "h")
     with autotag_bolt(queue_settings, tmp_path) as bolt:
         tuple_id = send(bolt, event)
@@ -192,7 +193,7 @@ def test_a_photo_that_may_work_later_fails_its_tuple_and_the_queue_knows_why(
     from autotag.queues import open_queue
 
     open_queue(queue_settings).fail([event.key], "h")
-    (letter,) = queue.dead()
+    (letter,) = queue.dead_letters()
     assert letter.reason == "unreachable"
     assert "127.0.0.1" in letter.detail
 
@@ -331,7 +332,7 @@ def test_tags_of_a_model_that_is_nowhere_wait_until_it_is_known_and_hold_up_noth
     settings: Settings, tmp_path: Path, store: PhotoStore, queue: EventQueue
 ) -> None:
     event = make_event("p1")
-    queue.put([event])
+    queue.enqueue([event])
     queue.lease(1, "h")
     elsewhere = ModelVersion("default", "f" * 64, 42)
     values = ["p1", event.key, results.to_dict(make_tagged("p1", elsewhere))]
@@ -353,7 +354,7 @@ def test_a_result_that_the_store_refuses_fails_alone_and_uses_up_its_attempts(
     settings: Settings, tmp_path: Path, store: PhotoStore, queue: EventQueue
 ) -> None:
     event = make_event("poisoned")
-    queue.put([event])
+    queue.enqueue([event])
     queue.lease(1, "h")
     refused = replace(make_rejected("poisoned"), content_us=0)
     with writer_bolt(settings, tmp_path) as writer:
@@ -367,7 +368,7 @@ def test_a_result_that_the_store_refuses_fails_alone_and_uses_up_its_attempts(
     from autotag.queues import open_queue
 
     open_queue(replace(settings, queue_attempts=1)).fail([event.key], "h")
-    (letter,) = queue.dead()
+    (letter,) = queue.dead_letters()
     assert (letter.reason, letter.event.photo_id) == ("store_refused", "poisoned")
 
 
@@ -375,7 +376,7 @@ def test_a_store_that_is_away_fails_the_tuples_uses_up_no_attempt_and_is_written
     settings: Settings, tmp_path: Path, store: PhotoStore, queue: EventQueue
 ) -> None:
     event = make_event("p0")
-    queue.put([event])
+    queue.enqueue([event])
     queue.lease(1, "h")
     values = ["p0", event.key, results.to_dict(make_rejected("p0"))]
     with writer_bolt(settings, tmp_path) as writer:

@@ -32,6 +32,7 @@ from autotag.stores.tables import OWNERS, PHOTOS
 from autotag.view.results import ModelVersion, Tagged
 from models.bundle import Tag
 from models.classes import ClassTable
+from tests.command_line import run_command
 
 PROGRAM = str(Path(sys.executable).parent / "autotag")
 MODEL = ModelVersion("default", "f25f3aed11090000", 2)
@@ -47,13 +48,13 @@ def store(settings: Settings) -> Iterator[PhotoStore]:
 
 
 def knowing(store: PhotoStore) -> PhotoStore:
-    """The store, knowing the model of these tests."""
+    """Return the store with the model of these tests added."""
     store.runs.add_model(MODEL, CLASSES)
     return store
 
 
 def record(photo_id: str = "p", **changes: Any) -> dict[str, Any]:
-    """The fields of a good line; None takes one away."""
+    """Return the fields of a good line; None removes one."""
     values = {
         "photo_id": photo_id,
         "owner": "ann",
@@ -71,7 +72,7 @@ def records(count: int, first: int = 0) -> list[dict[str, Any]]:
 
 
 def written(path: Path, lines: Iterable[Any]) -> Path:
-    """A file with these lines; bytes as they are, all else as JSON."""
+    """Write a file with these lines: bytes as they are, all else as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = b"".join((line if isinstance(line, bytes) else json.dumps(line).encode()) + b"\n" for line in lines)
     path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
@@ -85,13 +86,13 @@ def load(store: PhotoStore, path: Path, name: str = "run") -> tuple[Run, list[Re
 
 
 def cells(store: PhotoStore) -> list[tuple[bytes, bytes, bytes]]:
-    """All facts and all entries of the index, whenever they were stored."""
+    """Return all facts and all entries of the index, without their times."""
     rows = [row for table in (PHOTOS, OWNERS) for row in store.tables.scan(table, b"", None, 10**6)]
     return [(row, column, stored.value) for row, columns in rows for column, stored in columns.items()]
 
 
 def seen(store: PhotoStore, photo_id: str = "p", owner: str = "ann") -> tuple[list[str], list[str], int]:
-    """Every way to see a photo: its tags, who is found by 'dog', how many photos the owner has."""
+    """Return the answers of every kind of reader: a photo's tags, the photos found by 'dog', the owner's number."""
     photo = store.get(photo_id)
     found = sorted(one.view.photo_id for one in store.search("dog", owner).photos)
     return [tag.name for tag in photo.view.tags] if photo else [], found, store.owner(owner).photos
@@ -396,7 +397,7 @@ def test_loading_goes_on_where_it_was_killed_and_ends_as_if_it_never_was(
     expected, _ = load(store, folder)
     home = tmp_path / "other"
     other = knowing(open_store(replace(settings, home=str(home))))
-    # A batch is two puts in one transaction, and then one for the bookmark: each is once what comes too late.
+    # A batch is two puts in one transaction, and then one for the bookmark: the process dies once at each.
     places = []
     for puts in (1, 3, 8, 8, 9, 10):
         script = [sys.executable, "-c", KILLED_AT_A_PUT, str(home), str(folder), str(puts)]
@@ -535,13 +536,12 @@ def test_readers_see_a_run_from_its_publication_to_its_retraction_and_then_what_
 
 
 def test_on_hbase_too_a_run_is_loaded_on_after_a_stop_published_found_retracted_and_cleaned_away(
-    request: pytest.FixtureRequest, tmp_path: Path
+    hbase_settings: Settings, tmp_path: Path
 ) -> None:
-    hbase: Settings = request.getfixturevalue("hbase_settings")
-    assert hbase.store_address is not None
-    host, port, _ = hbase.store_address
+    assert hbase_settings.store_address is not None
+    host, port, _ = hbase_settings.store_address
     prefix = f"bulk{secrets.token_hex(4)}"
-    store = open_store(replace(hbase, store=f"hbase://{host}:{port}/{prefix}"))
+    store = open_store(replace(hbase_settings, store=f"hbase://{host}:{port}/{prefix}"))
     store.tables.create()
     try:
         knowing(store)
@@ -584,10 +584,7 @@ def config(settings: Settings, tmp_path: Path) -> Path:
 @pytest.fixture
 def program(config: Path) -> Program:
     def program(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [PROGRAM, "--config", str(config), "bulk", *map(str, arguments)]
-        return subprocess.run(
-            command, capture_output=True, text=True, timeout=100, env={**os.environ, "PYTHONWARNINGS": "error"}
-        )
+        return run_command(config, "bulk", *map(str, arguments))
 
     return program
 

@@ -23,8 +23,9 @@ from models import folders
 from models.bundle import MANIFEST, NETWORK, PROBE, Bundle, publish
 from models.errors import ModelError
 from models.published import CURRENT, make_current
+from tests.command_line import run_command
 from tests.model_files import write_colour_bundle
-from tests.stream import autotag, wait
+from tests.stream import wait
 from tests.zookeeper import ZooKeeper
 
 
@@ -195,7 +196,7 @@ def test_the_command_line_says_that_a_damaged_copy_was_made_good(config: Path, t
     candidate = write_colour_bundle(tmp_path / "candidate", weight=2)
     run(config, "publish", str(candidate.folder))
     damage(Bundle.open(tmp_path / "bundles").folder, "byte")
-    again = autotag(config, "model", "publish", str(candidate.folder))
+    again = run_command(config, "model", "publish", str(candidate.folder))
     assert (again.returncode, "damaged or gone, and is good again" in again.stdout) == (0, True)
 
 
@@ -417,7 +418,7 @@ def config(settings: Settings, tmp_path: Path) -> Path:
 
 
 def run(config: Path, *arguments: str) -> list[Any]:
-    done = autotag(config, "model", *arguments, "--json")
+    done = run_command(config, "model", *arguments, "--json")
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -428,7 +429,7 @@ def test_the_command_line_publishes_lists_compares_and_goes_back(config: Path, t
     (published,) = run(config, "publish", str(tmp_path / "candidate"), "--by", "ann")
     second = f"000002-{candidate.version[:12]}"
     assert published == {"model": f"small/{second}", "before": first, "changed": True, "restored": False}
-    again = autotag(config, "model", "publish", str(tmp_path / "candidate"))
+    again = run_command(config, "model", "publish", str(tmp_path / "candidate"))
     assert (again.returncode, again.stdout) == (0, f"small/{second} is current already; nothing was changed\n")
     (difference,) = run(config, "diff", first, f"small/{second}")
     assert difference["network"] is None
@@ -440,9 +441,9 @@ def test_the_command_line_publishes_lists_compares_and_goes_back(config: Path, t
         (f"small/{first}", "current", ""),
         (f"small/{second}", "withdrawn", "ann"),
     ]
-    refused = autotag(config, "model", "rollback", second)
+    refused = run_command(config, "model", "rollback", second)
     assert (refused.returncode, "is withdrawn" in refused.stderr) == (1, True)
-    refused = autotag(config, "model", "publish", str(tmp_path / "candidate"))
+    refused = run_command(config, "model", "publish", str(tmp_path / "candidate"))
     assert (refused.returncode, "--again" in refused.stderr) == (1, True)
     assert run(config, "publish", str(tmp_path / "candidate"), "--again")[0]["model"].startswith("small/000003")
 
@@ -452,12 +453,12 @@ def test_without_zookeeper_the_command_line_says_how_to_start_it_and_what_this_h
 ) -> None:
     write_colour_bundle(tmp_path / "candidate", weight=2)
     away = ("-o", "autotag.model.registry=zookeeper:127.0.0.1:1/autotag")
-    refused = autotag(config, *away, "model", "publish", str(tmp_path / "candidate"))
+    refused = run_command(config, *away, "model", "publish", str(tmp_path / "candidate"))
     assert refused.returncode == 1
     assert "autotag cluster up" in refused.stderr
-    listed = autotag(config, *away, "model", "list")
+    listed = run_command(config, *away, "model", "list")
     assert (listed.returncode, len(listed.stdout.splitlines())) == (0, 2)
     assert "this host's folder only" in listed.stderr
-    local = autotag(config, *away, "model", "publish", "--local", str(tmp_path / "candidate"))
+    local = run_command(config, *away, "model", "publish", "--local", str(tmp_path / "candidate"))
     assert local.returncode == 0
     assert Bundle.open(tmp_path / "bundles").sequence == 2

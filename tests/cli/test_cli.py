@@ -18,6 +18,7 @@ from autotag.cli import CommandLine, demo
 from autotag.cli.show import stored_id
 from autotag.events import EventType
 from autotag.queues import open_queue
+from autotag.queues.retry import Verdict
 from autotag.settings import PROJECT, Settings
 from autotag.stores import PhotoStore
 from models.bundle import Tag
@@ -226,9 +227,9 @@ def test_an_erasure_takes_the_queued_events_too_and_says_what_is_in_flight(
     store.write([tagged("p")])
     queue = open_queue(settings)
     leased, waiting, other = make_event("p"), make_event("p"), make_event("q", owner="eve")
-    queue.put([leased])
+    queue.enqueue([leased])
     queue.lease(1, "h")
-    queue.put([waiting, other])
+    queue.enqueue([waiting, other])
     done = run("erase", "p", "--json")
     assert done.returncode == 1
     erased = json.loads(done.stdout)
@@ -268,7 +269,7 @@ def test_a_model_is_withdrawn(run: Run, store: PhotoStore) -> None:
 def test_the_tables_of_an_embedded_store_come_with_its_file(run: Run) -> None:
     done = run("store", "init")
     assert done.returncode == 0
-    assert done.stdout.startswith("the tables come with the file; knows model default/")
+    assert done.stdout.startswith("the tables come with the file; has model default/")
 
 
 def test_a_photo_is_found_by_its_id_or_its_path_with_one_look(store: PhotoStore, tmp_path: Path) -> None:
@@ -296,12 +297,12 @@ def test_a_photo_is_found_by_its_id_or_its_path_with_one_look(store: PhotoStore,
 def test_dead_letters_are_listed_replayed_and_dropped(run: Run, settings: Settings) -> None:
     queue = open_queue(settings)
     events = [make_event(f"p{i}") for i in range(3)]
-    queue.put(events)
+    queue.enqueue(events)
     for _ in range(settings.queue_attempts):
         while not (leases := queue.lease(9, "h")):
             pass
         for lease in leases:
-            queue.note(lease.key, "timeout", "never answered", counts=True)
+            queue.record_verdict(lease.key, Verdict("timeout", "never answered"))
         queue.fail([lease.key for lease in leases], "h")
         queue.release("h")
         while queue.status().waiting:

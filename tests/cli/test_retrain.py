@@ -16,7 +16,7 @@ import pytest
 
 from autotag.bundles.registry import ModelRegistry
 from autotag.cli.join import JoinOptions
-from autotag.cli.retrain import CorpusOptions, tagging_steps
+from autotag.cli.retrain import RetagOptions, tagging_steps
 from autotag.localcluster.processes import processes_with
 from autotag.photos.reader import photo_uri
 from autotag.settings import Settings
@@ -25,6 +25,7 @@ from models.bundle import Bundle, publish
 from models.folders import locked
 from models.published import make_current
 from tests.cli.test_train import COLOURS, config_of, draw_photos
+from tests.command_line import run_command
 from tests.model_files import write_colour_bundle
 from tests.stream import autotag, stored, wait
 from tests.zookeeper import ZooKeeper
@@ -88,7 +89,7 @@ def steps(stderr: str) -> list[str]:
 
 
 def runs(config: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in autotag(config, "bulk", "list", "--json").stdout.splitlines()]
+    return [json.loads(line) for line in run_command(config, "bulk", "list", "--json").stdout.splitlines()]
 
 
 def known(settings: Settings) -> list[str]:
@@ -106,9 +107,9 @@ def test_the_whole_chain_ends_with_the_corpus_tagged_and_is_not_done_again(
     (run,) = runs(config)
     assert run["name"].startswith(model.replace("/", "-") + "-")
     assert (run["state"], run["photos"]) == ("loaded", 2)
-    assert f"let readers see it: autotag bulk publish {run['name']}" in done.stdout
+    assert f"publish it: autotag bulk publish {run['name']}" in done.stdout
     assert (settings.path("build/backfills") / run["name"]).is_dir()
-    assert autotag(config, "bulk", "publish", run["name"]).returncode == 0
+    assert run_command(config, "bulk", "publish", run["name"]).returncode == 0
     tagged = {name: {tag.name for tag in stored(store, name).view.tags} for name in ("red", "blue")}
     assert "Poppy" in tagged["red"] - tagged["blue"]
     assert stored(store, "red").view.owner == "bob"
@@ -118,14 +119,13 @@ def test_the_whole_chain_ends_with_the_corpus_tagged_and_is_not_done_again(
 
 
 def test_another_corpus_is_another_job_and_another_run(settings: Settings, corpus: Path, tmp_path: Path) -> None:
-    options = CorpusOptions(corpus=str(corpus), from_store=False, owner="", content_time="", jobs="jobs")
+    options = RetagOptions(corpus_list=str(corpus), from_store=False, owner="", content_time="", jobs="jobs")
     more = tmp_path / "more.txt"
     more.write_text(corpus.read_text() + "third file:///nowhere.jpg\n")
-    found = {
-        one.digest(settings) for one in (options, replace(options, owner="bob"), replace(options, corpus=str(more)))
-    }
-    assert len(found) == 3
-    assert options.digest(settings) in found
+    others = (replace(options, owner="bob"), replace(options, corpus_list=str(more)))
+    digests = {one.digest(settings) for one in (options, *others)}
+    assert len(digests) == 3
+    assert options.digest(settings) in digests
 
 
 def test_a_step_that_fails_ends_the_chain_with_its_exit_code(config: Path, album: Path, tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_corpus_that_is_not_there_is_wrong_use_before_anything_is_done(
 
 def test_what_was_taken_back_is_not_published_again(settings: Settings, config: Path, album: Path) -> None:
     assert autotag(config, *train_arguments(album)).returncode == 0
-    assert autotag(config, "model", "rollback").returncode == 0
+    assert run_command(config, "model", "rollback").returncode == 0
     done = autotag(config, *train_arguments(album))
     assert (done.returncode, steps(done.stderr)[-1]) == (1, "publish")
     assert "which was withdrawn: say --again" in done.stderr
@@ -183,7 +183,7 @@ def join_options(**values: Any) -> JoinOptions:
 
 def test_spark_gets_an_archive_with_the_new_bundle(settings: Settings, tmp_path: Path) -> None:
     options = join_options(spark="spark://here:7077", archive="before.tar.gz")
-    corpus = CorpusOptions(corpus=None, from_store=True, owner="", content_time="", jobs="s3://bucket/jobs/")
+    corpus = RetagOptions(corpus_list=None, from_store=True, owner="", content_time="", jobs="s3://bucket/jobs/")
     package, backfill = tagging_steps(tmp_path / "new", "run", options, corpus, settings)
     archive = str(tmp_path / "build/backfills/run.tar.gz")
     model = ["--model", str(tmp_path / "new")]
@@ -194,7 +194,7 @@ def test_spark_gets_an_archive_with_the_new_bundle(settings: Settings, tmp_path:
 
 
 def test_jobs_lie_below_home_wherever_the_chain_is_started(settings: Settings, tmp_path: Path) -> None:
-    corpus = CorpusOptions(corpus=None, from_store=True, owner="", content_time="", jobs="jobs")
+    corpus = RetagOptions(corpus_list=None, from_store=True, owner="", content_time="", jobs="jobs")
     (backfill,) = tagging_steps(tmp_path / "new", "run", join_options(workers=2), corpus, settings)
     assert backfill[backfill.index("--job") + 1] == str(tmp_path / "jobs/run")
     assert backfill[-2:] == ["--workers", "2"]
@@ -207,20 +207,20 @@ def test_a_class_is_learned_beside_those_that_another_host_has_published_meanwhi
     assert autotag(config, *train_arguments(album)).returncode == 0
     other = ("-o", "autotag.model=other")
     shown = draw_photos(tmp_path / "shown", (60, 60, 60), 6)
-    learned = autotag(config, *other, "learn", "night", str(shown), "--json")
+    learned = run_command(config, *other, "learn", "night", str(shown), "--json")
     assert learned.returncode == 0, learned.stderr
     candidate = json.loads(learned.stdout)["bundle"]
     assert [bank.name for bank in Bundle.open(Path(candidate)).banks] == ["colours", "learned", "trained"]
-    assert autotag(config, *other, "model", "publish", candidate).returncode == 0
+    assert run_command(config, *other, "model", "publish", candidate).returncode == 0
 
 
 def test_without_a_registry_that_answers_a_class_is_learned_from_what_this_host_has(
     config: Path, album: Path, tmp_path: Path
 ) -> None:
-    assert autotag(config, "join", "--photos", str(album), "--by-folder", "--workers", "1").returncode == 0
-    assert autotag(config, "train", "--workers", "1", "--least-recall", "0").returncode == 0
+    assert run_command(config, "join", "--photos", str(album), "--by-folder", "--workers", "1").returncode == 0
+    assert run_command(config, "train", "--workers", "1", "--least-recall", "0").returncode == 0
     away = ("-o", "autotag.model.registry=zookeeper:127.0.0.1:1/autotag")
     shown = draw_photos(tmp_path / "shown", (60, 60, 60), 6)
-    learned = autotag(config, *away, "learn", "night", str(shown))
+    learned = run_command(config, *away, "learn", "night", str(shown))
     assert learned.returncode == 0, learned.stderr
-    assert "from this host's bundle, whatever is current for others" in learned.stderr
+    assert "this host's own bundle is used; the one that is current for all hosts is not known" in learned.stderr

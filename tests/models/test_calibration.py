@@ -207,7 +207,7 @@ def test_no_classes_are_calibrated_too() -> None:
 
 
 def least_score(counts: ScoreCounts, folds: list[int], class_: int, wanted: float, weight: float) -> float:
-    """Compute by a plain loop the lowest bin edge with positives and enough precision; one negative added."""
+    """Compute by a plain loop the lowest bin edge, with positives and enough precision, one negative added."""
     for place in range(BINS):
         if not counts.positives[folds, class_, place].any():
             continue

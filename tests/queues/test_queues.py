@@ -16,7 +16,8 @@ import pytest
 from autotag.errors import AutotagError, QueueError, SettingsError
 from autotag.events import PhotoEvent
 from autotag.events.times import MAX_AHEAD_US, now_us
-from autotag.queues import LOST, EventQueue, open_queue
+from autotag.queues import EventQueue, open_queue
+from autotag.queues.retry import LOST, Verdict
 from autotag.settings import Settings
 from autotag.stores import open_store
 from tests.conftest import make_event
@@ -24,12 +25,12 @@ from tests.conftest import make_event
 
 def put(queue: EventQueue, count: int) -> list[PhotoEvent]:
     events = [make_event(f"p{i}") for i in range(count)]
-    assert queue.put(events) == [True] * count
+    assert queue.enqueue(events) == [True] * count
     return events
 
 
 def lease_all(queue: EventQueue, wait_s: float = 0.0) -> list[str]:
-    """Lease until something comes, at most for `wait_s`; the keys."""
+    """Lease until an event comes, at most for `wait_s`; return the keys."""
     deadline = time.monotonic() + wait_s
     while not (leases := queue.lease(100, "h")) and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -47,11 +48,11 @@ def test_events_are_leased_in_the_order_they_came_and_an_attempt_is_counted(queu
 
 def test_the_same_event_twice_changes_nothing_in_any_state(queue: EventQueue) -> None:
     event = make_event()
-    assert queue.put([event, event]) == [True, False]
+    assert queue.enqueue([event, event]) == [True, False]
     queue.lease(1, "h")
-    assert queue.put([event]) == [False]
+    assert queue.enqueue([event]) == [False]
     queue.ack([event.key], "h")
-    assert queue.put([event]) == [False]
+    assert queue.enqueue([event]) == [False]
     assert lease_all(queue) == []
 
 
@@ -78,9 +79,9 @@ def test_a_failure_with_a_reason_comes_back_after_its_back_off_and_dies_after_th
     for _ in range(3):
         keys = lease_all(queue, wait_s=5)
         assert keys == [event.key]
-        queue.note(event.key, "timeout", "the host said nothing", counts=True)
+        queue.record_verdict(event.key, Verdict("timeout", "the host said nothing"))
         queue.fail(keys, "h")
-    (letter,) = queue.dead()
+    (letter,) = queue.dead_letters()
     assert (letter.event, letter.attempts, letter.reason) == (event, 3, "timeout")
     assert letter.detail == "the host said nothing"
     assert queue.status().dead == 1
@@ -90,7 +91,7 @@ def test_the_back_off_grows(settings: Settings) -> None:
     queue = open_queue(replace(settings, queue_backoff_s=30.0))
     put(queue, 1)
     keys = lease_all(queue)
-    queue.note(keys[0], "timeout", "", counts=True)
+    queue.record_verdict(keys[0], Verdict("timeout", ""))
     queue.fail(keys, "h")
     assert lease_all(queue) == []
     assert queue.status().waiting == 1
@@ -101,7 +102,7 @@ def test_an_event_waits_as_long_as_its_server_asked_for(settings: Settings, wish
     queue = open_queue(replace(settings, queue_backoff_s=0.001))
     put(queue, 1)
     keys = lease_all(queue)
-    queue.note(keys[0], "too_many_requests", "", counts=True, wait_s=wished_s)
+    queue.record_verdict(keys[0], Verdict("too_many_requests", "", wait_s=wished_s))
     queue.fail(keys, "h")
     assert (lease_all(queue, wait_s=0.2 if waits else 5) == []) is waits
 
@@ -110,7 +111,7 @@ def test_a_server_cannot_ask_for_more_than_the_longest_back_off(settings: Settin
     queue = open_queue(replace(settings, queue_backoff_s=0.001, queue_backoff_max_s=0.01))
     put(queue, 1)
     keys = lease_all(queue)
-    queue.note(keys[0], "too_many_requests", "", counts=True, wait_s=1e9)
+    queue.record_verdict(keys[0], Verdict("too_many_requests", "", wait_s=1e9))
     queue.fail(keys, "h")
     assert lease_all(queue, wait_s=5) == keys
 
@@ -121,9 +122,9 @@ def test_an_outage_uses_up_no_attempts(settings: Settings) -> None:
     for _ in range(6):
         keys = lease_all(queue, wait_s=5)
         assert keys == [event.key]
-        queue.note(event.key, "store_unavailable", "", counts=False)
+        queue.record_verdict(event.key, Verdict("store_unavailable", "", uses_attempt=False))
         queue.fail(keys, "h")
-    assert queue.dead() == []
+    assert queue.dead_letters() == []
     assert queue.status().waiting + queue.status().ready == 1
 
 
@@ -134,7 +135,7 @@ def test_a_lease_that_expires_comes_back_as_lost_and_counts(settings: Settings) 
     assert lease_all(queue, wait_s=5) == [event.key]
     time.sleep(0.1)
     assert lease_all(queue) == []
-    (letter,) = queue.dead()
+    (letter,) = queue.dead_letters()
     assert (letter.reason, letter.attempts) == (LOST, 2)
 
 
@@ -148,7 +149,7 @@ def test_a_holder_that_comes_back_takes_its_leases_back_at_once_and_only_its_own
 
 
 def test_a_killer_dies_and_takes_no_innocent_event_with_it(settings: Settings) -> None:
-    """A process that dies takes all its leases along; the queue must find out which of them did it."""
+    """A process that dies takes all its leases along; the queue must find the event that killed it."""
     queue = open_queue(replace(settings, queue_attempts=3))
     events = put(queue, 20)
     killer = events[7].key
@@ -162,7 +163,7 @@ def test_a_killer_dies_and_takes_no_innocent_event_with_it(settings: Settings) -
         else:
             queue.ack([lease.key for lease in leases], "h")
             done.update(lease.key for lease in leases)
-    assert [letter.key for letter in queue.dead()] == [killer]
+    assert [letter.key for letter in queue.dead_letters()] == [killer]
     assert done == {event.key for event in events} - {killer}
 
 
@@ -171,14 +172,14 @@ def test_dead_letters_are_replayed_with_fresh_attempts_or_dropped(settings: Sett
     events = put(queue, 3)
     keys = lease_all(queue)
     for key in keys:
-        queue.note(key, "timeout", "", counts=True)
+        queue.record_verdict(key, Verdict("timeout", ""))
     queue.fail(keys, "h")
     assert queue.replay([events[0].key, "no such key"]) == 1
     assert [lease.attempt for lease in queue.lease(9, "h")] == [1]
     assert queue.drop([events[1].key]) == 1
-    assert [letter.key for letter in queue.dead()] == [events[2].key]
+    assert [letter.key for letter in queue.dead_letters()] == [events[2].key]
     assert queue.replay() == 1
-    assert queue.dead() == []
+    assert queue.dead_letters() == []
 
 
 @pytest.mark.parametrize("name", [{"photo_id": "p"}, {"owner": "bob"}], ids=str)
@@ -187,29 +188,29 @@ def test_all_events_of_a_photo_or_an_owner_are_forgotten_but_those_in_flight(
 ) -> None:
     queue = open_queue(replace(settings, queue_attempts=1))
     dead, done, waiting, in_flight, ready = events = [make_event("p", owner="bob") for _ in range(5)]
-    queue.put(events[:4])
+    queue.enqueue(events[:4])
     queue.lease(4, "h")
     queue.ack([done.key], "h")
-    queue.note(dead.key, "timeout", "", counts=True)
-    queue.note(waiting.key, "store_unavailable", "", counts=False)
+    queue.record_verdict(dead.key, Verdict("timeout", ""))
+    queue.record_verdict(waiting.key, Verdict("store_unavailable", "", uses_attempt=False))
     queue.fail([dead.key, waiting.key], "h")
     other = make_event("q", owner="eve")
-    queue.put([other, ready])
-    assert queue.forget(**name) == (3, 1)
-    assert queue.forget(**name) == (0, 1)
-    assert queue.dead() == []
+    queue.enqueue([other, ready])
+    assert queue.erase(**name) == (3, 1)
+    assert queue.erase(**name) == (0, 1)
+    assert queue.dead_letters() == []
     assert [lease.event for lease in queue.lease(9, "h")] == [other]
-    assert queue.put([done, dead]) == [False, True]
+    assert queue.enqueue([done, dead]) == [False, True]
     queue.ack([in_flight.key], "h")
-    assert queue.forget(**name) == (1, 0)
-    assert queue.put([in_flight]) == [False]
+    assert queue.erase(**name) == (1, 0)
+    assert queue.enqueue([in_flight]) == [False]
 
 
 def test_a_finished_event_that_is_forgotten_says_nothing_in_the_file_any_more(settings: Settings) -> None:
     queue = open_queue(settings)
-    queue.put([make_event("p", owner="bob", uri="file:///of-bob.jpg")])
+    queue.enqueue([make_event("p", owner="bob", uri="file:///of-bob.jpg")])
     queue.ack(lease_all(queue), "h")
-    assert queue.forget(owner="bob") == (0, 0)
+    assert queue.erase(owner="bob") == (0, 0)
     queue.close()
     with contextlib.closing(sqlite3.connect(settings.path("queue.db"))) as db:
         assert "bob" not in "".join(db.iterdump())
@@ -219,18 +220,18 @@ def test_an_event_whose_holder_is_gone_is_forgotten_once_its_lease_has_run_out(s
     queue = open_queue(replace(settings, queue_lease_s=0.3))
     put(queue, 1)
     lease_all(queue)
-    assert queue.forget("p0") == (0, 1)
+    assert queue.erase("p0") == (0, 1)
     time.sleep(0.4)
-    assert queue.forget("p0") == (1, 0)
+    assert queue.erase("p0") == (1, 0)
 
 
 def test_forgetting_wants_a_photo_or_an_owner_and_finds_nothing_by_a_name_that_is_no_text(queue: EventQueue) -> None:
     put(queue, 1)
-    assert queue.forget("\udcff") == (0, 0)
-    with pytest.raises(ValueError, match="one of photo and owner"):
-        queue.forget()
-    with pytest.raises(ValueError, match="one of photo and owner"):
-        queue.forget("p0", "ann")
+    assert queue.erase("\udcff") == (0, 0)
+    with pytest.raises(ValueError, match="give a photo or an owner"):
+        queue.erase()
+    with pytest.raises(ValueError, match="give a photo or an owner"):
+        queue.erase("p0", "ann")
 
 
 def test_finished_keys_are_forgotten_in_time(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,7 +242,7 @@ def test_finished_keys_are_forgotten_in_time(settings: Settings, monkeypatch: py
     time.sleep(0.05)
     put(queue, 1)
     lease_all(queue)
-    assert queue.put([event]) == [True]
+    assert queue.enqueue([event]) == [True]
 
 
 def test_what_was_put_is_there_after_opening_again(settings: Settings) -> None:
@@ -297,7 +298,7 @@ def test_processes_that_open_a_new_file_at_once_all_get_it(settings: Settings) -
 
 def test_an_event_from_a_clock_ahead_of_ours_is_still_read_when_ours_steps_back(queue: EventQueue) -> None:
     event = make_event(content_us=now_us() + MAX_AHEAD_US + 10_000_000)
-    queue.put([event])
+    queue.enqueue([event])
     assert [lease.event for lease in queue.lease(1, "h")] == [event]
 
 

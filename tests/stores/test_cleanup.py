@@ -62,7 +62,7 @@ def store(store_settings: Settings) -> Iterator[PhotoStore]:
 
 
 def clean_now(store: PhotoStore) -> RemovalCounts:
-    """Without grace: nobody else is about to use anything. HBase's times are of milliseconds."""
+    """Clean without grace: no other process uses the store. HBase's times are milliseconds."""
     time.sleep(0.002)
     try:
         return store.clean(grace_us=0)
@@ -80,7 +80,7 @@ def entry_rows(store: PhotoStore) -> int:
 
 
 def wanted_entries(store: PhotoStore) -> int:
-    """How many entries all facts call for."""
+    """Return the number of entries that all facts need."""
     index = OwnerIndex(all_owners=store.tables.embedded)
     rows = store.tables.scan(PHOTOS, b"", None, 100_000)
     return sum(len(index.entries(PhotoRow(key, columns).writes)) for key, columns in rows)
@@ -185,7 +185,7 @@ def test_a_cleaning_that_is_killed_anywhere_changes_no_view_and_the_next_one_fin
 
 
 def test_whoever_acts_between_any_two_steps_of_a_cleaning_loses_nothing(store: PhotoStore) -> None:
-    """The grace covers who began before it; here everybody begins within."""
+    """The grace covers whatever began before it; here all begin within it."""
     acts: list[Callable[[], object]] = [
         lambda: store.write([tagged("a", content=1), tagged("c"), tagged("b"), tagged("d", content=5, run="dropped")]),
         lambda: store.write([tagged("a", content=7, tags=(POODLE,)), tagged("c", content=9), tagged("b", content=9)]),

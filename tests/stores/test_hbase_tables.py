@@ -51,7 +51,7 @@ def dropped_after(address: Address, prefix: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def prefix(address: Address) -> Iterator[str]:
-    """The prefix of tables that are there; a test keeps its rows apart by a key of its own."""
+    """The prefix of existing tables; each test has its own `key` in them."""
     with dropped_after(address, f"test{secrets.token_hex(4)}") as prefix:
         tables = HBaseTables(*address, prefix, 60.0)
         assert tables.create() == [f"{prefix}_{table}" for table in (PHOTOS, OWNERS, RUNS)]
@@ -74,7 +74,7 @@ def tables(address: Address, prefix: str) -> Iterator[HBaseTables]:
 
 @pytest.fixture
 def key() -> bytes:
-    """What the rows of one test begin with."""
+    """The beginning of the rows of one test."""
     return secrets.token_bytes(8)
 
 
@@ -86,7 +86,7 @@ def proxy(address: Address) -> Iterator[DropProxy]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many tries as ever, one soon after the other."""
+    """Let the tries follow soon after each other."""
     monkeypatch.setattr(hbase_link, "WAITS_S", tuple(wait_s / 100 for wait_s in hbase_link.WAITS_S))
 
 
@@ -109,7 +109,7 @@ def until_next_ms() -> None:
 
 
 def refuses(message: str, call: Callable[..., object], *args: object) -> str:
-    """The one line of the StoreError that `call` raises, which holds `message`."""
+    """Check that `call` raises a StoreError of one line that holds `message`; return the line."""
     with pytest.raises(StoreError) as raised:
         call(*args)
     text = str(raised.value)
@@ -313,7 +313,7 @@ def test_without_its_tables_everything_says_how_to_create_them(address: Address,
         (tables.delete, (PHOTOS, [(b"a", b"m:a")], 1)),
     ]
     for call, args in calls:
-        refuses(f"table {new_prefix}_photos: is not there; run: autotag store init", call, *args)
+        refuses(f"table {new_prefix}_photos: does not exist; run: autotag store init", call, *args)
     assert tables.check() == [
         f"{new_prefix}_{table}: the table is missing; run: autotag store init" for table in (PHOTOS, OWNERS, RUNS)
     ]
@@ -323,7 +323,7 @@ def test_without_its_tables_everything_says_how_to_create_them(address: Address,
 def test_a_missing_family_is_said_so(tables: HBaseTables, prefix: str) -> None:
     for table, call in ((PHOTOS, tables.put), (OWNERS, tables.put)):
         text = refuses("autotag store init", call, table, [Cell(b"a", b"z:a", b"")])
-        assert f"{prefix}_{table}: a column family is not there" in text
+        assert f"{prefix}_{table}: a column family is missing" in text
     refuses("autotag store init", tables.get, PHOTOS, [b"a"], b"z")
     refuses("autotag store init", tables.put_if_absent, PHOTOS, Cell(b"a", b"z:a", b""))
 
@@ -357,7 +357,7 @@ def test_check_says_what_differs(address: Address, new_prefix: str) -> None:
         f"{m} has the Bloom filter NONE, not ROW",
         f"{m} is not compressed",
         f"{m} is not cached",
-        f"{m} forgets what is older than 60 s",
+        f"{m} forgets cells older than 60 s",
         f"{photos}: family o is missing",
         f"{photos}: family z is not ours",
         f"{new_prefix}_registry: the table is missing",
@@ -551,7 +551,7 @@ def test_a_bare_do_not_retry_is_an_outage_and_not_a_reason_to_refuse_a_row(addre
         ask(b"org.apache.hadoop.hbase." + bare + b"hconnection-0x1 closed\n\tat x")
     assert type(closing.value) is StoreError
     limit, hbase = b"Cell[a/m:b/1/Put/vlen=9] with size 9 exceeds limit of 8 bytes", b"org.apache.hadoop.hbase."
-    with pytest.raises(hbase_link.Refused) as refused:
+    with pytest.raises(hbase_link.WriteRefused) as refused:
         ask(hbase + b"client.RetriesExhaustedWithDetailsException: Failed 1 action: " + 2 * (hbase + bare) + limit)
     assert refused.value.reason == (bare + limit).decode()
     refuses(

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from autotag.errors import StoreError, TagError
 from autotag.events.times import now_us
 from autotag.settings import Settings
-from autotag.stores import PhotoStore, layout, open_store, writing
+from autotag.stores import PhotoStore, base, layout, open_store, writing
 from autotag.stores.responses import HistoryEntry, OwnerTags
 from autotag.stores.sampling import SAMPLE
 from autotag.stores.tables import PHOTOS, Cell
@@ -171,7 +171,7 @@ def test_a_bulk_run_becomes_visible_and_invisible_again_at_one_moment(
 
 
 def test_no_reader_sees_a_part_of_a_run(store: PhotoStore, store_settings: Settings) -> None:
-    """Of two photos read one after the other, the second is never behind the first while a run is published."""
+    """While a run is published, of two photos read one after the other the second is never behind the first."""
     rounds = 5
     for run in range(rounds):
         store.write([tagged(photo, computed=run + 2, run=f"r{run}") for photo in ("first", "second")])
@@ -481,6 +481,42 @@ def test_counts_are_exact_up_to_a_thousand_photos_and_a_good_guess_beyond(store:
     assert (told.photos, [tag.photos for tag in told.tags], told.exact) == (3500, [3500, 875], True)
 
 
+# All photos, and some of them
+
+
+def test_photos_are_listed_as_readers_see_them(store: PhotoStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "PAGE_ROWS", 3)
+    store.write([tagged(f"p{number}") for number in range(7)] + [tagged("hidden", run="up"), rejected(photo_id="bad")])
+    store.write([deleted(photo_id="p0")])
+    pages = list(store.photos())
+    assert max(map(len, pages)) <= 3
+    assert sorted(view.photo_id for page in pages for view in page) == [
+        "bad",
+        *(f"p{number}" for number in range(1, 7)),
+    ]
+
+
+def test_views_and_stored_ids_of_some_photos(store: PhotoStore) -> None:
+    store.write([tagged("p"), tagged("q", tags=(CAT,)), tagged("gone"), tagged("hidden", run="up")])
+    store.write([deleted(photo_id="gone")])
+    ids = ["p", "q", "gone", "hidden", "never"]
+    views = store.views(ids)
+    assert {id_: [tag.name for tag in view.tags] for id_, view in views.items()} == {
+        "p": ["dog"],
+        "q": ["domestic cat"],
+    }
+    assert store.stored_ids(ids) == {"p", "q", "gone", "hidden"}
+    assert store.stored_ids([]) == set()
+
+
+def test_decided_photos_are_those_with_a_decision_since_their_last_deletion(store: PhotoStore) -> None:
+    store.write([tagged(photo_id) for photo_id in ("undecided", "decided", "gone", "back")])
+    made = {id_: store.decide(id_, "beagle", Action.ADD, "bob") for id_ in ("decided", "gone", "back")}
+    store.write([deleted(photo_id="gone"), deleted(photo_id="back"), tagged("back", content=2)])
+    (photo,) = store.decided_photos()
+    assert (photo.view.photo_id, photo.decisions) == ("decided", [made["decided"]])
+
+
 # What is odd, and what is wrong
 
 ODD = {
@@ -580,7 +616,7 @@ _histories = st.lists(
 
 
 def play(store: PhotoStore, acts: list[Any], photo: str, suffix: str) -> None:
-    """Do what a history says to one photo, in runs of its own; what cannot be done is not."""
+    """Play a history on one photo, in runs of its own; skip acts that are refused."""
     for act in acts:
         if isinstance(act, Tagged | Rejected | Deleted):
             act = replace(act, photo_id=photo)
@@ -597,7 +633,7 @@ def play(store: PhotoStore, acts: list[Any], photo: str, suffix: str) -> None:
 
 
 def playable(acts: list[Any]) -> list[Any]:
-    """Without what a registry refuses: to publish twice, or what was retracted."""
+    """Return the history without acts that are refused: publishing twice, or after a retraction."""
     found: list[Any] = []
     for act in acts:
         once = isinstance(act, tuple) and act[0] in ("publish", "retract")
@@ -607,7 +643,7 @@ def playable(acts: list[Any]) -> list[Any]:
 
 
 def histories(store: PhotoStore, acts: list[Any]) -> None:
-    """The index follows the view; the view is the merge of all that was written, in any order and number of batches."""
+    """Check that the index follows the view, and the view the merge of all writes, in any order and batches."""
     number = secrets.token_hex(4)
     photo, owner = f"photo-{number}", f"owner-{number}"
     acts = [replace(act, owner=owner) if isinstance(act, Tagged | Rejected) else act for act in playable(acts)]
@@ -618,7 +654,7 @@ def histories(store: PhotoStore, acts: list[Any]) -> None:
     view = merge(writes, now)
     found = store.get(photo)
     assert plain(found and found.view) == plain(view)
-    # The same again, in other orders and batches, as other photos: nobody decides, but decisions are put as they are.
+    # The same writes in other orders and batches, as other photos; decisions are put as they are.
     chance = random.Random(number)
     for copy in ("x", "y"):
         order = [replace(write, photo_id=photo + copy) for write in writes]
@@ -813,7 +849,7 @@ class _Atomic(Wrapped):
         return self._tables.atomically()
 
 
-def test_an_empty_registry_is_all_that_a_write_needs(settings: Settings) -> None:
+def test_a_write_needs_no_runs_and_no_models(settings: Settings) -> None:
     store = open_store(settings)
     assert store.runs.read() == Visibility()
     store.write([tagged()])

@@ -237,14 +237,14 @@ def test_every_photo_has_the_tags_that_the_rule_says_whatever_was_killed_meanwhi
 ) -> None:
     world = World(tmp_path, settings)
     first = PHOTOS // 4
-    queue.put([world.upload(number) for number in range(first)])
+    queue.enqueue([world.upload(number) for number in range(first)])
     wait_until_idle(queue)
     kept, retracted = world.run_file(KEPT), world.run_file(RETRACTED)  # of the photos that are there
     reader = Reader(settings, world)
 
     def push() -> None:
         for number in range(first, PHOTOS):
-            queue.put([world.upload(number)])
+            queue.enqueue([world.upload(number)])
             time.sleep(PUSHING_S / PHOTOS)
 
     def load() -> None:
@@ -272,9 +272,9 @@ def test_every_photo_has_the_tags_that_the_rule_says_whatever_was_killed_meanwhi
                 persistently(lambda id_=photo_id: store.decide(id_, "dog", Action.REMOVE, "eve"))
                 world.removed[photo_id] = {"dog"}
             elif number % 5 == 4:
-                queue.put([world.replaced(number)])
+                queue.enqueue([world.replaced(number)])
             elif number % 15 == 10:
-                queue.put([world.deleted(number)])
+                queue.enqueue([world.deleted(number)])
             time.sleep(0.2)
 
     def kill() -> None:
@@ -301,7 +301,7 @@ def test_every_photo_has_the_tags_that_the_rule_says_whatever_was_killed_meanwhi
             reader.stop()
         reading.result()
 
-    assert queue.dead() == []
+    assert queue.dead_letters() == []
     assert reader.views > 0
     assert not reader.wrong, reader.wrong[:3]
     for photo_id in world.uploads:

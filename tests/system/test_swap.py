@@ -80,7 +80,7 @@ class Stream:
                 for number in itertools.islice(numbers, 4)
             ]
             self.sent |= {event.photo_id: event for event in events}
-            queue.put(events)
+            queue.enqueue(events)
         queue.close()
 
     def __enter__(self) -> Stream:
@@ -149,7 +149,7 @@ def test_while_models_are_published_no_photo_is_lost_and_each_is_tagged_as_the_m
     for worker in status["models"]["workers"]:
         assert worker["refused"]["model"] == known.folder
         assert "weights.npy: is not what the manifest says" in worker["refused"]["reason"]
-    assert queue.dead() == []
+    assert queue.dead_letters() == []
     assert running.topologies.components(NAME) == before
     found = {photo_id: stored(store, photo_id).view.machine for photo_id in stream.sent}
     models = {result.model for result in found.values() if isinstance(result, Tagged)}

@@ -167,7 +167,7 @@ def test_whatever_is_pushed_every_good_photo_is_tagged_and_the_same_processes_ru
     dead = {name: make_event(f"dead {name}", uri=uri) for name, (uri, _) in failing.items()}
     events = [*dead.values(), *rejected.values(), *good]
     events.sort(key=lambda event: event.key)  # mixed, and the same order every time
-    assert queue.put([*events, good[0]]) == [True] * len(events) + [False]
+    assert queue.enqueue([*events, good[0]]) == [True] * len(events) + [False]
     lines = tmp_path / "events.jsonl"
     incomplete = [json.dumps({**good[0].to_dict(), name: None}) for name in ("subject", "time")]
     lines.write_text("\n".join(["{", *incomplete]))
@@ -184,7 +184,7 @@ def test_whatever_is_pushed_every_good_photo_is_tagged_and_the_same_processes_ru
         result = stored(store, event.photo_id).view.machine
         assert isinstance(result, Rejected)
         assert result.reason == bad[name][1], f"{name}: {result}"
-    letters = {letter.event.photo_id: letter for letter in queue.dead()}
+    letters = {letter.event.photo_id: letter for letter in queue.dead_letters()}
     for name, event in dead.items():
         assert letters[event.photo_id].reason == failing[name][1], f"{name}: {letters[event.photo_id]}"
         assert letters[event.photo_id].attempts == 2
@@ -200,7 +200,7 @@ def test_a_photo_that_kills_its_process_in_native_code_ends_in_the_dead_letters_
     before = running.topologies.components(NAME)
     bolts = {component.pid for component in before if component.name.endswith("TaggerBolt")}
     killer = make_event("killer", uri=server.add("/killer.jpg", slow_jpeg()))
-    queue.put([killer])
+    queue.enqueue([killer])
     killed = set()
 
     def dead() -> bool:
@@ -208,15 +208,15 @@ def test_a_photo_that_kills_its_process_in_native_code_ends_in_the_dead_letters_
             if cpu_s > 0.5 and decoder not in killed:
                 os.kill(decoder, signal.SIGSEGV)
                 killed.add(decoder)
-        return bool(queue.dead())
+        return bool(queue.dead_letters())
 
     # Other photos have used their decoders too: new ones, whose time is the killer's alone.
     for decoder in decoders_of(bolts):
         os.kill(decoder, signal.SIGKILL)
     good = [event_for(draw(f"beside {seed}.jpg", seed)) for seed in range(12)]
-    queue.put(good)
+    queue.enqueue(good)
     wait(dead, queue.status)
-    (letter,) = queue.dead()
+    (letter,) = queue.dead_letters()
     assert (letter.event, letter.attempts, letter.reason) == (killer, 2, "decoder_died")
     assert "SIGSEGV" in letter.detail
     wait_until_idle(queue)
@@ -243,18 +243,18 @@ def test_a_replaced_photo_is_tagged_again_and_a_deleted_one_is_gone(
 ) -> None:
     path = draw("changing.jpg", seed=1)
     uploaded = event_for(path, "changing")
-    queue.put([uploaded])
+    queue.enqueue([uploaded])
     wait_until_idle(queue)
     assert stored(store, "changing").view.content_us == uploaded.content_us
     draw("changing.jpg", seed=2)
     replaced = event_for(path, "changing", type=EventType.REPLACED)
-    queue.put([replaced])
+    queue.enqueue([replaced])
     wait_until_idle(queue)
     assert stored(store, "changing").view.content_us == replaced.content_us
-    queue.put([make_event("changing", EventType.DELETED)])
+    queue.enqueue([make_event("changing", EventType.DELETED)])
     wait_until_idle(queue)
     assert store.get("changing") is None
-    queue.put([replace(uploaded, id="late")])  # an upload of before the deletion
+    queue.enqueue([replace(uploaded, id="late")])  # an upload of before the deletion
     wait_until_idle(queue)
     assert store.get("changing") is None
 
@@ -264,12 +264,12 @@ def test_a_killed_component_comes_back_and_nothing_is_lost(
     running: Cluster, queue: EventQueue, store: PhotoStore, draw: Callable[..., Path], target: str
 ) -> None:
     events = [event_for(draw(f"{target} {seed}.jpg", seed)) for seed in range(60)]
-    queue.put(events)
+    queue.enqueue(events)
     wait(lambda: queue.status().in_flight, queue.status)
     victim = next(component for component in running.topologies.components(NAME) if component.name.endswith(target))
     os.kill(victim.pid, signal.SIGKILL)
     wait_until_idle(queue, timeout_s=240)
-    assert queue.dead() == []
+    assert queue.dead_letters() == []
     for event in events:
         assert isinstance(stored(store, event.photo_id).view.machine, Tagged)
 
@@ -285,7 +285,7 @@ def test_the_stream_goes_on_while_a_daemon_is_killed_and_the_daemon_comes_back(
     assert before is not None
     os.kill(before, signal.SIGKILL)
     event = event_for(draw(f"{daemon}.jpg"))
-    queue.put([event])
+    queue.enqueue([event])
     wait_until_idle(queue)
     assert isinstance(stored(store, event.photo_id).view.machine, Tagged)
     wait(lambda: running.status().ready and pid() not in (None, before), lambda: running.logs.tail(daemon))
@@ -320,7 +320,7 @@ def test_a_topology_that_is_rebalanced_goes_on(
     storm("rebalance", NAME, "-w", "1", "-e", "tagger=1")
     wait(lambda: len(running.topologies.components(NAME)) == 4 and running.topologies.is_active(NAME), running.status)
     event = event_for(draw("rebalanced.jpg"))
-    queue.put([event])
+    queue.enqueue([event])
     wait_until_idle(queue)
     assert isinstance(stored(store, event.photo_id).view.machine, Tagged)
 
@@ -334,7 +334,7 @@ def test_a_deactivated_topology_takes_nothing_and_loses_nothing(
 
     def left_alone() -> bool:  # the worker hears of it a little later than the command returns
         events.append(event_for(draw(f"waiting {len(events)}.jpg")))
-        queue.put([events[-1]])
+        queue.enqueue([events[-1]])
         time.sleep(1)
         return queue.status().ready == 1
 
@@ -385,7 +385,7 @@ def test_sparse_run_tags_in_a_cluster_of_its_own_and_deploys_nothing(
     (tmp_path / "config.json").write_text(json.dumps(config))
     settings = Settings.from_config("local", tmp_path / "config.json")
     event = event_for(draw("local.jpg"))
-    open_queue(settings).put([event])
+    open_queue(settings).enqueue([event])
     running.sparse("run", "-e", "local", "-n", NAME, "-t", "30", "--config", str(tmp_path / "config.json"))
     assert isinstance(stored(open_store(settings), event.photo_id).view.machine, Tagged)
     assert [topology.name for topology in running.status().topologies] == [topology.name for topology in before]

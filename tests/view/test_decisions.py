@@ -1,4 +1,4 @@
-"""Which of people's decisions stand."""
+"""The rule of which decisions stand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def ancestors(tag_id: str) -> frozenset[str]:
 
 
 def stand(decisions: list[Decision]) -> tuple[set[str], set[str]]:
-    """What is added, and what of all classes is hidden, by name; the same in every order."""
+    """Return the added tags and the hidden classes by name, and check that the order changes nothing."""
     answers = []
     for order in itertools.permutations(decisions):
         found = verdicts([*order, *order[:1]], ancestors)

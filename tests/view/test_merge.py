@@ -29,15 +29,15 @@ from tests.worlds import (
     deleted,
     expected,
     plain,
-    registries,
-    registry,
     rejected,
     tagged,
+    visibilities,
+    visibility_of,
     with_different_times,
     worlds,
 )
 
-NOTHING = registry()
+NOTHING = visibility_of()
 
 
 def tags(*writes: Write, now: Visibility = NOTHING) -> list[str]:
@@ -68,7 +68,7 @@ def tags(*writes: Write, now: Visibility = NOTHING) -> list[str]:
 )
 def test_the_higher_stands_in_either_order(loser: Write, winner: Tagged | Rejected) -> None:
     for order in ([loser, winner], [winner, loser], [winner, loser, winner]):
-        view = merge(order, registry("ab"))
+        view = merge(order, visibility_of("ab"))
         assert view is not None
         assert view.machine == winner
 
@@ -99,19 +99,19 @@ def test_no_writes_or_only_decisions_or_unpublished_ones_are_no_photo() -> None:
 def test_tags_of_replaced_pixels_never_show_whatever_stands_of_the_new_ones() -> None:
     old = tagged(content=1, sequence=3, run="a")
     new = tagged(content=2, sequence=1, tags=(CAT,))
-    assert tags(old, new, now=registry("a")) == ["domestic cat"]
-    assert tags(old, new, now=registry("a", withdrawn=[1])) == []
-    assert tags(old, rejected(content=2), now=registry("a")) == []
+    assert tags(old, new, now=visibility_of("a")) == ["domestic cat"]
+    assert tags(old, new, now=visibility_of("a", withdrawn=[1])) == []
+    assert tags(old, rejected(content=2), now=visibility_of("a")) == []
 
 
 def test_a_withdrawn_models_tags_give_way_to_the_next_best() -> None:
     writes = [tagged(sequence=1, tags=(CAT,)), tagged(sequence=2, tags=(DOG,)), rejected()]
     assert tags(*writes) == ["dog"]
-    assert tags(*writes, now=registry(withdrawn=[2])) == ["domestic cat"]
-    view = merge(writes, registry(withdrawn=[1, 2]))
+    assert tags(*writes, now=visibility_of(withdrawn=[2])) == ["domestic cat"]
+    view = merge(writes, visibility_of(withdrawn=[1, 2]))
     assert view is not None
     assert view.rejected is not None
-    view = merge(writes[:2], registry(withdrawn=[1, 2]))
+    view = merge(writes[:2], visibility_of(withdrawn=[1, 2]))
     assert view is not None
     assert (view.machine, view.tags, view.owner, view.uri) == (None, (), "ann", "file:///p")
 
@@ -124,35 +124,35 @@ def test_real_time_only() -> None:
 
 
 def test_bulk_only() -> None:
-    assert tags(tagged(run="a"), now=registry("a")) == ["dog"]
+    assert tags(tagged(run="a"), now=visibility_of("a")) == ["dog"]
 
 
 def test_both_and_the_bulk_run_is_older() -> None:
     writes = [tagged(content=1, run="a", tags=(CAT,)), tagged(content=2)]
-    assert tags(*writes, now=registry("a")) == ["dog"]
+    assert tags(*writes, now=visibility_of("a")) == ["dog"]
 
 
 def test_both_and_the_bulk_run_is_newer() -> None:
     """The sample throws."""
-    assert tags(tagged(content=1), tagged(content=2, run="a", tags=(CAT,)), now=registry("a")) == ["domestic cat"]
-    assert tags(tagged(), tagged(sequence=2, run="a", tags=(CAT,)), now=registry("a")) == ["domestic cat"]
+    assert tags(tagged(content=1), tagged(content=2, run="a", tags=(CAT,)), now=visibility_of("a")) == ["domestic cat"]
+    assert tags(tagged(), tagged(sequence=2, run="a", tags=(CAT,)), now=visibility_of("a")) == ["domestic cat"]
 
 
 def test_a_later_bulk_run_stands_over_an_earlier_one_until_it_is_retracted() -> None:
     writes = [tagged(run="a", tags=(CAT,)), tagged(run="b", computed=2, tags=(BEAGLE,)), tagged(computed=0)]
-    assert tags(*writes, now=registry("a")) == ["domestic cat"]
-    assert tags(*writes, now=registry("ab")) == ["beagle"]
-    assert tags(*writes, now=registry("ab", "b")) == ["domestic cat"]
-    assert tags(*writes, now=registry("ab", "ab")) == ["dog"]
+    assert tags(*writes, now=visibility_of("a")) == ["domestic cat"]
+    assert tags(*writes, now=visibility_of("ab")) == ["beagle"]
+    assert tags(*writes, now=visibility_of("ab", "b")) == ["domestic cat"]
+    assert tags(*writes, now=visibility_of("ab", "ab")) == ["dog"]
 
 
 def test_cleaning_brings_no_older_version_back() -> None:
     """The sample does: it compares with what is left."""
     writes = [tagged(content=1, run="a"), tagged(content=2, tags=(CAT,))]
-    now = registry("a")
+    now = visibility_of("a")
     left = [write for write in writes if write not in unreachable(writes, now)]
     assert left == [writes[1]]
-    assert tags(*left, now=registry("a", "a")) == ["domestic cat"]
+    assert tags(*left, now=visibility_of("a", "a")) == ["domestic cat"]
 
 
 # People
@@ -171,7 +171,7 @@ def test_peoples_decisions_win_over_machines_through_every_model_and_replacement
 
 def test_every_tag_says_where_it_comes_from() -> None:
     bulk = tagged(content=7, sequence=2, computed=9, run="a")
-    view = merge([bulk, decided("add", "rex", at=5, by="eve")], registry("a"))
+    view = merge([bulk, decided("add", "rex", at=5, by="eve")], visibility_of("a"))
     assert view is not None
     person, machine = view.tags
     assert isinstance(person.origin, Decision)
@@ -195,7 +195,7 @@ POOL: list[Write] = [
     decided("add", "beagle", 2, content=2),
 ]
 STATES = [
-    registry(published, ended, withdrawn)
+    visibility_of(published, ended, withdrawn)
     for published, ended in itertools.product(["", "a", "ab"], ["", "a"])
     for withdrawn in ([], [2])
 ]
@@ -220,7 +220,7 @@ def test_cleaning_every_few_writes_changes_no_view_after_any_other_write(now: Vi
             kept = [write for write in writes if write not in lost]
             later = [
                 Visibility(now.published | {"a"}, now.ended, now.withdrawn, MODELS),
-                registry("ab", "ab", [1, 2, 3]),
+                visibility_of("ab", "ab", [1, 2, 3]),
             ]
             for then in [now, *later] if not now.ended else [now, later[1]]:
                 for more in [[], *([write] for write in POOL)]:
@@ -230,14 +230,14 @@ def test_cleaning_every_few_writes_changes_no_view_after_any_other_write(now: Vi
 # Any world
 
 
-@given(worlds, registries)
+@given(worlds, visibilities)
 @hypothesis_settings(max_examples=300)
 def test_the_view_is_that_of_the_rule(writes: list[Write], now: Visibility) -> None:
     writes = with_different_times(writes)
     assert plain(merge(writes, now)) == expected(writes, now)
 
 
-@given(worlds, registries, st.randoms(use_true_random=False))
+@given(worlds, visibilities, st.randoms(use_true_random=False))
 @hypothesis_settings(max_examples=200)
 def test_any_order_and_repetition_ends_in_the_same_view(
     writes: list[Write], now: Visibility, chance: random.Random
@@ -256,7 +256,7 @@ def test_complete_ties_are_decided_alike_in_any_order(ties: list[tuple[int, str,
         for sequence, digest, run, dog in ties
     ]
     writes += [decided("add", "rex", name, by="x") for name in (1, 1)]
-    assert merge(writes, registry("a")) == merge(writes[::-1], registry("a"))
+    assert merge(writes, visibility_of("a")) == merge(writes[::-1], visibility_of("a"))
 
 
 def test_decisions_of_one_moment_are_ordered_alike_in_any_order() -> None:
@@ -274,12 +274,12 @@ def test_decisions_of_one_moment_are_ordered_alike_in_any_order() -> None:
             assert all(view == views[0] for view in views)
 
 
-@given(worlds, worlds, worlds, registries, registries, registries)
+@given(worlds, worlds, worlds, visibilities, visibilities, visibilities)
 @hypothesis_settings(max_examples=300)
 def test_cleaning_at_any_time_changes_no_view_then_or_later(
     first: list[Write], second: list[Write], third: list[Write], one: Visibility, two: Visibility, three: Visibility
 ) -> None:
-    """Registries only grow; what is cleaned by may be behind (a run that ended lately counts as not ended)."""
+    """A visibility only grows; the cleaner's may be behind (a run that ended lately counts as not ended)."""
     two = Visibility(one.published | two.published, one.ended | two.ended, one.withdrawn | two.withdrawn, MODELS)
     three = Visibility(
         two.published | three.published, two.ended | three.ended, two.withdrawn | three.withdrawn, MODELS
@@ -295,7 +295,7 @@ def test_cleaning_at_any_time_changes_no_view_then_or_later(
     assert merge(kept + third, three) == merge(whole + third, three)
 
 
-@given(worlds, registries)
+@given(worlds, visibilities)
 def test_cleaning_twice_cleans_nothing_more(writes: list[Write], now: Visibility) -> None:
     kept = [write for write in writes if write not in unreachable(writes, now)]
     assert unreachable(kept, now) == []
@@ -311,10 +311,10 @@ def test_cleaning_keeps_what_a_retraction_or_withdrawal_could_bring_back_and_who
         decided("add", "dog", 1),
         decided("remove", "dog", 2),
     ]
-    assert unreachable(writes, registry("a")) == [writes[3]]
-    assert unreachable([*writes, tagged(sequence=2, computed=2)], registry("a")) == [writes[1], writes[3]]
-    assert unreachable([*writes, deleted(1)], registry("a")) == writes
-    assert unreachable([tagged(content=9, run="a"), deleted(3), deleted(5)], registry("", "a")) == [
+    assert unreachable(writes, visibility_of("a")) == [writes[3]]
+    assert unreachable([*writes, tagged(sequence=2, computed=2)], visibility_of("a")) == [writes[1], writes[3]]
+    assert unreachable([*writes, deleted(1)], visibility_of("a")) == writes
+    assert unreachable([tagged(content=9, run="a"), deleted(3), deleted(5)], visibility_of("", "a")) == [
         tagged(content=9, run="a"),
         deleted(3),
     ]

@@ -39,8 +39,8 @@ from tests.worlds import (
     model,
     photo_row,
     recorded,
-    registries,
     tagged,
+    visibilities,
     with_different_times,
     worlds,
 )
@@ -110,7 +110,7 @@ def test_photos_that_nobody_decided_about_or_that_are_deleted_are_left_out(
     assert len(told) == 6
 
 
-@given(worlds, registries)
+@given(worlds, visibilities)
 def test_true_is_what_readers_see_of_people_and_false_is_what_they_do_not_see(
     writes: list[Write], now: Visibility
 ) -> None:
