@@ -6,6 +6,7 @@ Exit codes: 0; 1 for a failure; 2 for wrong use; 130 and 143 where Ctrl-C or SIG
 from __future__ import annotations
 
 import getpass
+import importlib
 import json
 import logging
 import os
@@ -84,8 +85,29 @@ class Overrides(click.ParamType[tuple[str, str]]):
         return key, text
 
 
+COMMANDS = (
+    *("tag", "push", "show", "search", "owner", "status", "tags", "erase", "bulk"),
+    *("join", "train", "learn", "retrain", "backfill", "package"),
+    *("dead", "store", "model", "cluster", "demo"),
+)
+"""All commands, in the order of the help. Command X is the function X of the module X of this package."""
+
+
 class AutotagGroup(click.Group):
-    """The group of all commands: prints our errors in one line, and ends with their exit code."""
+    """The group of all commands: prints our errors in one line, and ends with their exit code.
+
+    A command's module is imported when the command is asked for: `autotag push` needs no network runtime.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the names of all commands, without importing them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Return a command; None where there is none of that name."""
+        if cmd_name in COMMANDS and cmd_name not in self.commands:
+            self.add_command(getattr(importlib.import_module(f"{__name__}.{cmd_name}"), cmd_name))
+        return self.commands.get(cmd_name)
 
     def invoke(self, context: click.Context) -> Any:
         """Run a command; wrong settings are wrong use (2), everything else that we report is a failure (1)."""
@@ -98,7 +120,7 @@ class AutotagGroup(click.Group):
             context.exit(2)
         except (AutotagError, ModelError, OSError) as error:
             if isinstance(error, JobError):
-                time.sleep(SIGNAL_S)  # what ended its workers may be a signal that this process is about to get, too
+                time.sleep(SIGNAL_S)  # The signal that ended the workers may be on its way to this process, too.
             click.echo(f"{PROGRAM}: {error}", err=True)
             context.exit(1)
 
@@ -133,64 +155,12 @@ def cli(
     context.obj = CommandLine(environment, config, dict(overrides))
 
 
-def command_line() -> click.Group:
-    """Return the group with all commands; imports everything that they need."""
-    from autotag.cli import (
-        backfill,
-        bulk,
-        cluster,
-        dead,
-        demo,
-        erase,
-        join,
-        learn,
-        model,
-        owner,
-        package,
-        push,
-        retrain,
-        search,
-        show,
-        status,
-        store,
-        tag,
-        tags,
-        train,
-    )
-
-    for module in (
-        tag,
-        push,
-        show,
-        search,
-        owner,
-        status,
-        tags,
-        erase,
-        bulk,
-        join,
-        train,
-        learn,
-        retrain,
-        backfill,
-        package,
-        dead,
-        store,
-        model,
-        cluster,
-        demo,
-    ):
-        module.register(cli)
-    return cli
-
-
 def main() -> None:
     """Run the console script."""
-    group = command_line()
     take_signals()
     try:
-        group.main(prog_name=PROGRAM)
+        cli.main(prog_name=PROGRAM)
     except Interrupted as interrupted:
         end(interrupted, PROGRAM)
     finally:
-        ignore_signals()  # all is done and said
+        ignore_signals()  # Everything is done and printed.

@@ -14,10 +14,6 @@ from autotag.queues import open_queue
 from autotag.stores import open_store
 
 
-def register(group: click.Group) -> None:
-    group.add_command(erase)
-
-
 @click.command()
 @click.argument("photo", required=False)
 @click.option("--owner", help="Erase everything about this owner, instead of one photo.")

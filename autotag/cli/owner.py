@@ -10,10 +10,6 @@ from autotag.cli import CommandLine, print_json, print_table, with_json, with_se
 from autotag.stores import open_store
 
 
-def register(group: click.Group) -> None:
-    group.add_command(owner)
-
-
 @click.command()
 @click.argument("owner")
 @click.option("--exact", is_flag=True, help="Count all photos. By default more than 1,000 are estimated by a sample.")

@@ -11,10 +11,6 @@ from autotag.view.results import ModelVersion
 from models.bundle import Bundle
 
 
-def register(group: click.Group) -> None:
-    group.add_command(package)
-
-
 @click.command()
 @click.argument("archive", metavar="OUT.tar.gz", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(

@@ -20,10 +20,6 @@ SHOWN_TAGS = 3
 """The most specific tags that are printed beside each photo."""
 
 
-def register(group: click.Group) -> None:
-    group.add_command(search)
-
-
 @click.command()
 @click.argument("tag")
 @click.option("--owner", help="Only this owner's photos. A store on HBase needs it.")

@@ -13,10 +13,6 @@ from autotag.stores.tag_names import UnknownTagError
 from autotag.view.decisions import Action
 
 
-def register(group: click.Group) -> None:
-    group.add_command(tags)
-
-
 @click.group()
 def tags() -> None:
     """Add or remove a tag of a photo; such a decision of a person wins over every model."""

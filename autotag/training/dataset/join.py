@@ -14,7 +14,7 @@ from typing import Any
 
 from autotag.errors import InputError
 from autotag.events.times import now_us
-from autotag.jobs.tagger_cache import close_tagger
+from autotag.jobs.worker_tagger import close_tagger
 from autotag.jobs.workers import Workers
 from autotag.settings import Settings
 from autotag.storage.folder import Folder

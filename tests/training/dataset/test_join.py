@@ -21,9 +21,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from autotag.cli import CommandLine
-from autotag.cli.join import join_
+from autotag.cli.join import join as join_command
 from autotag.errors import InputError, JobError
-from autotag.jobs import tagger_cache
+from autotag.jobs import worker_tagger
 from autotag.jobs.workers import LocalWorkers
 from autotag.settings import Settings
 from autotag.storage.folder import Folder
@@ -431,7 +431,7 @@ def test_what_is_done_is_in_no_piece_and_what_is_tried_again_has_another_name() 
 
 def test_a_process_lets_go_of_what_it_loaded(joined: Join, album: Path) -> None:
     joined(photos=str(album))
-    assert not tagger_cache._kept
+    assert not worker_tagger._open
 
 
 # The command
@@ -535,7 +535,7 @@ def test_wrong_use_is_told_and_exits_with_2(
     written(tmp_path / "list.txt", f"a {album}/Dog/1.png")
     monkeypatch.chdir(tmp_path)
     line = CommandLine("local", write_config(settings, tmp_path), {})
-    done = CliRunner().invoke(join_, arguments, obj=line)
+    done = CliRunner().invoke(join_command, arguments, obj=line)
     assert done.exit_code == 2
     assert said in " ".join(done.output.split())
     assert not (tmp_path / "set").exists()
