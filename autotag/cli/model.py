@@ -35,10 +35,6 @@ from models.preprocessing import PRECISIONS
 from models.published import parse_folder_name
 
 
-def register(group: click.Group) -> None:
-    group.add_command(model)
-
-
 @click.group()
 def model() -> None:
     """Build, publish and compare bundles: network, preprocessing, classifier banks and classes."""

@@ -25,10 +25,6 @@ from autotag.view.tag_order import specific_first, view_ancestors
 from autotag.view.visibility import Visibility
 
 
-def register(group: click.Group) -> None:
-    group.add_command(show)
-
-
 @click.command()
 @click.argument("photo_id", metavar="PHOTO")
 @click.option(

@@ -15,10 +15,6 @@ from autotag.photos.reader import PhotoError, photo_uri
 from autotag.tagging.tagger import Tagger
 
 
-def register(group: click.Group) -> None:
-    group.add_command(tag)
-
-
 @click.command()
 @click.argument("photos", nargs=-1, required=True, metavar="PATH|URL|FOLDER...")
 @click.option(
