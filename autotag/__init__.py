@@ -9,34 +9,33 @@ with Tagger.open(Settings.from_config(), any_file=True) as tagger:
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from autotag.errors import AutotagError
-from autotag.events import EventType, PhotoEvent
-from autotag.photos.errors import PhotoError
-from autotag.queues import open_queue
-from autotag.settings import Settings
-from autotag.stores import open_store
-
 if TYPE_CHECKING:
-    from autotag.tagging.tagger import Tagger
+    from autotag.errors import AutotagError as AutotagError
+    from autotag.events import EventType as EventType
+    from autotag.events import PhotoEvent as PhotoEvent
+    from autotag.photos.errors import PhotoError as PhotoError
+    from autotag.queues import open_queue as open_queue
+    from autotag.settings import Settings as Settings
+    from autotag.stores import open_store as open_store
+    from autotag.tagging.tagger import Tagger as Tagger
 
-__all__ = [
-    "AutotagError",
-    "EventType",
-    "PhotoError",
-    "PhotoEvent",
-    "Settings",
-    "Tagger",
-    "open_queue",
-    "open_store",
-]
+_MODULES = {
+    "errors": ("AutotagError",),
+    "events": ("EventType", "PhotoEvent"),
+    "photos.errors": ("PhotoError",),
+    "queues": ("open_queue",),
+    "settings": ("Settings",),
+    "stores": ("open_store",),
+    "tagging.tagger": ("Tagger",),
+}
 
 
 def __getattr__(name: str) -> Any:
-    # The network runtime is loaded only when asked for: a spout needs none.
-    if name != "Tagger":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from autotag.tagging.tagger import Tagger
-
-    return Tagger
+    # A module is imported when one of its names is asked for: a spout needs neither numpy nor a network runtime.
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

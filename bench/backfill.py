@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from autotag.jobs.backfill import CHUNK_PHOTOS, Backfill, Summary
+from autotag.jobs.backfill import CHUNK_PHOTOS, Backfill, JobSummary
 from autotag.jobs.photo_list import ListedPhotos
 from autotag.jobs.spark import SparkWorkers
 from autotag.jobs.workers import LocalWorkers, Workers
@@ -47,7 +47,7 @@ class Bench:
         corpus = ListedPhotos(str(self._list), open_store(self._settings), "bench", "2026-01-31T12:00:00Z")
         return Backfill(Folder(str(self.folder / name)), corpus, self._model)
 
-    def run(self, name: str, workers: Workers) -> Summary:
+    def run(self, name: str, workers: Workers) -> JobSummary:
         """Do what is left of a job; where it stands."""
         job = self.job(name)
         states = list(job.run(workers, self._settings))  # each is the same one, kept up to date

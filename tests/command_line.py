@@ -8,7 +8,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from autotag.cli import PROGRAM, command_line
+from autotag.cli import PROGRAM, cli
 
 
 def run_command(
@@ -21,5 +21,5 @@ def run_command(
     """
     given = ["--config", str(config), *map(str, arguments)]
     with contextlib.chdir(cwd):
-        done = CliRunner().invoke(command_line(), given, input=stdin, prog_name=PROGRAM, catch_exceptions=False)
+        done = CliRunner().invoke(cli, given, input=stdin, prog_name=PROGRAM, catch_exceptions=False)
     return subprocess.CompletedProcess(given, done.exit_code, done.stdout, done.stderr)

@@ -6,9 +6,12 @@ import base64
 import contextlib
 import io
 import json
+from datetime import datetime
 from typing import Any
 
 import pytest
+from cloudevents.core.formats.json import JSONFormat
+from cloudevents.core.v1.event import CloudEvent
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -129,6 +132,15 @@ def test_data_is_json_whatever_parameters_its_type_has_and_may_be_in_base64(cont
     plain = PhotoEvent.from_json(changed(datacontenttype=content_type))
     encoded = changed(datacontenttype=content_type, data=None, data_base64=in_base64(GOOD["data"]))
     assert PhotoEvent.from_json(encoded) == plain == PhotoEvent.from_json(json.dumps(GOOD))
+
+
+@pytest.mark.parametrize("data", [GOOD["data"], json.dumps(GOOD["data"]).encode()], ids=["data", "data_base64"])
+def test_what_the_official_package_writes_is_read(data: Any) -> None:
+    attributes = {name: value for name, value in GOOD.items() if name != "data"}
+    attributes |= {"time": datetime.fromisoformat(GOOD["time"]), "datacontenttype": "application/json; charset=utf-8"}
+    text = JSONFormat().write(CloudEvent(attributes, data))
+    assert (b"data_base64" in text) == isinstance(data, bytes)
+    assert PhotoEvent.from_json(text) == PhotoEvent.from_json(json.dumps(GOOD))
 
 
 def read(file: bytes) -> list[tuple[str, str]]:

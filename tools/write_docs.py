@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 
 import click
 
-from autotag.cli import PROGRAM, command_line
+from autotag.cli import PROGRAM, cli
 from autotag.settings import PROJECT, Settings, key_of
 
 NOTE = "<!-- Written by python -m tools.write_docs; do not edit. -->"
@@ -78,7 +78,7 @@ def _default(field: dataclasses.Field[Any]) -> str:
 
 def commands_page() -> str:
     """Return docs/commands.md."""
-    root = command_line()
+    root = cli
     context = click.Context(root, info_name=PROGRAM)
     found = list(_commands(root, PROGRAM))
     lines = [f"# Commands\n\n{NOTE}\n\n{COMMANDS_INTRO}", "| command | what it does |\n|---|---|"]
@@ -96,10 +96,12 @@ def commands_page() -> str:
 
 def _commands(group: click.Group, path: str) -> Iterator[tuple[str, click.Command]]:
     """Return all commands below a group, each with the words that call it."""
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
         if isinstance(command, click.Group):
             yield from _commands(command, f"{path} {name}")
-        else:
+        elif command is not None:
             yield f"{path} {name}", command
 
 

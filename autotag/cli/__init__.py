@@ -6,6 +6,7 @@ Exit codes: 0; 1 for a failure; 2 for wrong use; 130 and 143 where Ctrl-C or SIG
 from __future__ import annotations
 
 import getpass
+import importlib
 import json
 import logging
 import os
@@ -84,8 +85,46 @@ class Overrides(click.ParamType[tuple[str, str]]):
         return key, text
 
 
+COMMANDS = {
+    "tag": "tag",
+    "push": "push",
+    "show": "show",
+    "search": "search",
+    "owner": "search",
+    "status": "status",
+    "erase": "tags",
+    "tags": "tags",
+    "bulk": "bulk",
+    "join": "join",
+    "train": "train",
+    "learn": "learn",
+    "retrain": "retrain",
+    "backfill": "backfill",
+    "package": "backfill",
+    "dead": "dead",
+    "store": "store",
+    "model": "model",
+    "cluster": "cluster",
+    "demo": "demo",
+}
+"""Each command, and the module of this package that has it."""
+
+
 class AutotagGroup(click.Group):
-    """The group of all commands: prints our errors in one line, and ends with their exit code."""
+    """The group of all commands: prints our errors in one line, and ends with their exit code.
+
+    A command's module is imported when the command is asked for: `autotag push` needs no network runtime.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the names of all commands, without importing them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Return a command; None where there is none of that name."""
+        if cmd_name in COMMANDS and cmd_name not in self.commands:
+            importlib.import_module(f"{__name__}.{COMMANDS[cmd_name]}").register(self)
+        return self.commands.get(cmd_name)
 
     def invoke(self, context: click.Context) -> Any:
         """Run a command; wrong settings are wrong use (2), everything else that we report is a failure (1)."""
@@ -133,57 +172,11 @@ def cli(
     context.obj = CommandLine(environment, config, dict(overrides))
 
 
-def command_line() -> click.Group:
-    """Return the group with all commands; imports everything that they need."""
-    from autotag.cli import (
-        backfill,
-        bulk,
-        cluster,
-        dead,
-        demo,
-        join,
-        learn,
-        model,
-        push,
-        retrain,
-        search,
-        show,
-        status,
-        store,
-        tag,
-        tags,
-        train,
-    )
-
-    for module in (
-        tag,
-        push,
-        show,
-        search,
-        status,
-        tags,
-        bulk,
-        join,
-        train,
-        learn,
-        retrain,
-        backfill,
-        dead,
-        store,
-        model,
-        cluster,
-        demo,
-    ):
-        module.register(cli)
-    return cli
-
-
 def main() -> None:
     """Run the console script."""
-    group = command_line()
     take_signals()
     try:
-        group.main(prog_name=PROGRAM)
+        cli.main(prog_name=PROGRAM)
     except Interrupted as interrupted:
         end(interrupted, PROGRAM)
     finally:

@@ -27,7 +27,7 @@ from autotag.view.results import ModelVersion
 from models.bundle import Bundle
 
 if TYPE_CHECKING:  # Only jobs need fsspec.
-    from autotag.jobs.backfill import Backfill, Summary
+    from autotag.jobs.backfill import Backfill, JobSummary
     from autotag.jobs.photo_list import Corpus
 
 TOLD_EVERY_S = 10.0
@@ -154,7 +154,7 @@ def _opened(options: BackfillOptions, store: PhotoStore, settings: Settings, bun
         yield Backfill(folder, corpus, str(ModelVersion.of(bundle)), options.chunk_photos, options.tries)
 
 
-def _run(job: Backfill, workers: Workers, settings: Settings, options: BackfillOptions) -> Summary:
+def _run(job: Backfill, workers: Workers, settings: Settings, options: BackfillOptions) -> JobSummary:
     now = job.summary()
     now.done_before = now.done
 
@@ -168,12 +168,12 @@ def _run(job: Backfill, workers: Workers, settings: Settings, options: BackfillO
 
 
 @contextmanager
-def _shown(photos: int) -> Iterator[Callable[[Summary], None]]:
+def _shown(photos: int) -> Iterator[Callable[[JobSummary], None]]:
     """Show the progress on standard error: a bar at a terminal, else a line every `TOLD_EVERY_S` seconds."""
     told_at = time.monotonic()
     with progress_bar(photos, "tagging") as bar:
 
-        def show(now: Summary) -> None:
+        def show(now: JobSummary) -> None:
             nonlocal told_at
             bar.label = f"{now.photos_per_s:.0f} photos/s, {_failed(now)}"
             bar.update(now.tried - bar.pos)
@@ -196,7 +196,7 @@ def _load(job: Backfill, store: PhotoStore, bundle: Bundle, name: str, as_json: 
     return load
 
 
-def _failed(now: Summary) -> str:
+def _failed(now: JobSummary) -> str:
     """Return the number of failures by reason, the most frequent first."""
     by_reason = ", ".join(
         f"{failure.reason} {count}{'' if failure.permanent else ' (may work later)'}"
@@ -206,7 +206,7 @@ def _failed(now: Summary) -> str:
     return f"{now.failures.total()} failed" + (f": {by_reason}" if by_reason else "")
 
 
-def _print(now: Summary, cores: int, job: str, loaded: BulkLoad | None, as_json: bool) -> None:
+def _print(now: JobSummary, cores: int, job: str, loaded: BulkLoad | None, as_json: bool) -> None:
     if as_json:
         print_json(_as_dict(now, cores, loaded))
         return
@@ -226,7 +226,7 @@ def _print(now: Summary, cores: int, job: str, loaded: BulkLoad | None, as_json:
         click.echo(f"each failure and its reason: {job.rstrip('/')}/failed", err=True)
 
 
-def _as_dict(now: Summary, cores: int, loaded: BulkLoad | None) -> dict[str, Any]:
+def _as_dict(now: JobSummary, cores: int, loaded: BulkLoad | None) -> dict[str, Any]:
     """Return the summary as JSON-safe values."""
     failures = [{**failure._asdict(), "photos": count} for failure, count in now.failures.most_common() if count]
     return {

@@ -217,6 +217,7 @@ def _told(one: LabelSummary) -> str:
         told.append(f"{counted(one.contradictions, 'contradiction')}, now unknown")
     if one.file and not one.is_new:
         told.append("nothing new")
+    told += [f"read as {form}" for form in one.formats]
     return f"{one.source}: {'; '.join(told)}"
 
 

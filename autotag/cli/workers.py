@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import click
 
 from autotag.cli import Overrides
+from autotag.cli.interrupts import Interrupted
 from autotag.cli.options import OptionSet, option
 from autotag.jobs.spark import MASTERS
 from autotag.jobs.workers import Workers, open_workers
@@ -33,12 +34,17 @@ class WorkersOptions(OptionSet):
 
     @contextmanager
     def opened_workers(self) -> Iterator[Workers]:
-        """Start the workers, and stop them at the end of the block."""
+        """Start the workers, and stop them at the end of the block; at once if this process is interrupted."""
         workers = open_workers(self.workers, self.spark, dict(self.spark_options), self.archive)
         try:
             yield workers
-        finally:
+        except Interrupted:
+            workers.kill()
+            raise
+        except BaseException:
             workers.close()
+            raise
+        workers.close()
 
     def check(self) -> None:
         """Raise UsageError where the options contradict one another."""

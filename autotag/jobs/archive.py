@@ -1,11 +1,11 @@
-"""Packaging: this Python, the packages that a worker needs, autotag and a bundle in one archive, for bare machines.
+"""Packs this Python, the packages that a worker needs, autotag and a bundle into an archive, for bare machines.
 
     bin/python                       sets Python's paths relative to itself and runs bin/python3.11
-    lib/                             the shared libraries that Python needs, but for glibc's
+    lib/                             the shared libraries that Python needs, without glibc's
     lib/python3.11/                  the standard library, and the packages in site-packages
     app/                             autotag, models, config.json and the bundle, as in a checkout
 
-Same files, same bytes: the archive can be compared, and kept by its digest.
+Equal files give equal bytes: archives can be compared, and stored by their digest.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from autotag.errors import JobError
 from autotag.settings import PROJECT, Settings
 
 PACKAGES = ("numpy", "openvino", "pillow", "pillow-heif", "requests", "threadpoolctl", "fsspec", "pyarrow")
-"""What workers import, each with what it requires itself."""
+"""Packages that workers import; those that they require are added."""
 IF_HERE = ("s3fs",)
 OURS = ("autotag", "models")
 FRONTENDS = ("jax", "paddle", "pytorch", "tensorflow")
@@ -41,7 +41,7 @@ LEFT_OUT = (
     "*/include/*",
     "*.pyi",
     "*.a",
-    # Of Python: what draws windows, talks to terminals, or is for its own development.
+    # Parts of Python for windows, for terminals, or for its own development.
     "*/lib/python3.*/config-3*/*",
     "*/lib/python3.*/ensurepip/*",
     "*/lib/python3.*/idlelib/*",
@@ -53,7 +53,7 @@ LEFT_OUT = (
     "*/lib-dynload/_tkinter*",
     "*/lib-dynload/nis.*",
     "*/lib-dynload/readline.*",
-    # Other devices and other formats than ONNX.
+    # Support of other devices than CPUs, and of other formats than ONNX.
     "*/openvino/libs/*_gpu_plugin*",
     "*/openvino/libs/*_npu_plugin*",
     "*/openvino/libs/cache.json",
@@ -62,11 +62,11 @@ LEFT_OUT = (
     *(f"*/openvino/frontend/{name}/*" for name in FRONTENDS),
     "*/pyarrow/*_flight*",
 )
-"""Patterns of paths in the archive."""
+"""Patterns of paths that the archive does not have."""
 BOTOCORE = re.compile(r".*/botocore/data/(?!(?:s3|sts|sso|sso-oidc)/)[^/]+/.*")
-"""The descriptions of all of Amazon's services but those that reach S3: 27 MB."""
+"""Descriptions of Amazon's services that S3 does not need: 27 MB."""
 GLIBC = re.compile(r"(?:ld-linux|lib(?:c|m|dl|pthread|rt|mvec|resolv|util|anl|BrokenLocale)\.so)")
-"""It has to fit the kernel's loader, and is on every machine."""
+"""Libraries of glibc. They must fit the system's loader, and every machine has them."""
 LEVEL = 6
 
 WRAPPER = """\
@@ -91,14 +91,14 @@ class Member(NamedTuple):
 
 
 def package(archive: Path, bundle: Path) -> dict[str, Any]:
-    """Write the archive: about a minute; facts about it: bytes, unpacked_bytes, packages.
+    """Write the archive, which takes about a minute; return its path, bytes, unpacked_bytes and packages.
 
     Args:
-        bundle: the folder of the bundle that goes with it.
+        bundle: folder of the bundle that is packed.
 
     Raises:
         JobError: a package that a worker needs is not installed here, or a shared library is not found.
-        OSError: the archive cannot be written; one that was there stays.
+        OSError: the archive cannot be written; an older one stays as it is.
     """
     distributions = _distributions()
     members = {member.name: member for member in _members(distributions, bundle) if _is_wanted(member.name)}
@@ -119,7 +119,7 @@ def package(archive: Path, bundle: Path) -> dict[str, Any]:
 
 
 def _distributions() -> dict[str, importlib.metadata.Distribution]:
-    """What is packed of third parties, by name."""
+    """Return the third-party packages that are packed, by name."""
     found: dict[str, importlib.metadata.Distribution] = {}
     waiting = [*PACKAGES, *IF_HERE]
     while waiting:
@@ -131,7 +131,7 @@ def _distributions() -> dict[str, importlib.metadata.Distribution]:
         except importlib.metadata.PackageNotFoundError as error:
             if name in PACKAGES:
                 raise JobError(f"{name} is not installed here; run: pip install 'autotag[train]'") from error
-            continue  # for another Python or system than this
+            continue  # required on another Python or system only
         wanted = [line for line in found[name].requires or () if "extra ==" not in line]
         waiting += [match[0] for line in wanted if (match := re.match(r"[\w.-]+", line))]
     return found
@@ -174,10 +174,10 @@ def _is_wanted(name: str) -> bool:
 
 
 def _libraries(sources: Iterable[Path | bytes]) -> list[Path]:
-    """The shared libraries of the system that these files need, and those that they need."""
+    """Return the shared libraries of the system that these files need, directly or through others."""
     elves = [one for one in sources if isinstance(one, Path) and _is_elf(one)]
     packed = {one.name for one in elves}
-    # One question for all: ldd follows what a library needs by itself.
+    # One call for all files: ldd also follows the libraries of libraries.
     done = subprocess.run(["ldd", *map(str, elves)], capture_output=True, text=True, check=False)  # noqa: S603, S607
     missing = sorted(set(re.findall(r"^\t(\S+) => not found", done.stdout, re.MULTILINE)) - packed)
     if missing:
@@ -192,7 +192,7 @@ def _is_elf(path: Path) -> bool:
 
 
 def _write(path: Path, members: list[Member]) -> int:
-    """Write the archive; how many bytes its files have."""
+    """Write the archive; return the total bytes of its files."""
     total = 0
     with (
         path.open("wb") as raw,
@@ -201,7 +201,7 @@ def _write(path: Path, members: list[Member]) -> int:
     ):
         for member in members:
             data = member.source if isinstance(member.source, bytes) else member.source.read_bytes()
-            info = tarfile.TarInfo(member.name)  # of root, from 1970: nothing of who packed it, and when
+            info = tarfile.TarInfo(member.name)  # owner root, time 1970: equal for all who pack it
             info.size = len(data)
             info.mode = 0o755 if member.executable else 0o644
             tar.addfile(info, io.BytesIO(data))

@@ -1,13 +1,13 @@
-"""Backfill: the tags of a whole corpus, chunk by chunk, by any workers; it goes on where it was.
+"""Tags a whole corpus chunk by chunk, by any workers. A job that was stopped goes on with the chunks that are left.
 
 The job's folder, anywhere that fsspec reaches:
 
-    job.json                     what the job is; there once the list is cut, and never changed
+    job.json                     the job's list, model and chunk size; written once the list is cut, never changed
     photos/000012.jsonl.gz       the list, cut into chunks in its own order
     tags/000012.jsonl.gz         a chunk's tags, as `autotag bulk load` reads them; the chunk is done
-    failed/000012.jsonl          its photos that have none, and why; see chunk.py
+    failed/000012.jsonl          the chunk's photos without tags, each with the reason; see tag_chunk.py
 
-One process at a time may drive a job: see lock.py.
+One process at a time may drive a job: see storage/locks.py.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from typing import Any
 
 from autotag.bulk.source import Source
 from autotag.errors import JobError
-from autotag.jobs.chunk import (
+from autotag.jobs.photo_list import Corpus, Entry, entry_line, packed
+from autotag.jobs.tag_chunk import (
     FAILED,
     PHOTOS,
     TAGS,
-    Done,
-    Failure,
-    Piece,
-    failures_of,
+    ChunkResult,
+    ChunkTry,
+    FailureKind,
+    count_failures,
     file_name,
     read_failures,
     tag_chunk,
 )
-from autotag.jobs.photo_list import Corpus, Entry, entry_line, packed
-from autotag.jobs.tagger_cache import close_tagger
+from autotag.jobs.worker_tagger import close_tagger
 from autotag.jobs.workers import Workers
 from autotag.settings import Settings
 from autotag.storage.folder import Folder
@@ -47,31 +47,31 @@ from autotag.storage.folder import Folder
 FORMAT, FORMAT_VERSION = "autotag-backfill", 1
 JOB = "job.json"
 CHUNK_PHOTOS = 256
-"""Some seconds of work: what is lost at most when a worker is killed."""
+"""Photos of a chunk: some seconds of work, the most that is lost when a worker is killed."""
 READ_AT_ONCE = 16
-"""Small files of the job's folder."""
+"""Small files of the job's folder that are read at the same time."""
 TRIES = 3
-"""What failed so often is given up, or one address that never answers would keep a job from its end for ever."""
+"""Tries until a failure counts as permanent. Without a limit, one dead address would keep a job from its end."""
 
 _NAME = re.compile(r"(\d{6,})(?:-(\d+))?\.jsonl(?:\.gz)?")
 
 
 @dataclass
-class Summary:
-    """Where a job stands, and what this run of it has done."""
+class JobSummary:
+    """The state of a job, and what this run of it has done."""
 
     photos: int
-    """In the list, lines that name none among them."""
+    """Lines of the list, those that name no photo included."""
     done: int = 0
     """Tagged or failed."""
-    failures: Counter[Failure] = field(default_factory=Counter)
-    """Of those that are done."""
+    failures: Counter[FailureKind] = field(default_factory=Counter)
+    """Counts by kind, of the photos that are done."""
     done_before: int = 0
-    """This run."""
+    """Photos that were done before this run."""
     tried: int = 0
-    """In this run; one that failed before and was tried again is counted once more."""
+    """Photos tried in this run, those that failed before included."""
     seconds: float = 0.0
-    """Of this run, from its first chunk's begin."""
+    """Duration of this run, from the start of its first chunk."""
 
     @property
     def tagged(self) -> int:
@@ -79,17 +79,17 @@ class Summary:
 
     @property
     def left(self) -> int:
-        """Not tried at all yet."""
+        """Photos that were never tried."""
         return self.photos - self.done
 
     @property
     def transient(self) -> int:
-        """That failed and may work now."""
+        """Photos that failed and may work at another try."""
         return sum(count for failure, count in self.failures.items() if not failure.permanent)
 
     @property
     def is_useful(self) -> bool:
-        """Whether there are tags, if there were photos."""
+        """True if at least one photo has tags, or the list is empty."""
         return self.tagged > 0 or not self.photos
 
     @property
@@ -98,15 +98,15 @@ class Summary:
 
 
 class Backfill:
-    """A job in its folder: opened where one was begun there, else begun, which cuts the list and costs its reading.
+    """A job in its folder. An existing job is opened; a new one reads the whole list and cuts it into chunks.
 
     Args:
-        model: whose tags are wanted, as `ModelVersion` is written.
-        chunk_photos: of a new job; None for `CHUNK_PHOTOS`.
-        tries: a photo that failed in so many counts as failed for good. With more, the same job tries it again.
+        model: the model to tag with, as `ModelVersion` is printed.
+        chunk_photos: photos of a chunk of a new job; None for `CHUNK_PHOTOS`.
+        tries: a photo that failed this often has failed for good. A later run with more tries it again.
 
     Raises:
-        JobError: what was begun in the folder is another job; the message says what differs.
+        JobError: the folder holds another job; the message says what differs.
         InputError: the list or the folder cannot be read or written.
     """
 
@@ -124,33 +124,33 @@ class Backfill:
         self.photos: int = facts["photos"]
         self._chunk_photos: int = facts["chunk_photos"]
         self._attempts: dict[int, int] = {}
-        """Of each chunk that is done, the number of its last try."""
-        self._failures: dict[int, Counter[Failure]] = {}
-        """Of each chunk that is done, what is left of it."""
+        """The number of the last try, by chunk that is done."""
+        self._failures: dict[int, Counter[FailureKind]] = {}
+        """The failures of each chunk that is done."""
         self._look()
 
-    def summary(self) -> Summary:
-        """Where the job stands."""
-        failures = sum(self._failures.values(), Counter[Failure]())
-        return Summary(self.photos, sum(map(self._size, self._attempts)), failures)
+    def summary(self) -> JobSummary:
+        """Return the state of the job."""
+        failures = sum(self._failures.values(), Counter[FailureKind]())
+        return JobSummary(self.photos, sum(map(self._size, self._attempts)), failures)
 
     def to_do(self, *, only_failed: bool = False) -> int:
-        """How many photos a run would try."""
+        """Return the number of photos that a run would try."""
         return sum(self._photos_of(number, attempt) for number, attempt in self._tries(only_failed))
 
-    def run(self, workers: Workers, settings: Settings, *, only_failed: bool = False) -> Iterator[Summary]:
-        """Do what is left, or where nothing is, what failed and may work now; says after each chunk how it stands.
+    def run(self, workers: Workers, settings: Settings, *, only_failed: bool = False) -> Iterator[JobSummary]:
+        """Tag the photos that are left; if none is, those whose failure is transient. Yield the state after each chunk.
 
         Args:
-            settings: of the workers, whose `model` must be the job's.
+            settings: the workers' settings; their `model` must be the job's.
 
         Raises:
-            JobError, ModelError, InputError: as `tag_chunk` does, and workers; what is done stays.
+            JobError, ModelError, InputError: see `tag_chunk` and `Workers.map`. Chunks that are done stay done.
         """
         now = self.summary()
         now.done_before = now.done
         tries = self._tries(only_failed)
-        pieces = [Piece(self.folder, number, attempt, settings, self.model) for number, attempt in tries]
+        pieces = [ChunkTry(self.folder, number, attempt, settings, self.model) for number, attempt in tries]
         start = time.monotonic()
         try:
             for done in workers.map(tag_chunk, pieces):
@@ -163,11 +163,11 @@ class Backfill:
 
     @contextmanager
     def tags(self) -> Iterator[Source]:
-        """The tags as the input of a bulk run; of a folder that is elsewhere, as copies for so long.
+        """Give the tags as the input of a bulk run; if the folder is not on this machine, temporary copies.
 
         Raises:
-            JobError: photos are left, or failed and may work now, or none has tags: once a run is begun, its files
-                cannot be changed, and its name is taken.
+            JobError: photos are left, or failed and may work at another try, or none has tags. Once a bulk run has
+                begun, its files cannot change and its name is taken.
         """
         now = self.summary()
         if now.left or now.transient:
@@ -218,7 +218,7 @@ class Backfill:
         return facts
 
     def _cut(self, corpus: Corpus, chunk_photos: int) -> int:
-        """Write the list's chunks; how many photos it has."""
+        """Write the list's chunks; return the number of its lines."""
         photos = 0
         for number, entries in enumerate(_batches(corpus.entries(), chunk_photos)):
             lines = packed(entry_line(entry) for entry in entries)
@@ -227,32 +227,32 @@ class Backfill:
         return photos
 
     def _look(self) -> None:
-        """Find out what is done."""
+        """Read from the folder which tries are done."""
         for number, attempt in _tries_named(self.folder.folder(TAGS)):
             self._attempts[number] = max(attempt, self._attempts.get(number, 0))
         self._remove_outlived()
         there = set(_tries_named(self.folder.folder(FAILED)))
         with_failures = [one for one in self._attempts.items() if one in there]
         with ThreadPoolExecutor(READ_AT_ONCE) as pool:
-            found = pool.map(lambda one: failures_of(read_failures(self.folder, *one)), with_failures)
+            found = pool.map(lambda one: count_failures(read_failures(self.folder, *one)), with_failures)
             for (number, attempt), failures in zip(with_failures, found, strict=True):
                 self._failures[number] = self._settled(failures, attempt)
 
     def _remove_outlived(self) -> None:
-        """Remove failures that a later try has said anew."""
+        """Remove failures that a later try has replaced."""
         for number, attempt in _tries_named(self.folder.folder(FAILED)):
             if attempt < self._attempts.get(number, 0):
                 self.folder.remove(f"{FAILED}/{file_name(number, attempt)}.jsonl")
 
-    def _settled(self, failures: Counter[Failure], attempt: int) -> Counter[Failure]:
-        """Failures after a try: what may work later failed in each before it, too, and is given up after so many."""
-        settled: Counter[Failure] = Counter()
+    def _settled(self, failures: Counter[FailureKind], attempt: int) -> Counter[FailureKind]:
+        """Return the failures after a try. After the last try all are permanent: a transient one failed in each."""
+        settled: Counter[FailureKind] = Counter()
         for failure, count in failures.items():
             settled[failure._replace(permanent=failure.permanent or attempt + 1 >= self._most_tries)] += count
         return settled
 
     def _tries(self, only_failed: bool) -> list[tuple[int, int]]:
-        """Chunk and number of each try that a run makes."""
+        """Return chunk and number of each try that a run makes."""
         chunks = range(-(-self.photos // self._chunk_photos))
         untried = [(number, 0) for number in chunks if number not in self._attempts]
         if untried and not only_failed:
@@ -266,8 +266,8 @@ class Backfill:
     def _size(self, number: int) -> int:
         return min(self._chunk_photos, self.photos - number * self._chunk_photos)
 
-    def _note(self, done: Done, now: Summary) -> None:
-        """Count what came of a try."""
+    def _note(self, done: ChunkResult, now: JobSummary) -> None:
+        """Count the outcome of a try."""
         now.tried += self._photos_of(done.number, done.attempt)
         now.done += 0 if done.attempt else self._size(done.number)
         failures = self._settled(done.failures, done.attempt)
@@ -277,7 +277,7 @@ class Backfill:
         self._failures[done.number] = failures
 
 
-def _transient(failures: Counter[Failure] | None) -> int:
+def _transient(failures: Counter[FailureKind] | None) -> int:
     return sum(count for failure, count in (failures or {}).items() if not failure.permanent)
 
 
@@ -293,6 +293,6 @@ def _batches(entries: Iterable[Entry], size: int) -> Iterator[list[Entry]]:
 
 
 def _tries_named(folder: Folder) -> list[tuple[int, int]]:
-    """Chunk and number of each try whose file is there."""
+    """Return chunk and number of each try that has a file in the folder."""
     found = (_NAME.fullmatch(name) for name in folder.names())
     return [(int(match[1]), int(match[2] or 0)) for match in found if match]

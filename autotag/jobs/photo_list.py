@@ -1,4 +1,4 @@
-"""The photos of a backfill: a list that somebody wrote, each line checked, or all that the store knows."""
+"""The photos of a backfill: a list, of which each line is checked, or all photos of the store."""
 
 from __future__ import annotations
 
@@ -22,39 +22,39 @@ from autotag.stores import PhotoStore
 from autotag.view.merge import View
 
 FIELDS = ("photo_id", "uri", "owner", "content_time", "taken", "output_uri")
-"""Of a line of JSON or a row of Parquet; the first two are required, and all others are ignored."""
+"""Fields of a JSON line or a Parquet row. The first two are required; other fields are ignored."""
 ENDINGS = (".txt", ".tsv", *LINES)
-"""Of the files of a folder that are lists, also with .gz; and Parquet."""
+"""Endings of the files of a folder that are lists, also with .gz; Parquet files are lists, too."""
 LOOKED_UP = 500
-"""Photos asked the store for at once."""
+"""Photos that the store is asked for in one request."""
 HASHED_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
-class Photo:
+class CorpusPhoto:
     """A photo to tag."""
 
     line: int
-    """Its place in the list, from 1: with several files they are counted through."""
+    """Line number in the list, from 1; several files are counted as one."""
     photo_id: str
     uri: str
     owner: str = ""
     content_time: str = ""
-    """The content version, as events have it: RFC 3339 text."""
+    """Content version as in events: RFC 3339 text."""
     taken: str = ""
     output_uri: str = ""
-    """Where its JSON document is written, if anywhere."""
+    """Where the photo's JSON document is written; empty for nowhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class BadLine:
-    """A line of the list that names no photo that can be tagged, and why."""
+class BadEntry:
+    """A line of the list that names no photo that can be tagged, with the reason."""
 
     line: int
     detail: str
 
 
-Entry = Photo | BadLine
+Entry = CorpusPhoto | BadEntry
 
 
 class Corpus(Protocol):
@@ -62,22 +62,27 @@ class Corpus(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """What tells it from others. People can read it, too."""
+        """A text that differs between different lists of photos; people can read it."""
 
     def entries(self) -> Iterator[Entry]:
-        """All of them; raises InputError where the list cannot be read to its end, and StoreError."""
+        """Yield all entries.
+
+        Raises:
+            InputError: the list cannot be read to its end.
+            StoreError: the store cannot be reached.
+        """
 
 
 class ListedPhotos:
-    """A list in a file, or in the files of a folder, anywhere that fsspec reaches.
+    """A list in a file, or in the files of a folder, at any URL that fsspec can open.
 
-    ``.jsonl`` and the like hold an object a line, ``.parquet`` a row a photo, and all others what `photo_lines` reads.
-    Instead of a URI there may be a path; one that is not absolute starts where the list is. Owner and content time,
-    which a bulk run needs, are looked up in the store where the list does not say them; `owner` and `content_time` are
-    for photos that it does not know. A photo with an `output_uri` may have neither.
+    ``.jsonl`` and the like hold an object per line, ``.parquet`` a row per photo, all other files the lines that
+    `photo_lines` reads. A path may stand in place of a URI; a relative one starts at the list's folder. A bulk run
+    needs owner and content time: if the list lacks them, the store is asked; if the store lacks the photo, `owner` and
+    `content_time` are used. A photo with an `output_uri` may have neither.
 
     Raises:
-        InputError: there is no such list.
+        InputError: the list does not exist.
     """
 
     def __init__(self, url: str, store: PhotoStore, owner: str = "", content_time: str = "") -> None:
@@ -88,7 +93,7 @@ class ListedPhotos:
 
     @property
     def fingerprint(self) -> str:
-        """Of what is in the files, wherever they are; reads all of them."""
+        """Name, size and digest of the files' content, and the defaults; reads all files."""
         digest, size = hashlib.sha256(), 0
         for url in self.urls:
             folder, name = located(url)
@@ -107,15 +112,15 @@ class ListedPhotos:
             yield from self._completed(batch)
 
     def _completed(self, batch: list[Entry]) -> Iterator[Entry]:
-        missing = {one.photo_id for one in batch if isinstance(one, Photo) and _lacks(one)}
+        missing = {one.photo_id for one in batch if isinstance(one, CorpusPhoto) and _lacks(one)}
         views = self._store.views(missing) if missing else {}
         for entry in batch:
-            if isinstance(entry, Photo) and _lacks(entry):
+            if isinstance(entry, CorpusPhoto) and _lacks(entry):
                 yield self._complete(entry, views.get(entry.photo_id))
             else:
                 yield entry
 
-    def _complete(self, photo: Photo, view: View | None) -> Entry:
+    def _complete(self, photo: CorpusPhoto, view: View | None) -> Entry:
         known = _of_view(photo.line, view) if view else None
         photo = replace(
             photo,
@@ -127,39 +132,39 @@ class ListedPhotos:
             return photo
         lacking = " and ".join(name for name in ("owner", "content_time") if not getattr(photo, name))
         detail = f"photo {brief(photo.photo_id)} has no {lacking}, and the store does not know it: say --owner and "
-        return BadLine(line=photo.line, detail=detail + "--content-time, or give it an output URI")
+        return BadEntry(line=photo.line, detail=detail + "--content-time, or give it an output URI")
 
 
 class StoredPhotos:
-    """All photos that the store knows, as readers see them."""
+    """All photos of the store, as readers see them."""
 
     def __init__(self, store: PhotoStore, name: str) -> None:
         self._store = store
         self.fingerprint = f"the photos of store {name}"
 
     def entries(self) -> Iterator[Entry]:
-        """In the order of the store, which is as good as random."""
+        """Yield all entries in the order of the store, which is as good as random."""
         views = itertools.chain.from_iterable(self._store.photos())
         for line, view in enumerate(views, 1):
             if view.uri:
                 yield _of_view(line, view)
             else:
-                yield BadLine(line=line, detail=f"the store knows no URI of photo {brief(view.photo_id)}")
+                yield BadEntry(line=line, detail=f"the store knows no URI of photo {brief(view.photo_id)}")
 
 
 def entry_line(entry: Entry) -> str:
-    """An entry as a line of JSON; `read_entry` reads it back equal."""
+    """Return an entry as a line of JSON; `read_entry` gives an equal one back."""
     return json.dumps({name: value for name, value in asdict(entry).items() if value != ""}, ensure_ascii=False)
 
 
 def read_entry(line: bytes) -> Entry:
-    """What `entry_line` wrote."""
+    """Read a line written by `entry_line`."""
     fields = json.loads(line)
-    return BadLine(**fields) if "detail" in fields else Photo(**fields)
+    return BadEntry(**fields) if "detail" in fields else CorpusPhoto(**fields)
 
 
 def _files(url: str) -> list[str]:
-    """The file, or of a folder those that are lists, in the order of their names."""
+    """Return the URL of the file, or the URLs of a folder's lists in the order of their names."""
     folder = Folder(url)
     if not folder.is_folder():
         parent, name = located(url)
@@ -174,7 +179,7 @@ def _files(url: str) -> list[str]:
 
 
 def _read(url: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
-    """The lines of a file: number, and its fields, or what is wrong with it."""
+    """Yield number and fields of each line of a file, or the error in place of the fields."""
     if url.endswith(PARQUET):
         yield from _rows(url)
         return
@@ -204,7 +209,7 @@ def _rows(url: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
 
 
 def _plain(value: Any) -> Any:
-    """A timestamp as text; those without a time zone are UTC, as Spark's are."""
+    """Return a timestamp as text. One without a time zone is UTC, as Spark writes them; other values stay."""
     if isinstance(value, datetime):
         return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat()
     return value
@@ -215,7 +220,7 @@ def _where(url: str, number: int, detail: str) -> str:
 
 
 def _with_uri(fields: dict[str, Any], url: str) -> dict[str, Any]:
-    """Fields whose uri may be a path, with it as a URI."""
+    """Return the fields with a URI in place of a path."""
     uri = fields.get("uri")
     return {**fields, "uri": listed_uri(uri, url)} if isinstance(uri, str) else fields
 
@@ -237,30 +242,34 @@ def _object(text: str) -> dict[str, Any] | FaultError:
 
 def _entry(line: int, fields: Mapping[str, Any] | str) -> Entry:
     if isinstance(fields, str):
-        return BadLine(line=line, detail=fields)
+        return BadEntry(line=line, detail=fields)
     try:
         texts = {name: text_field(fields, name, required=name in FIELDS[:2]) for name in FIELDS}
         check_content_time(texts["content_time"])
         if texts["taken"]:
             time_us(texts["taken"], "taken")
     except EventError as error:
-        return BadLine(line=line, detail=str(error))
-    return Photo(line=line, **texts)
+        return BadEntry(line=line, detail=str(error))
+    return CorpusPhoto(line=line, **texts)
 
 
 def check_content_time(value: str) -> None:
-    """Raises EventError where a content time is given that no photo can have."""
+    """Check a content time; empty is allowed.
+
+    Raises:
+        EventError: no photo can have this content time.
+    """
     if not value:
         return
     check_past(time_us(value, "content_time"), "content_time", value)
 
 
-def _lacks(photo: Photo) -> bool:
+def _lacks(photo: CorpusPhoto) -> bool:
     return not (photo.owner and photo.content_time)
 
 
-def _of_view(line: int, view: View) -> Photo:
-    return Photo(
+def _of_view(line: int, view: View) -> CorpusPhoto:
+    return CorpusPhoto(
         line=line,
         photo_id=view.photo_id,
         uri=view.uri,
@@ -271,5 +280,5 @@ def _of_view(line: int, view: View) -> Photo:
 
 
 def packed(lines: Iterable[str]) -> bytes:
-    """Lines of text, compressed; the same lines give the same bytes."""
+    """Compress lines of text; equal lines give equal bytes."""
     return gzip.compress("".join(f"{line}\n" for line in lines).encode(), mtime=0)

@@ -1,4 +1,4 @@
-"""SparkWorkers: a job's pieces as tasks of a Spark application. The only file that knows pyspark."""
+"""Runs a job's pieces as tasks of a Spark application. The only module that imports pyspark."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import IO, Any, TypeVar
 
 from autotag.errors import AutotagError, JobError
 from models.errors import ModelError
 
-Piece = TypeVar("Piece")
+Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 LOCAL = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
 }
-"""Of a master on this machine: nothing listens elsewhere."""
+"""Settings of a master on this machine: nothing listens on other addresses."""
 ALWAYS = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
@@ -31,31 +32,30 @@ ALWAYS = {
 }
 MASTERS = re.compile(r"local(\[.+\])?|local-cluster\[.+\]|spark://.+|k8s://.+|yarn")
 UNPACKED = "environment"
-"""The folder, below an executor's own, in which the archive of `autotag package` is unpacked."""
+"""Folder below an executor's working folder, into which Spark unpacks the archive of `autotag package`."""
 LOCAL_THREADS = re.compile(r"local(\[.+\])?")
-"""Masters that are threads of the driver: there is no executor to wait for."""
+"""Masters whose executors are threads of the driver: there is none to wait for."""
 EXECUTORS_TIMEOUT_S, SETTLED_S = 30.0, 4.0
-"""For executors to come; those that come after so long a pause are not waited for."""
+"""Seconds to wait for executors, and the pause without a new one after which no more are expected."""
 POLL_S = 0.1
-"""Between looks at what has been done."""
+"""Seconds between two checks for results."""
 END_TIMEOUT_S = 30
-"""For Java to end by itself."""
+"""Seconds in which Java must end by itself."""
 
 
 class SparkWorkers:
-    """A Spark application of our own, for as long as this object is open; some 8 s to start. One at a time.
+    """A Spark application that lives as long as this object is open. It takes some 8 s to start. One at a time.
 
-    On a cluster it also waits until its executors are there, half a minute at most: work is cut by `count`.
-
-    What Spark logs on this machine is kept until the end, and shown where it cannot start.
+    On a cluster, the constructor also waits for the executors, half a minute at most: callers cut work by `count`.
+    Spark's log of this machine goes to a temporary file; its last errors are shown if Spark cannot start.
 
     Args:
         master: ``local[2]``, ``spark://HOST:PORT``, ``yarn``, ...
-        options: Spark's own settings, over ours.
-        archive: what `autotag package` made, for executors that have neither Python nor us.
+        options: settings of Spark, which stand over ours.
+        archive: a file made by `autotag package`, for executors that have neither Python nor autotag.
 
     Raises:
-        JobError: pyspark or Java is not here, or the master cannot be reached.
+        JobError: pyspark or Java is not installed, or the master cannot be reached.
     """
 
     def __init__(self, master: str, options: Mapping[str, str] | None = None, archive: str | None = None) -> None:
@@ -90,11 +90,11 @@ class SparkWorkers:
 
     @property
     def count(self) -> int:
-        """The cores of the executors that are here by now, at least 2."""
+        """The number of cores of the executors that have registered, at least 2."""
         return int(self._context.defaultParallelism)
 
     def _wait_for_executors(self) -> None:
-        """Until no more come: a cluster that is large but slow would get all the work as two pieces."""
+        """Wait until no more executors register: a large, slow cluster would else get all work as two pieces."""
         start = settled = time.monotonic()
         before = 0
         while time.monotonic() < start + EXECUTORS_TIMEOUT_S:
@@ -109,8 +109,10 @@ class SparkWorkers:
         from pyspark import SparkContext
         from pyspark.java_gateway import launch_gateway
 
-        # Java's own words at its start are not to be had quieter: they come before any setting is read.
-        self._java = launch_gateway(conf, {"stdout": self._log, "stderr": subprocess.STDOUT})
+        # Java prints at its start before it reads any setting, so its output goes to the log file.
+        # In a process group of its own: a SIGTERM to ours is for this process, which ends Java.
+        with _signals_wait():  # or nobody would know the process that is starting
+            self._java = launch_gateway(conf, {"stdout": self._log, "stderr": subprocess.STDOUT, "process_group": 0})
         handler = signal.getsignal(signal.SIGINT)
         context = SparkContext(conf=conf, gateway=self._java)
         if threading.current_thread() is threading.main_thread():
@@ -121,18 +123,18 @@ class SparkWorkers:
             raise JobError("the master does not answer")
         return context
 
-    def map(self, function: Callable[[Piece], Result], pieces: Sequence[Piece]) -> Iterator[Result]:
-        """See `Workers.map`; each piece is a task, and Spark tries a task of an executor that died again."""
+    def map(self, function: Callable[[Task], Result], pieces: Sequence[Task]) -> Iterator[Result]:
+        """See `Workers.map`. Each piece is a task; Spark repeats the tasks of an executor that died."""
         if not pieces:
             return
         # An accumulator hands a task's result over as soon as it is done; `collect` would wait for all of them.
         results: Any = self._context.accumulator([], _Lists())
 
-        def run(pieces: Iterable[Piece]) -> None:
+        def run(pieces: Iterable[Task]) -> None:
             for piece in pieces:
                 try:
                     results.add([function(piece)])
-                except (AutotagError, ModelError) as error:  # said once, not tried again on every machine
+                except (AutotagError, ModelError) as error:  # a result: Spark would repeat a task that raises
                     results.add([_Raised(error)])
 
         job = _Job(lambda: self._context.parallelize(pieces, len(pieces)).foreachPartition(run))
@@ -152,7 +154,7 @@ class SparkWorkers:
             if not job.ended.is_set():
                 self._context.cancelAllJobs()
         if job.error:
-            # A context that ended under us (no master answers, say) tells why only in its log.
+            # If the context stopped by itself (no master answers, say), only its log has the reason.
             ended_by = _last_words(self._log) if self._context._jsc.sc().isStopped() else ""
             raise JobError(f"Spark gave up: {ended_by or _cause(job.error)}") from job.error
 
@@ -161,10 +163,7 @@ class SparkWorkers:
         self._end_java()
 
     def kill(self) -> None:
-        if self._java is not None:
-            self._java.proc.kill()  # its Python workers end with it
-            self._java.proc.wait()
-        self._log.close()
+        self._end_java()  # it ends its tasks, and removes its temporary files
 
     def _end_java(self) -> None:
         """End the Java process, which pyspark would keep until this process ends."""
@@ -183,15 +182,34 @@ class SparkWorkers:
         self._log.close()
 
 
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Let a signal that comes during the block take effect after it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
+
+
 class _Raised:
-    """An error of ours that a piece raised, on its way to whoever waits."""
+    """An error of ours that a piece raised, sent to the driver as its result."""
 
     def __init__(self, error: AutotagError | ModelError) -> None:
         self.error = error
 
 
 class _Job:
-    """Runs work in a thread of its own."""
+    """Runs a function in a thread of its own."""
 
     def __init__(self, work: Callable[[], None]) -> None:
         self.ended = threading.Event()
@@ -201,14 +219,14 @@ class _Job:
     def _run(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except Exception as error:  # noqa: BLE001 - py4j's; raised again by who waits
+        except Exception as error:  # noqa: BLE001 - py4j's; `map` raises it again
             self.error = error
         finally:
             self.ended.set()
 
 
 class _Lists:
-    """How Spark adds up lists: an `AccumulatorParam` in all but its base class, which only pyspark has."""
+    """Tells Spark how to add up lists: an `AccumulatorParam` without its base class, which needs pyspark."""
 
     def zero(self, value: list[Any]) -> list[Any]:  # noqa: ARG002 - Spark's signature
         return []
@@ -222,7 +240,7 @@ _PYTHONS = re.compile(r"(?!org\.|java\.|py4j\.)(?:\w+\.)*(\w+(?:Error|Exception)
 
 
 def _cause(error: Exception) -> str:
-    """What went wrong: of Java's message, which goes on for pages, Python's own exception, else Java's innermost."""
+    """Return one line of Java's message, which has pages: the Python exception in it, else Java's innermost one."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     for line in lines:
         if raised := _PYTHONS.match(line):
@@ -232,7 +250,7 @@ def _cause(error: Exception) -> str:
 
 
 def _last_words(log: IO[bytes]) -> str:
-    """The last errors that Java told of, or whatever it said last."""
+    """Return the last errors in Java's log, or its last lines."""
     log.seek(0)
     lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
     errors = [line for line in lines if re.search(r"\bERROR\b|^Exception in|[Ee]rror: ", line)]

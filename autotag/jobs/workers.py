@@ -1,4 +1,4 @@
-"""Workers: who does the pieces of a job. `LocalWorkers` here, `SparkWorkers` in spark.py; the results are the same."""
+"""Runs a function over the pieces of a job, in processes of this machine or on Spark (spark.py), with equal results."""
 
 from __future__ import annotations
 
@@ -8,51 +8,58 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from multiprocessing.process import BaseProcess
 from typing import Protocol, TypeVar
 
 from autotag.errors import JobError
 
-Piece = TypeVar("Piece")
+Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 ORPHAN_POLL_S = 0.5
-"""Between looks at whether the process that began the work still lives."""
+"""Seconds between two checks that the driver is alive."""
+STOP, STOP_S = signal.SIGUSR1, 5.0
+"""The signal that makes a worker give up its piece, and remove a file that is half written; and the time it has."""
 
 
 class Workers(Protocol):
-    """Does a function's work on many pieces, several at once."""
+    """Runs a function over many pieces, several at once."""
 
     @property
     def count(self) -> int:
-        """How many pieces are worked on at once."""
+        """The number of pieces that are worked on at once."""
         ...
 
-    def map(self, function: Callable[[Piece], Result], pieces: Sequence[Piece]) -> Iterator[Result]:
-        """The function's result for each piece, in the order in which they are done.
+    def map(self, function: Callable[[Task], Result], pieces: Sequence[Task]) -> Iterator[Result]:
+        """Yield the function's result for each piece, in the order in which they are done.
 
-        What a piece costs to begin with (a network, say) is kept by the function in its process: a process does many
-        pieces. Function, pieces and results are pickled; what is large goes by way of a file.
+        A process works on many pieces: the function keeps in its process what is costly to load, such as a network.
+        Function, pieces and results are pickled; large data goes through files.
 
         Raises:
-            JobError: a process ended, or raised what is no error of ours.
-            AutotagError, ModelError: of the function, as they are. Pieces not begun are left undone.
+            JobError: a process died, or the function raised an exception that is not ours.
+            AutotagError, ModelError: the function raised it. Pieces that were not begun are left undone.
         """
         ...
 
     def close(self) -> None:
-        """End what was started, after the pieces that are worked on."""
+        """End the processes after the pieces that are worked on."""
         ...
 
     def kill(self) -> None:
-        """End what was started at once; the pieces that are worked on are left undone."""
+        """End the processes now; the pieces that are worked on are left undone."""
         ...
 
 
 class LocalWorkers:
-    """As many processes of this machine as wanted; with one, this process itself does the work."""
+    """`count` processes of this machine; with 1, this process itself does the work.
+
+    The processes end with the one that opened them, however that ends.
+    """
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -64,13 +71,13 @@ class LocalWorkers:
     def count(self) -> int:
         return self._count
 
-    def map(self, function: Callable[[Piece], Result], pieces: Sequence[Piece]) -> Iterator[Result]:
-        """See `Workers.map`; with one worker what the function raises comes as it is, whatever it is."""
+    def map(self, function: Callable[[Task], Result], pieces: Sequence[Task]) -> Iterator[Result]:
+        """See `Workers.map`; with one worker, an exception that is not ours comes as it is."""
         if self._pool is None:
             yield from map(function, pieces)
             return
         waiting = iter(pieces)
-        # None ahead: what the pool holds it does, though nobody waits for it any more.
+        # No piece is submitted ahead: the pool works on what it holds, even if the result is no longer wanted.
         running: set[Future[Result]] = set()
         try:
             running = {_submit(self._pool, function, piece) for piece in itertools.islice(waiting, self._count)}
@@ -81,6 +88,7 @@ class LocalWorkers:
                 for one in done:
                     yield one.result()
         except BrokenProcessPool as error:
+            _kill(self._processes())  # the pool sends a SIGTERM, which they do not get, and waits for them
             raise JobError("a worker process was ended from outside; start the job again, it goes on") from error
         finally:
             for one in running:
@@ -91,13 +99,26 @@ class LocalWorkers:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     def kill(self) -> None:
-        if self._pool is not None:
-            for process in multiprocessing.active_children():
-                process.kill()
-            self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._pool is None:
+            return
+        for process in (processes := self._processes()):
+            with suppress(ProcessLookupError):
+                os.kill(process.pid or 0, STOP)
+        killer = threading.Timer(STOP_S, _kill, (processes,))
+        killer.start()
+        self._pool.shutdown(wait=True, cancel_futures=True)  # releases its semaphores, too
+        killer.cancel()
+
+    def _processes(self) -> list[BaseProcess]:
+        return list((self._pool._processes or {}).values()) if self._pool else []
 
 
-def _submit(pool: ProcessPoolExecutor, function: Callable[[Piece], Result], piece: Piece) -> Future[Result]:
+def _kill(processes: Iterable[BaseProcess]) -> None:
+    for process in processes:
+        process.kill()
+
+
+def _submit(pool: ProcessPoolExecutor, function: Callable[[Task], Result], piece: Task) -> Future[Result]:
     """Submit a piece. The pool may start a process here, which inherits that both signals are blocked.
 
     A Ctrl-C reaches all processes of a terminal. It is for the driver alone, which ends its workers.
@@ -115,10 +136,10 @@ def open_workers(
     spark_options: Mapping[str, str] | None = None,
     archive: str | None = None,
 ) -> Workers:
-    """Processes of this machine, by default one a core, or where a Spark master is named a Spark application.
+    """Open processes of this machine, by default one per core; with a Spark master, a Spark application.
 
     Raises:
-        JobError: as `SparkWorkers` does.
+        JobError: see `SparkWorkers`.
     """
     if spark is None:
         return LocalWorkers(count or len(os.sched_getaffinity(0)))
@@ -129,11 +150,17 @@ def open_workers(
 
 def _begin(parent: int) -> None:
     """Prepare a worker process."""
+    signal.signal(STOP, _stop)
     threading.Thread(target=end_with, args=(parent,), name="end-with-parent", daemon=True).start()
 
 
+def _stop(_number: int, _frame: object) -> None:
+    signal.signal(STOP, signal.SIG_IGN)
+    raise SystemExit(1)
+
+
 def end_with(parent: int) -> None:
-    """End this process when `parent` does: the pool's own would wait for work for ever after a kill -9 of it."""
+    """End this process when `parent` ends: after a kill -9 of it, the pool's processes would wait for ever."""
     while os.getppid() == parent:
         time.sleep(ORPHAN_POLL_S)
     os._exit(1)

@@ -26,10 +26,10 @@ import pytest
 from autotag.errors import InputError, JobError
 from autotag.events.times import iso_time
 from autotag.jobs import backfill as backfill_module
-from autotag.jobs.backfill import Backfill, Summary
-from autotag.jobs.chunk import Failure
-from autotag.jobs.photo_list import BadLine, Entry, ListedPhotos, Photo, StoredPhotos, entry_line, read_entry
-from autotag.jobs.tagger_cache import close_tagger
+from autotag.jobs.backfill import Backfill, JobSummary
+from autotag.jobs.photo_list import BadEntry, CorpusPhoto, Entry, ListedPhotos, StoredPhotos, entry_line, read_entry
+from autotag.jobs.tag_chunk import FailureKind
+from autotag.jobs.worker_tagger import close_tagger
 from autotag.jobs.workers import LocalWorkers
 from autotag.localcluster.processes import processes_with
 from autotag.photos.reader import PhotoError
@@ -92,7 +92,7 @@ def failed(job: Folder) -> list[dict[str, Any]]:
     return [json.loads(line) for name in failures.names() for line in failures.read(name).splitlines()]
 
 
-def ran(job: Backfill, settings: Settings, *, only_failed: bool = False) -> Summary:
+def ran(job: Backfill, settings: Settings, *, only_failed: bool = False) -> JobSummary:
     return next(iter([*job.run(LocalWorkers(1), settings, only_failed=only_failed)][-1:]), job.summary())
 
 
@@ -106,8 +106,8 @@ def entries(url: str, store: PhotoStore, owner: str = "ann", content_time: str =
 def test_lines_of_text_are_photos(tmp_path: Path, store: PhotoStore) -> None:
     url = listed(tmp_path, ["a file:///a.jpg", "", "b http://host/b.jpg  s3://out/b.json"])
     assert entries(url, store) == [
-        Photo(line=1, photo_id="a", uri="file:///a.jpg", owner="ann", content_time=TIME),
-        Photo(
+        CorpusPhoto(line=1, photo_id="a", uri="file:///a.jpg", owner="ann", content_time=TIME),
+        CorpusPhoto(
             line=2,
             photo_id="b",
             uri="http://host/b.jpg",
@@ -127,7 +127,7 @@ def test_ids_and_places_may_have_blanks_where_tabs_part_them_and_paths_start_whe
     pq.write_table(pa.table({"photo_id": ["a"], "uri": ["a.jpg"]}), tmp_path / "paths.parquet")
 
     def found(name: str) -> list[tuple[str, str, str]]:
-        photos = [one for one in entries(str(tmp_path / name), store) if isinstance(one, Photo)]
+        photos = [one for one in entries(str(tmp_path / name), store) if isinstance(one, CorpusPhoto)]
         return [(one.photo_id, one.uri, one.output_uri) for one in photos]
 
     here = tmp_path.as_uri()
@@ -146,7 +146,7 @@ def test_json_lines_and_parquet_say_more(tmp_path: Path, store: PhotoStore) -> N
     pq.write_table(pa.table({**rows, "content_time": [moment], "x": [1]}), tmp_path / "time.parquet")
     naive = pa.array([moment.replace(tzinfo=None)], pa.timestamp("us"))
     pq.write_table(pa.table({**rows, "content_time": naive}), tmp_path / "naive.parquet")
-    expected = Photo(line=1, **said)
+    expected = CorpusPhoto(line=1, **said)
     as_written = replace(expected, content_time="2026-01-31T12:00:00+00:00")
     assert entries(str(tmp_path / "list.jsonl.gz"), store) == [expected]
     assert entries(str(tmp_path / "text.parquet"), store) == [expected]
@@ -161,7 +161,7 @@ def test_a_folder_of_lists_is_one_list(tmp_path: Path, store: PhotoStore) -> Non
     (folder / "a.jsonl").write_text('{"photo_id": "a", "uri": "file:///a"}\n\n')
     (folder / "_SUCCESS").write_text("")
     (folder / "notes.md").write_text("nothing")
-    assert [(one.line, one.photo_id) for one in entries(str(folder), store) if isinstance(one, Photo)] == [
+    assert [(one.line, one.photo_id) for one in entries(str(folder), store) if isinstance(one, CorpusPhoto)] == [
         (1, "a"),
         (2, "b"),
     ]
@@ -171,8 +171,8 @@ def test_bad_lines_are_told_with_their_reason(tmp_path: Path, store: PhotoStore)
     path = tmp_path / "list.txt"
     path.write_bytes(b"only-an-id\na b c d\n\xff\xfe x\ngood file:///a\n" + b"x" * 100_000 + b"\n\0 b\n")
     found = entries(str(path), store)
-    assert [isinstance(one, Photo) for one in found] == [False, False, False, True, False, False]
-    told = [one.detail for one in found if isinstance(one, BadLine)]
+    assert [isinstance(one, CorpusPhoto) for one in found] == [False, False, False, True, False, False]
+    told = [one.detail for one in found if isinstance(one, BadEntry)]
     said = ["line 1: should be", "line 2: should be", "not UTF-8", "longer", "NUL"]
     assert all(words in detail for detail, words in zip(told, said, strict=True)), told
 
@@ -181,7 +181,7 @@ def test_bad_fields_are_told_with_their_reason(tmp_path: Path, store: PhotoStore
     lines = ["[1]", "{", '{"uri": "file:///a"}', '{"photo_id": 1, "uri": "file:///a"}']
     for bad in ("soon", "1969-01-01T00:00:00Z", "2999-01-01T00:00:00Z"):
         lines.append(json.dumps({"photo_id": "a", "uri": "x", "content_time": bad}))
-    told = [one.detail for one in entries(listed(tmp_path, lines, "x.jsonl"), store) if isinstance(one, BadLine)]
+    told = [one.detail for one in entries(listed(tmp_path, lines, "x.jsonl"), store) if isinstance(one, BadEntry)]
     said = [
         "not a JSON object",
         "not JSON",
@@ -208,14 +208,14 @@ def test_what_the_list_does_not_say_the_store_is_asked_for(tmp_path: Path, store
     store.runs.add_model(model(), CLASSES)
     store.write([tagged("known", content=5_000_000, owner="bob")])
     url = listed(tmp_path, ["known file:///a", "unknown file:///b"])
-    known = Photo(line=1, photo_id="known", uri="file:///a", owner="bob", content_time=iso_time(5_000_000))
+    known = CorpusPhoto(line=1, photo_id="known", uri="file:///a", owner="bob", content_time=iso_time(5_000_000))
     first, second = entries(url, store, owner="", content_time="")
     assert first == known
-    assert isinstance(second, BadLine)
+    assert isinstance(second, BadEntry)
     assert "photo 'unknown' has no owner and content_time, and the store does not know it: say --owner" in second.detail
     assert entries(url, store) == [
         known,
-        Photo(line=2, photo_id="unknown", uri="file:///b", owner="ann", content_time=TIME),
+        CorpusPhoto(line=2, photo_id="unknown", uri="file:///b", owner="ann", content_time=TIME),
     ]
 
 
@@ -225,7 +225,7 @@ def test_a_photo_with_an_output_gets_an_owner_where_there_is_one_and_needs_none(
     (tmp_path / "list.txt").write_text("a http://host/a.jpg s3://out/a.json\n")
     for owner in ("", "ann"):
         (photo,) = ListedPhotos(str(tmp_path / "list.txt"), store, owner).entries()
-        assert isinstance(photo, Photo)
+        assert isinstance(photo, CorpusPhoto)
         assert (photo.owner, photo.output_uri) == (owner, "s3://out/a.json")
 
 
@@ -234,15 +234,15 @@ def test_the_stores_photos_are_those_that_readers_see(store: PhotoStore) -> None
     seen = [tagged(f"p{number}", content=number + 1, owner=f"owner{number}") for number in range(1200)]
     store.write([*seen, tagged("gone", 1), deleted(2, "gone"), rejected(photo_id="no-uri", content=7)])
     found = list(StoredPhotos(store, "here").entries())
-    photos = {one.photo_id: one for one in found if isinstance(one, Photo)}
+    photos = {one.photo_id: one for one in found if isinstance(one, CorpusPhoto)}
     assert photos.keys() == {one.photo_id for one in seen}
     assert [one.line for one in found] == list(range(1, 1202))
     assert (photos["p7"].uri, photos["p7"].owner, photos["p7"].content_time) == ("file:///p7", "owner7", iso_time(8))
-    assert [one.detail for one in found if isinstance(one, BadLine)] == ["the store knows no URI of photo 'no-uri'"]
+    assert [one.detail for one in found if isinstance(one, BadEntry)] == ["the store knows no URI of photo 'no-uri'"]
 
 
 def test_entries_are_read_back_as_they_were_written() -> None:
-    for entry in (Photo(line=1, photo_id="Zoë\t", uri="x", taken=TIME), BadLine(line=2, detail="\u2028")):
+    for entry in (CorpusPhoto(line=1, photo_id="Zoë\t", uri="x", taken=TIME), BadEntry(line=2, detail="\u2028")):
         assert read_entry(entry_line(entry).encode()) == entry
 
 
@@ -323,7 +323,7 @@ def test_a_kill_between_any_two_writes_loses_no_photo_and_does_none_twice(
     corpus = ListedPhotos(listed(tmp_path, lines), store, "ann", TIME)
     of = version(settings)
 
-    def killed_and_begun_again(address: str, writes: int, only_failed: bool) -> tuple[Summary, int]:
+    def killed_and_begun_again(address: str, writes: int, only_failed: bool) -> tuple[JobSummary, int]:
         """Where the job stands in the end, and how many writes its killer waited for in vain."""
         mortal = Mortal(address, writes)
         try:
@@ -343,9 +343,9 @@ def test_a_kill_between_any_two_writes_loses_no_photo_and_does_none_twice(
         job = Backfill(Folder(address), corpus, of, 4)
         last = job.summary()
         assert last.failures == {
-            Failure("not_an_image", True): 1,
-            Failure("bad_line", True): 1,
-            Failure("not_found", True): 1,
+            FailureKind("not_an_image", True): 1,
+            FailureKind("bad_line", True): 1,
+            FailureKind("not_found", True): 1,
         }
         assert (last.tagged, last.left, job.to_do(), job.to_do(only_failed=True)) == (7, 0, 0, 0)
         ids = sorted(one["photo_id"] for one in records(job.folder))
@@ -382,12 +382,12 @@ def test_what_failed_for_good_is_not_tried_again(
     url = listed(tmp_path, [f"none file://{tmp_path}/drawn/none.jpg", f"late file://{gone}/a.jpg"])
     job = Backfill(Folder(str(tmp_path / "job")), ListedPhotos(url, store, "ann", TIME), version(settings))
     first = ran(job, settings)
-    assert first.failures == {Failure("not_found", True): 1, Failure("storage_down", False): 1}
+    assert first.failures == {FailureKind("not_found", True): 1, FailureKind("storage_down", False): 1}
     draw("drawn/none.jpg")
     draw("gone/a.jpg")
     assert job.to_do(only_failed=True) == 1
     second = ran(job, settings, only_failed=True)
-    assert +second.failures == {Failure("not_found", True): 1}
+    assert +second.failures == {FailureKind("not_found", True): 1}
     assert (second.tried, second.tagged, second.done_before) == (1, 1, 2)
     assert [one["photo_id"] for one in records(job.folder)] == ["late"]
     assert [(one["photo_id"], one["reason"], one["permanent"], one["line"]) for one in failed(job.folder)] == [
@@ -413,7 +413,7 @@ def test_what_may_work_later_is_tried_again_when_nothing_is_left_and_given_up_af
     assert (second.tried, second.transient) == (1, 1)
     with pytest.raises(JobError, match="1 may work at another try"), opened().tags():
         pass
-    assert +ran(opened(), settings).failures == {Failure("storage_down", True): 1}
+    assert +ran(opened(), settings).failures == {FailureKind("storage_down", True): 1}
     assert opened().to_do() == opened().to_do(only_failed=True) == 0
     with opened().tags() as source:
         assert source.total_bytes
@@ -432,7 +432,7 @@ def test_a_chunk_that_another_has_done_meanwhile_is_not_done_again(
     first = ran(jobs[0], settings)
     kept = jobs[0].folder.read("tags/000000.jsonl.gz")
     second = ran(jobs[1], settings)
-    assert (second.tagged, second.failures) == (first.tagged, first.failures) == (1, {Failure("bad_line", True): 1})
+    assert (second.tagged, second.failures) == (first.tagged, first.failures) == (1, {FailureKind("bad_line", True): 1})
     assert jobs[0].folder.read("tags/000000.jsonl.gz") == kept  # which has the time in it
 
 
@@ -471,7 +471,7 @@ def test_a_folder_that_is_no_jobs_is_refused(tmp_path: Path, store: PhotoStore) 
 
 def test_an_empty_list_is_done_at_once(tmp_path: Path, settings: Settings, store: PhotoStore) -> None:
     job = Backfill(Folder(str(tmp_path / "job")), ListedPhotos(listed(tmp_path, []), store), version(settings))
-    assert ran(job, settings) == Summary(photos=0)
+    assert ran(job, settings) == JobSummary(photos=0)
 
 
 def test_a_worker_with_another_model_is_refused(
@@ -687,18 +687,3 @@ def test_a_driver_killed_at_any_moment_leaves_no_process_and_the_job_goes_on(
     assert summary["done_before"] >= 4 * 11
     assert summary["tried"] == 600 - summary["done_before"]
     assert sorted(one["photo_id"] for one in records(job)) == sorted(f"p{number}" for number in range(600))
-
-
-def test_a_ctrl_c_ends_it_cleanly_and_says_how_to_go_on(draw: Draw, tmp_path: Path, config: Path) -> None:
-    url, mark = drawn_list(draw, tmp_path, 3000), secrets.token_hex(8)
-    job = Folder(str(tmp_path / "job"))
-    command = (url, "--job", str(tmp_path / "job"), "--workers", "2", "--chunk-photos", "16", *GIVEN)
-    with begun(config, mark, *command) as process:
-        wait_until(lambda: len(job.folder("tags").names()) > 1, process)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        _, said = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert "of 3000 photos are done and kept in" in said
-    assert said.endswith("the same command goes on\n")
-    assert "Traceback" not in said
-    wait_until(lambda: not processes_with("AUTOTAG_TEST_MARK", mark))

@@ -64,6 +64,13 @@ def end(number: int) -> int:
     os._exit(3)
 
 
+def end_or_idle(number: int) -> int:
+    if number:
+        time.sleep(0.5)  # the other one waits for work by then
+        os._exit(3)
+    return number
+
+
 def wait_for(path: str | None) -> str | None:
     """Ends when there is such a file."""
     deadline = time.monotonic() + 60
@@ -144,6 +151,20 @@ def test_a_process_that_ends_is_told(spark: SparkWorkers) -> None:
     with pytest.raises(JobError, match=r"Spark gave up: Python worker exited unexpectedly"):
         list(spark.map(end, [1, 2]))
     assert list(spark.map(square, [3])) == [9]
+
+
+def test_a_process_that_ends_while_others_wait_for_work_is_told() -> None:
+    with contextlib.closing(LocalWorkers(2)) as local, pytest.raises(JobError, match="ended from outside"):
+        list(local.map(end_or_idle, [0, 1]))
+
+
+def test_processes_that_are_killed_give_their_pieces_up(tmp_path: Path) -> None:
+    workers = LocalWorkers(2)
+    results = workers.map(wait_for, [None, str(tmp_path / "never")])
+    assert next(results) is None
+    processes = workers._processes()
+    workers.kill()
+    assert [process.is_alive() for process in processes] == [False, False]
 
 
 def test_workers_are_as_many_as_cores_unless_said() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotag.errors import InputError
-from autotag.jobs.tagger_cache import kept_tagger
+from autotag.jobs.worker_tagger import worker_tagger
 from autotag.photos.errors import Reason
 from autotag.photos.local_files import too_large
 from autotag.photos.reader import PhotoError, PhotoPixels
@@ -97,7 +97,7 @@ class Extraction:
         return _found(training_set, piece) or self._compute(training_set, piece)
 
     def _compute(self, training_set: TrainingSet, piece: Piece) -> Done:
-        tagger = kept_tagger(self.settings, any_file=self.any_file)
+        tagger = worker_tagger(self.settings, any_file=self.any_file)
         training_set.check(tagger.bundle)
         photos: list[tuple[str, str]] = []
         features: list[NDArray[np.float32]] = []

@@ -23,7 +23,7 @@ from PIL import Image
 from autotag.cli import CommandLine
 from autotag.cli.join import join_
 from autotag.errors import InputError, JobError
-from autotag.jobs import tagger_cache
+from autotag.jobs import worker_tagger
 from autotag.jobs.workers import LocalWorkers
 from autotag.settings import Settings
 from autotag.storage.folder import Folder
@@ -431,7 +431,7 @@ def test_what_is_done_is_in_no_piece_and_what_is_tried_again_has_another_name() 
 
 def test_a_process_lets_go_of_what_it_loaded(joined: Join, album: Path) -> None:
     joined(photos=str(album))
-    assert not tagger_cache._kept
+    assert not worker_tagger._open
 
 
 # The command

@@ -1,9 +1,9 @@
-"""What a worker does with one chunk of a backfill: reads its photos, tags them, and keeps what came of each.
+"""Tags the photos of one chunk of a backfill, in a worker, and writes the tags and failures to the job's folder.
 
-All of a chunk's files bear its number. A first try writes ``failed/000012.jsonl``, if any photo failed, and then
-``tags/000012.jsonl.gz``; the second one, of what may work later, ``failed/000012-1.jsonl`` and
-``tags/000012-1.jsonl.gz``, and so on. A try counts from the moment that its tags file is there: its failures are then
-all that is left of the chunk, those of earlier tries that are permanent among them.
+The names of a chunk's files begin with its number. The first try writes ``failed/000012.jsonl``, if any photo failed,
+and then ``tags/000012.jsonl.gz``. The second try is of the photos whose failure is transient; it writes
+``failed/000012-1.jsonl`` and ``tags/000012-1.jsonl.gz``, and so on. A try counts once its tags file exists. Its
+failures are then all failures of the chunk, the permanent ones of earlier tries included.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 from autotag.errors import InputError, JobError
 from autotag.events.checks import SCHEMES
 from autotag.events.times import iso_time, now_us
-from autotag.jobs.photo_list import BadLine, Entry, Photo, packed, read_entry
-from autotag.jobs.tagger_cache import PACKAGED, kept_tagger
+from autotag.jobs.photo_list import BadEntry, CorpusPhoto, Entry, packed, read_entry
+from autotag.jobs.worker_tagger import PACKAGED, worker_tagger
 from autotag.photos.errors import PhotoError
 from autotag.settings import Settings
 from autotag.storage.folder import Folder, located
@@ -28,14 +28,14 @@ from autotag.tagging.tagger import PhotoTags, Tagger
 
 PHOTOS, TAGS, FAILED = "photos", "tags", "failed"
 BAD_LINE = "bad_line"
-"""The reason for a line of the list that names no photo."""
+"""Reason of a line of the list that names no photo."""
 OUTPUT_FAILED = "output_failed"
-"""The reason for a photo that has tags, but whose document could not be written."""
+"""Reason of a photo that was tagged, but whose JSON document could not be written."""
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A try at one chunk."""
+class ChunkTry:
+    """A try at one chunk, the piece of work of a backfill's worker."""
 
     job: Folder
     number: int
@@ -43,49 +43,49 @@ class Piece:
     """0 for the first."""
     settings: Settings
     model: str
-    """That the tags must be by."""
+    """The model of the job, which must tag the photos."""
 
 
-class Failure(NamedTuple):
-    """Why a photo has no tags, and whether it never will have."""
+class FailureKind(NamedTuple):
+    """The reason why photos have no tags; permanent if another try cannot help."""
 
     reason: str
     permanent: bool
 
 
-class Done(NamedTuple):
-    """What came of a try, which is kept by now."""
+class ChunkResult(NamedTuple):
+    """The outcome of a try, written to the job's folder."""
 
     number: int
     attempt: int
-    failures: Counter[Failure]
-    """All that is left of the chunk."""
+    failures: Counter[FailureKind]
+    """All failures of the chunk."""
 
 
 def file_name(number: int, attempt: int) -> str:
-    """What the files of a try are called, but for their endings."""
+    """Return the name of a try's files, without their endings."""
     return f"{number:06d}-{attempt}" if attempt else f"{number:06d}"
 
 
-def tag_chunk(piece: Piece) -> Done:
-    """Tag the photos of a chunk, or those that failed and may work now, and keep what came of them.
+def tag_chunk(piece: ChunkTry) -> ChunkResult:
+    """Tag the photos of a chunk, or those whose failure is transient, and write tags and failures.
 
-    Nothing but a look where that was done before, by a task that Spark took for lost, or another driver.
+    If this try was made before (by a task that Spark took for lost, or by another driver), its outcome is read.
 
     Raises:
         JobError: this process has another model than the job's.
-        ModelError: it has none that can be loaded.
+        ModelError: no model can be loaded.
         InputError: the job's folder cannot be read or written.
     """
     name = file_name(piece.number, piece.attempt)
     if piece.job.exists(f"{TAGS}/{name}.jsonl.gz"):
         there = piece.job.exists(f"{FAILED}/{name}.jsonl")
         kept = read_failures(piece.job, piece.number, piece.attempt) if there else []
-        return Done(piece.number, piece.attempt, failures_of(kept))
+        return ChunkResult(piece.number, piece.attempt, count_failures(kept))
     tagger = _tagger(piece.settings, piece.model)
     entries, failed = _left(piece)
-    photos = [one for one in entries if isinstance(one, Photo)]
-    failed += [_failed(one, BAD_LINE, one.detail) for one in entries if isinstance(one, BadLine)]
+    photos = [one for one in entries if isinstance(one, CorpusPhoto)]
+    failed += [_failed(one, BAD_LINE, one.detail) for one in entries if isinstance(one, BadEntry)]
     records = []
     for photo, (_, tags) in zip(photos, tagger.tag(photo.uri for photo in photos), strict=True):
         if isinstance(tags, PhotoError):
@@ -95,30 +95,30 @@ def tag_chunk(piece: Piece) -> Done:
     refused = _write_outputs(records, piece.settings.photo_fetch_threads)
     failed += [_failed(photo, OUTPUT_FAILED, detail, permanent=False) for photo, detail in refused.items()]
     _keep(piece, [record for photo, record in records if photo not in refused], failed)
-    return Done(piece.number, piece.attempt, failures_of(failed))
+    return ChunkResult(piece.number, piece.attempt, count_failures(failed))
 
 
 def read_failures(job: Folder, number: int, attempt: int) -> list[dict[str, Any]]:
-    """Each photo that had failed after a try: line, photo_id, uri, reason, detail, permanent."""
+    """Return the failures after a try, each with line, photo_id, uri, reason, detail and permanent."""
     data = job.read(f"{FAILED}/{file_name(number, attempt)}.jsonl")
     return [json.loads(line) for line in data.splitlines()]
 
 
-def failures_of(failed: Iterable[dict[str, Any]]) -> Counter[Failure]:
-    """How many failed for which reason."""
-    return Counter(Failure(one["reason"], one["permanent"]) for one in failed)
+def count_failures(failed: Iterable[dict[str, Any]]) -> Counter[FailureKind]:
+    """Count failures by kind."""
+    return Counter(FailureKind(one["reason"], one["permanent"]) for one in failed)
 
 
 def _tagger(settings: Settings, model: str) -> Tagger:
-    tagger = kept_tagger(settings)
+    tagger = worker_tagger(settings)
     if str(tagger.model) != model:
         where = f"the archive has {tagger.model}" if PACKAGED.exists() else f"{settings.model} is {tagger.model} here"
         raise JobError(f"the job's tags are by model {model}, and {where}; give every worker the same bundle")
     return tagger
 
 
-def _left(piece: Piece) -> tuple[list[Entry], list[dict[str, Any]]]:
-    """The entries to do, and the failures for good."""
+def _left(piece: ChunkTry) -> tuple[list[Entry], list[dict[str, Any]]]:
+    """Return the entries to try, and the permanent failures before."""
     data = gzip.decompress(piece.job.read(f"{PHOTOS}/{file_name(piece.number, 0)}.jsonl.gz"))
     entries = [read_entry(line) for line in data.splitlines()]
     if piece.attempt == 0:
@@ -129,12 +129,12 @@ def _left(piece: Piece) -> tuple[list[Entry], list[dict[str, Any]]]:
 
 
 def _failed(entry: Entry, reason: str, detail: str, permanent: bool = True) -> dict[str, Any]:
-    about = {"photo_id": entry.photo_id, "uri": entry.uri} if isinstance(entry, Photo) else {}
+    about = {"photo_id": entry.photo_id, "uri": entry.uri} if isinstance(entry, CorpusPhoto) else {}
     return {"line": entry.line, **about, "reason": str(reason), "detail": detail, "permanent": permanent}
 
 
-def _record(photo: Photo, model: str, tags: PhotoTags) -> dict[str, Any]:
-    """What `autotag bulk load` reads of a photo's tags."""
+def _record(photo: CorpusPhoto, model: str, tags: PhotoTags) -> dict[str, Any]:
+    """Return a photo's tags as `autotag bulk load` reads them."""
     # The store keeps only URIs that the stream could have fetched.
     uri = photo.uri if photo.uri.lower().startswith(SCHEMES) else ""
     about = {"owner": photo.owner, "uri": uri, "content_time": photo.content_time, "taken": photo.taken}
@@ -148,10 +148,10 @@ def _record(photo: Photo, model: str, tags: PhotoTags) -> dict[str, Any]:
     }
 
 
-def _write_outputs(records: list[tuple[Photo, dict[str, Any]]], threads: int) -> dict[Photo, str]:
-    """Write the documents of the photos that want one; of those that could not be written, why."""
+def _write_outputs(records: list[tuple[CorpusPhoto, dict[str, Any]]], threads: int) -> dict[CorpusPhoto, str]:
+    """Write the documents of photos that have an output URI; return the errors of those that could not be written."""
 
-    def write(record: tuple[Photo, dict[str, Any]]) -> str | None:
+    def write(record: tuple[CorpusPhoto, dict[str, Any]]) -> str | None:
         try:
             folder, name = located(record[0].output_uri)
             folder.write(name, (json.dumps(record[1], ensure_ascii=False) + "\n").encode())
@@ -167,8 +167,8 @@ def _write_outputs(records: list[tuple[Photo, dict[str, Any]]], threads: int) ->
     return {photo: detail for (photo, _), detail in zip(wanted, said, strict=True) if detail is not None}
 
 
-def _keep(piece: Piece, records: list[dict[str, Any]], failed: list[dict[str, Any]]) -> None:
-    """Write a try's files. The tags last: they make it count."""
+def _keep(piece: ChunkTry, records: list[dict[str, Any]], failed: list[dict[str, Any]]) -> None:
+    """Write a try's files; the tags last, since they make the try count."""
     name = file_name(piece.number, piece.attempt)
     failures = f"{FAILED}/{name}.jsonl"
     if failed:
