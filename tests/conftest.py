@@ -86,6 +86,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name bytes by their parameter: bytes with a time in them, as gzip writes, would differ between two processes."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Everything below a folder of the test's own, but the bundle that the set-up has built."""
