@@ -13,7 +13,7 @@ UV := .venv/bin/uv
 UV_VERSION := 0.13.8
 COMPILE := $(UV) pip compile -q --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 # All but spark, which is 450 MB that only its tests and benches need on one machine.
-EXTRAS := worker cluster build parquet train s3 dev
+EXTRAS := worker formats cluster build parquet train s3 dev
 WORKER := build/virtualenvs/tagging
 
 .DEFAULT_GOAL := help
@@ -65,7 +65,7 @@ clean: ## stop the cluster, remove what was built; keeps no tags and no queue
 lock: .venv/.ready ## pin the newest versions of the dependencies that pyproject.toml allows
 	$(COMPILE) --upgrade $(patsubst %,--extra %,$(EXTRAS)) -o requirements.lock pyproject.toml
 	$(COMPILE) --extra spark -c requirements.lock -o spark.lock pyproject.toml
-	$(COMPILE) --extra worker -c requirements.lock -o virtualenvs/tagging.txt pyproject.toml
+	$(COMPILE) --extra worker --extra formats -c requirements.lock -o virtualenvs/tagging.txt pyproject.toml
 
 debian:
 	@if command -v javac >/dev/null && command -v mvn >/dev/null && command -v lein >/dev/null \

@@ -39,7 +39,7 @@ MAX_PIXELS = 10**9
 
 def read_pixels(path: Path, size: int, short_side: int, interpolation: str) -> NDArray[np.uint8]:
     """Return the middle of a photo, uint8 [size, size, 3], RGB."""
-    return np.asarray(decode_photo(path.read_bytes(), size, short_side, MAX_PIXELS, interpolation))
+    return np.asarray(decode_photo(path.read_bytes(), size, short_side, MAX_PIXELS, interpolation).picture)
 
 
 class Bundles:

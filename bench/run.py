@@ -126,13 +126,13 @@ def accuracy(bundle: Bundle, folder: Path) -> Evaluation:
     """Return top-1 and top-5 accuracy of a bundle on the labelled photos in `folder`."""
     network = FeatureNetwork.open(bundle.network_path, bundle.precision)
     with PhotoReader(processes.settings_for(bundle.folder), bundle.preprocessing) as reader:
-        return evaluate(bundle, network, folder, lambda path: reader.read(photo_uri(str(path))))
+        return evaluate(bundle, network, folder, lambda path: reader.read(photo_uri(str(path))).pixels)
 
 
 def int8(bundle: Bundle, photos: list[Path], root: Path) -> Bundle:
     """Build the same network in int8, calibrated with a third of the photos."""
     with PhotoReader(processes.settings_for(root), bundle.preprocessing) as reader:
-        pixels = (reader.read(photo_uri(str(path))) for path in photos[::3])
+        pixels = (reader.read(photo_uri(str(path))).pixels for path in photos[::3])
         wheels = PROJECT / "build/wheels"
         return build_bundle(precision="int8", root=root / "int8", wheels=wheels, calibration_photos=pixels)
 

@@ -52,7 +52,7 @@ def _measure(model: Path, photos: Sequence[Path], barrier: Barrier, results: Any
     size, short_side = bundle.preprocessing.size, bundle.preprocessing.resize_short_side
     how = bundle.preprocessing.interpolation
     data = [path.read_bytes() for path in photos]
-    pixels = np.stack([np.asarray(decode_photo(one, size, short_side, 10**9, how)) for one in data])
+    pixels = np.stack([np.asarray(decode_photo(one, size, short_side, 10**9, how).picture) for one in data])
     network = FeatureNetwork.open(bundle.network_path, bundle.precision, threads=1)
     features = network.features(pixels)
     count = len(photos)
@@ -66,7 +66,7 @@ def _measure(model: Path, photos: Sequence[Path], barrier: Barrier, results: Any
     with threadpool_limits(1, user_api="blas"):
         bundle.tags(features[:BATCH])
         bank_ms = ms(lambda: [bundle.tags(features[at : at + BATCH]) for at in range(0, count, BATCH)])
-    decode_ms = ms(lambda: [np.asarray(decode_photo(one, size, short_side, 10**9, how)) for one in data])
+    decode_ms = ms(lambda: [np.asarray(decode_photo(one, size, short_side, 10**9, how).picture) for one in data])
     batches = [pixels[at : at + BATCH] for at in range(0, count, BATCH)]
     network_ms = ms(lambda: [network.features(batch) for batch in batches])
     results.put(Stages(decode_ms, network_ms, bank_ms))

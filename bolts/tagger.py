@@ -46,12 +46,12 @@ class TaggerBolt(NaturalBatchingBolt):
         event = PhotoEvent.from_dict(tup.values.event, accepted=True)
         tagger = self.swap.begin()
         try:
-            pixels = tagger.read(event.uri)
+            photo = tagger.read(event.uri)
         except PhotoError as error:
             self.swap.end(tagger)
             self._give_up(tup, event, error)
         else:
-            self.hand_over((tup, event, pixels, tagger))
+            self.hand_over((tup, event, photo, tagger))
 
     def _give_up(self, tup: Any, event: PhotoEvent, error: PhotoError) -> None:
         self.logger.info("%s: %s", event.photo_id, error)
@@ -68,12 +68,13 @@ class TaggerBolt(NaturalBatchingBolt):
 
     def process_batch(self, batch: list[Any]) -> None:
         for tagger in dict.fromkeys(tagger for _, _, _, tagger in batch):
-            self._score(tagger, [(tup, event, pixels) for tup, event, pixels, its in batch if its is tagger])
+            self._score(tagger, [(tup, event, photo) for tup, event, photo, its in batch if its is tagger])
 
     def _score(self, tagger: Tagger, photos: list[Any]) -> None:
-        scored = tagger.score(np.stack([pixels for _, _, pixels in photos]))
-        for (tup, event, _), tags in zip(photos, scored, strict=True):
-            tagged = Tagged.of(event, model=tagger.model, tags=tags, computed_us=now_us())
+        scored = tagger.score(np.stack([photo.pixels for _, _, photo in photos]))
+        for (tup, event, photo), tags in zip(photos, scored, strict=True):
+            now = now_us()
+            tagged = Tagged.of(event, model=tagger.model, tags=tags, computed_us=now, partial=photo.partial)
             self._emit(tup, "tagged", tagged)
             self.swap.end(tagger)
 

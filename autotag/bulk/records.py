@@ -13,7 +13,7 @@ from autotag.view.visibility import Visibility
 from models.bundle import Tag
 from models.classes import ClassTable
 
-FIELDS = ("photo_id", "owner", "content_time", "model", "tags", "uri", "taken", "computed_time")
+FIELDS = ("photo_id", "owner", "content_time", "model", "tags", "uri", "taken", "computed_time", "partial")
 """The fields of a record; all others are ignored."""
 TIMES = ("content_time", "computed_time", "taken")
 NO_BANK = "unknown"
@@ -87,6 +87,7 @@ class TaggedMaker:
             tags=_tags(tags, classes, model),
             computed_us=self._computed(values),
             run=self._run,
+            partial=_partial(values),
         )
 
     def _computed(self, values: Mapping[str, Any]) -> int:
@@ -178,6 +179,13 @@ def _taken(values: Mapping[str, Any]) -> str | None:
     taken = text_field(values, "taken")
     time_us(taken, "taken")
     return taken
+
+
+def _partial(values: Mapping[str, Any]) -> bool:
+    value = values.get("partial")
+    if value not in (None, True, False) or (isinstance(value, int | float) and not isinstance(value, bool)):
+        raise ResultError(f"'partial' must be true or false. Given: {brief(value)}")
+    return bool(value)
 
 
 def _uri(values: Mapping[str, Any]) -> str:

@@ -85,29 +85,12 @@ class Overrides(click.ParamType[tuple[str, str]]):
         return key, text
 
 
-COMMANDS = {
-    "tag": "tag",
-    "push": "push",
-    "show": "show",
-    "search": "search",
-    "owner": "search",
-    "status": "status",
-    "erase": "tags",
-    "tags": "tags",
-    "bulk": "bulk",
-    "join": "join",
-    "train": "train",
-    "learn": "learn",
-    "retrain": "retrain",
-    "backfill": "backfill",
-    "package": "backfill",
-    "dead": "dead",
-    "store": "store",
-    "model": "model",
-    "cluster": "cluster",
-    "demo": "demo",
-}
-"""Each command, and the module of this package that has it."""
+COMMANDS = (
+    *("tag", "push", "show", "search", "owner", "status", "tags", "erase", "bulk"),
+    *("join", "train", "learn", "retrain", "backfill", "package"),
+    *("dead", "store", "model", "cluster", "demo"),
+)
+"""All commands, in the order of the help. Command X is the function X of the module X of this package."""
 
 
 class AutotagGroup(click.Group):
@@ -123,7 +106,7 @@ class AutotagGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Return a command; None where there is none of that name."""
         if cmd_name in COMMANDS and cmd_name not in self.commands:
-            importlib.import_module(f"{__name__}.{COMMANDS[cmd_name]}").register(self)
+            self.add_command(getattr(importlib.import_module(f"{__name__}.{cmd_name}"), cmd_name))
         return self.commands.get(cmd_name)
 
     def invoke(self, context: click.Context) -> Any:
@@ -137,7 +120,7 @@ class AutotagGroup(click.Group):
             context.exit(2)
         except (AutotagError, ModelError, OSError) as error:
             if isinstance(error, JobError):
-                time.sleep(SIGNAL_S)  # what ended its workers may be a signal that this process is about to get, too
+                time.sleep(SIGNAL_S)  # The signal that ended the workers may be on its way to this process, too.
             click.echo(f"{PROGRAM}: {error}", err=True)
             context.exit(1)
 
@@ -180,4 +163,4 @@ def main() -> None:
     except Interrupted as interrupted:
         end(interrupted, PROGRAM)
     finally:
-        ignore_signals()  # all is done and said
+        ignore_signals()  # Everything is done and printed.

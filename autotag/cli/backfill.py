@@ -1,4 +1,4 @@
-"""``autotag backfill`` tags a whole corpus, here or on Spark; ``autotag package`` writes an archive for Spark."""
+"""``autotag backfill``: tags a whole corpus, on this machine or on Spark."""
 
 from __future__ import annotations
 
@@ -32,11 +32,6 @@ if TYPE_CHECKING:  # Only jobs need fsspec.
 
 TOLD_EVERY_S = 10.0
 """Time between two lines of progress where standard error is no terminal."""
-
-
-def register(group: click.Group) -> None:
-    group.add_command(backfill)
-    group.add_command(package)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,29 +236,3 @@ def _as_dict(now: JobSummary, cores: int, loaded: BulkLoad | None) -> dict[str, 
         "photos_per_s_per_core": round(now.photos_per_s / cores, 2),
         "run": run_as_dict(loaded.run) if loaded else None,
     }
-
-
-@click.command()
-@click.argument("archive", metavar="OUT.tar.gz", type=click.Path(dir_okay=False, path_type=Path))
-@click.option(
-    "--model",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of a bundle.  [default: the current one]",
-)
-@with_json
-@with_settings
-def package(line: CommandLine, archive: Path, model: Path | None, as_json: bool) -> None:
-    """Pack Python, packages, autotag and the bundle into one archive, for machines that have none of them.
-
-    Spark unpacks it with `autotag backfill --spark MASTER --archive OUT.tar.gz`. Unpacked by hand, it is run by its
-    bin/python.
-    """
-    from autotag.jobs.archive import package as write_package
-
-    _, bundle = _model(line.settings, model)
-    made = write_package(archive, bundle.folder)
-    if as_json:
-        print_json({**made, "model": str(ModelVersion.of(bundle))})
-    else:
-        size = f"{made['bytes'] / 1e6:.0f} MB, {made['unpacked_bytes'] / 1e6:.0f} MB unpacked"
-        click.echo(f"{archive}: {size}; {', '.join(made['packages'])}; model {ModelVersion.of(bundle)}")

@@ -24,10 +24,6 @@ Action = Callable[[RunTable, str, str], Run]
 TIMES = ("begun", "loaded", "published", "ended")
 
 
-def register(group: click.Group) -> None:
-    group.add_command(bulk)
-
-
 @click.group()
 def bulk() -> None:
     """Bulk runs: load tags from files, then publish, retract or drop them as a whole."""

@@ -11,10 +11,6 @@ from autotag.localcluster.cluster import Cluster
 from autotag.localcluster.supervisord import DAEMONS, HBASE_DAEMONS
 
 
-def register(group: click.Group) -> None:
-    group.add_command(cluster)
-
-
 @click.group()
 def cluster() -> None:
     """Start, check and stop ZooKeeper, Storm and, where the store needs it, HBase on this machine."""

@@ -12,10 +12,6 @@ from autotag.events.times import iso_time
 from autotag.queues import open_queue
 
 
-def register(group: click.Group) -> None:
-    group.add_command(dead)
-
-
 @click.group()
 def dead() -> None:
     """List, replay or drop dead letters: events that used up their attempts."""

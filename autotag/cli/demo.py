@@ -34,10 +34,6 @@ DEADLINE_S = 180.0
 SHOWN_TAGS = 4
 
 
-def register(group: click.Group) -> None:
-    group.add_command(demo)
-
-
 @click.command()
 @click.argument("photos", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @with_json

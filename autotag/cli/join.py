@@ -30,10 +30,6 @@ if TYPE_CHECKING:  # Only training needs the packages of these modules.
     from autotag.training.dataset.training_set import TrainingSet
 
 
-def register(group: click.Group) -> None:
-    group.add_command(join_)
-
-
 @dataclass(frozen=True, kw_only=True)
 class SetOptions(WorkersOptions):
     """The options of all that works on a training set."""
@@ -96,11 +92,11 @@ def set_folder(settings: Settings, named: str | None) -> Folder:
     return Folder(settings.training if "://" in settings.training else str(settings.path(settings.training)))
 
 
-@click.command("join")
+@click.command()
 @JoinOptions.given_as("options")
 @with_json
 @with_settings
-def join_(line: CommandLine, options: JoinOptions, as_json: bool) -> None:
+def join(line: CommandLine, options: JoinOptions, as_json: bool) -> None:
     """Join photos and labels into a training set; photos that it has are not read again.
 
     A bad line or photo is counted and listed in the set's folder joins/; the others are used. After an interruption
@@ -217,6 +213,7 @@ def _told(one: LabelSummary) -> str:
         told.append(f"{counted(one.contradictions, 'contradiction')}, now unknown")
     if one.file and not one.is_new:
         told.append("nothing new")
+    told += [f"read as {form}" for form in one.formats]
     return f"{one.source}: {'; '.join(told)}"
 
 

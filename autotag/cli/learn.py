@@ -19,10 +19,6 @@ from autotag.tagging.tagger import Tagger
 from autotag.view.results import ModelVersion
 
 
-def register(group: click.Group) -> None:
-    group.add_command(learn)
-
-
 @click.command()
 @click.argument("tag")
 @click.argument("photos", nargs=-1, required=True, metavar="PATH|URL|FOLDER...")

@@ -35,10 +35,6 @@ from models.preprocessing import PRECISIONS
 from models.published import parse_folder_name
 
 
-def register(group: click.Group) -> None:
-    group.add_command(model)
-
-
 @click.group()
 def model() -> None:
     """Build, publish and compare bundles: network, preprocessing, classifier banks and classes."""
@@ -116,7 +112,7 @@ def evaluate_(line: CommandLine, folder: Path, as_json: bool) -> None:
     ):
 
         def read(path: Path) -> NDArray[np.uint8]:
-            return reader.read(photo_uri(str(path)))
+            return reader.read(photo_uri(str(path))).pixels
 
         done = evaluate(bundle, network, folder, read, functools.partial(progress, "evaluating"))
     if as_json:
@@ -294,7 +290,7 @@ def _pixels(reader: PhotoReader, folder: Path) -> Iterator[NDArray[np.uint8]]:
     """Return the pixels of a folder's photos that can be read; print the others as left out."""
     for path in spread(list(find_photos(folder)), CALIBRATION_PHOTOS):
         try:
-            yield reader.read(photo_uri(str(path)))
+            yield reader.read(photo_uri(str(path))).pixels
         except PhotoError as error:
             click.echo(f"left out: {path}: {error}", err=True)
 

@@ -26,10 +26,6 @@ PUT_EVENTS = 500
 """Events accepted in one transaction."""
 
 
-def register(group: click.Group) -> None:
-    group.add_command(push)
-
-
 @click.command()
 @click.argument("photos", nargs=-1, metavar="PATH|URL|FOLDER...")
 @click.option("--owner", default=user_name, show_default="you", help="Owner of the photos.")

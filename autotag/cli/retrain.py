@@ -31,10 +31,6 @@ JOBS = "build/backfills"
 _STEP = "import autotag_console; autotag_console.take_signals(); from {module} import run_step; run_step({parent})"
 
 
-def register(group: click.Group) -> None:
-    group.add_command(retrain)
-
-
 @dataclass(frozen=True, kw_only=True)
 class RetagOptions(CorpusOptions):
     """The options that say which photos are tagged again."""

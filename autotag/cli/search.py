@@ -1,8 +1,7 @@
-"""``autotag search`` and ``autotag owner``: print the photos that have a tag, and the tags of an owner."""
+"""``autotag search``: prints the photos that have a tag."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 import click
@@ -19,11 +18,6 @@ EMPTY_PAGES = 20
 """A search skips this many empty pages by itself."""
 SHOWN_TAGS = 3
 """The most specific tags that are printed beside each photo."""
-
-
-def register(group: click.Group) -> None:
-    group.add_command(search)
-    group.add_command(owner)
 
 
 @click.command()
@@ -76,22 +70,3 @@ def found_as_dict(photo: FoundPhoto, visibility: Visibility) -> dict[str, Any]:
         "tag": next(tag for tag in tags if tag["id"] == photo.tag.id),
         "tags": tags,
     }
-
-
-@click.command()
-@click.argument("owner")
-@click.option("--exact", is_flag=True, help="Count all photos. By default more than 1,000 are estimated by a sample.")
-@with_json
-@with_settings
-def owner(line: CommandLine, owner: str, exact: bool, as_json: bool) -> None:
-    """List an owner's tags, each with its number of photos."""
-    tags = open_store(line.settings).owner(owner, exact=exact)
-    if as_json:
-        print_json(asdict(tags))
-        return
-    if not tags.photos:
-        click.echo(f"{owner!r} has no photos", err=True)
-        return
-    about = "" if tags.exact else "about "
-    print_table([[f"{about}{tag.photos}", tag.name, tag.id] for tag in tags.tags], ["photos", "tag", "id"])
-    click.echo(f"{about}{tags.photos} photos", err=True)

@@ -25,10 +25,6 @@ from autotag.view.tag_order import specific_first, view_ancestors
 from autotag.view.visibility import Visibility
 
 
-def register(group: click.Group) -> None:
-    group.add_command(show)
-
-
 @click.command()
 @click.argument("photo_id", metavar="PHOTO")
 @click.option(
@@ -109,6 +105,8 @@ def photo_as_dict(photo: StoredPhoto, visibility: Visibility) -> dict[str, Any]:
         values["computed_time"] = iso_time(machine.computed_us)
     if isinstance(machine, Tagged):
         values["model"] = vars(machine.model)
+        if machine.partial:
+            values["partial"] = True
     return {**values, "tags": view_tags_as_dicts(view, visibility)}
 
 
@@ -154,7 +152,8 @@ def _provenance(tag: ViewTag) -> str:
 
 
 def _machine(tagged: Tagged) -> str:
-    return f"bulk run {tagged.run}" if tagged.run else "realtime"
+    source = f"bulk run {tagged.run}" if tagged.run else "realtime"
+    return f"{source}, partial: the photo is damaged" if tagged.partial else source
 
 
 def _entry_line(entry: HistoryEntry, visibility: Visibility) -> str:

@@ -29,10 +29,6 @@ SHOWN = 5
 """At most this many ended bulk runs, and errors, are printed."""
 
 
-def register(group: click.Group) -> None:
-    group.add_command(status)
-
-
 @click.command()
 @with_json
 @with_settings

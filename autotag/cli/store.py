@@ -12,10 +12,6 @@ from autotag.view.results import ModelVersion
 from models.bundle import Bundle
 
 
-def register(group: click.Group) -> None:
-    group.add_command(store)
-
-
 @click.group()
 def store() -> None:
     """Create the store's tables, or check them."""

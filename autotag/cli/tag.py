@@ -15,10 +15,6 @@ from autotag.photos.reader import PhotoError, photo_uri
 from autotag.tagging.tagger import Tagger
 
 
-def register(group: click.Group) -> None:
-    group.add_command(tag)
-
-
 @click.command()
 @click.argument("photos", nargs=-1, required=True, metavar="PATH|URL|FOLDER...")
 @click.option(
@@ -53,9 +49,11 @@ def tag(line: CommandLine, photos: tuple[str, ...], top: int | None, min_score: 
                 else:
                     click.echo(f"{name}: {tags}", err=True)
             elif as_json:
-                print_json({"photo": name, "model": str(tagger.model), "tags": tags_as_dicts(tags, classes)})
+                partial = {"partial": True} if tags.partial else {}
+                print_json({"photo": name, "model": str(tagger.model), **partial, "tags": tags_as_dicts(tags, classes)})
             else:
-                click.echo(f"{name}: {tags_text(tags, classes.ancestors)}")
+                partial_mark = " (partial: the photo is damaged)" if tags.partial else ""
+                click.echo(f"{name}: {tags_text(tags, classes.ancestors)}{partial_mark}")
             done += 1
             progress("tagging", done, len(names))
     sys.exit(1 if failed else 0)

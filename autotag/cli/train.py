@@ -32,10 +32,6 @@ SHOWN = 10
 """Classes of a kind that are listed by name."""
 
 
-def register(group: click.Group) -> None:
-    group.add_command(train)
-
-
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(OptionSet):
     """The options of a training."""

@@ -24,8 +24,7 @@ from autotag.jobs.worker_tagger import PACKAGED, worker_tagger
 from autotag.photos.errors import PhotoError
 from autotag.settings import Settings
 from autotag.storage.folder import Folder, located
-from autotag.tagging.tagger import Tagger
-from models.bundle import Tag
+from autotag.tagging.tagger import PhotoTags, Tagger
 
 PHOTOS, TAGS, FAILED = "photos", "tags", "failed"
 BAD_LINE = "bad_line"
@@ -134,7 +133,7 @@ def _failed(entry: Entry, reason: str, detail: str, permanent: bool = True) -> d
     return {"line": entry.line, **about, "reason": str(reason), "detail": detail, "permanent": permanent}
 
 
-def _record(photo: CorpusPhoto, model: str, tags: Iterable[Tag]) -> dict[str, Any]:
+def _record(photo: CorpusPhoto, model: str, tags: PhotoTags) -> dict[str, Any]:
     """Return a photo's tags as `autotag bulk load` reads them."""
     # The store keeps only URIs that the stream could have fetched.
     uri = photo.uri if photo.uri.lower().startswith(SCHEMES) else ""
@@ -144,6 +143,7 @@ def _record(photo: CorpusPhoto, model: str, tags: Iterable[Tag]) -> dict[str, An
         **{name: value for name, value in about.items() if value},
         "computed_time": iso_time(now_us()),
         "model": model,
+        **({"partial": True} if tags.partial else {}),
         "tags": [asdict(tag) for tag in tags],
     }
 

@@ -160,9 +160,7 @@ def _apple_png(data: bytes) -> bytes:
     width, height = int.from_bytes(header[:4], "big"), int.from_bytes(header[4:8], "big")
     limit = height * (width * 8 + 1) + 64 * 1024
     raw = zlib.decompressobj(-15).decompress(b"".join(pixels), limit)
-    return b"".join(
-        [_PNG_MAGIC, _chunk(b"IHDR", header), _chunk(b"IDAT", zlib.compress(raw, 1)), _chunk(b"IEND", b"")]
-    )
+    return b"".join([_PNG_MAGIC, _chunk(b"IHDR", header), _chunk(b"IDAT", zlib.compress(raw, 1)), _chunk(b"IEND", b"")])
 
 
 def apple_colours(picture: Image.Image) -> Image.Image:
@@ -198,9 +196,7 @@ def _webp_whole_chunks(data: bytes) -> bytes:
     """Return a WebP of the chunks that are whole, with the size that they have."""
     return _riff(
         b"".join(
-            data[start:end].ljust(end - start, b"\0")
-            for _, start, end in _webp_chunks(data)
-            if end <= len(data) + 1
+            data[start:end].ljust(end - start, b"\0") for _, start, end in _webp_chunks(data) if end <= len(data) + 1
         )
     )
 

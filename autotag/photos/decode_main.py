@@ -40,11 +40,13 @@ ANSWER = struct.Struct("<BQ")
 READY, PIXELS, UNDECODABLE, NO_MEMORY, PARTIAL = range(5)
 _ENOUGH_ROWS = 0.75
 """A damaged photo is decoded if at least this share of its rows is there."""
-_MISSING = (128, 128, 128)
-"""The colour of missing rows: near the mean of photos, so that it says little to a network."""
+_GREY = 128
+"""Each sample of a missing row: near the mean of photos, so that it says little to a network."""
 _ZEROS_ARE_NO_PIXELS = {"JPEG", "PNG", "WebP", "GIF"}
 _PADDING_BYTES = 64
-"""So many zeros at the end of these formats were never written, although some decoders show them as pixels."""
+_ZEROS_OF_PIXELS = 16
+"""So many zeros at the end of these formats were never written, although some decoders show them as pixels. All but a
+few are cut off: compressed pixels may end with some."""
 _MAX_BEFORE_JPEG = 1024
 """Bytes before a JPEG's start marker, at most."""
 
@@ -165,7 +167,7 @@ def decode_photo(
             raise UndecodableError("not_an_image", f"{begins}; photos are {', '.join(KINDS)}")
         kind, data = "JPEG", data[start:]
     if kind in _ZEROS_ARE_NO_PIXELS and data.endswith(bytes(_PADDING_BYTES)):
-        data = data.rstrip(b"\0")
+        data = data.rstrip(b"\0") + bytes(_ZEROS_OF_PIXELS)
     try:
         return Decoded(_whole(kind, data, target), partial=False)
     except ImportError as error:
@@ -220,11 +222,13 @@ def _by_other_library(kind: str, data: bytes, target: _Target) -> Image.Image:
     """Decode a format that Pillow lacks; these decoders make the picture upright themselves."""
     formats = _part("decode_formats")
     if kind == "JPEG XL":
-        _check_pixels(kind, *formats.jxl_size(data), target.max_pixels)
+        width, height = formats.jxl_size(data)
+        _check_pixels(kind, width, height, target.max_pixels)
         picture = formats.decode_jxl(data)
     else:
         with formats.open_raw(data) as raw:
-            _check_pixels(kind, *formats.raw_size(raw), target.max_pixels)
+            width, height = formats.raw_size(raw)
+            _check_pixels(kind, width, height, target.max_pixels)
             picture = formats.decode_raw(raw, target.short_side)
     return _on_white(_middle(picture, target))
 
@@ -326,8 +330,9 @@ def _compared(kind: str, versions: tuple[bytes, bytes], target: _Target) -> Imag
         if picture.mode in ("P", "PA"):
             picture = picture.convert("RGBA" if picture.mode == "PA" or "transparency" in picture.info else "RGB")
         bands = len(picture.getbands())
-        value = 128 << 8 if picture.mode.startswith("I") else 128
-        grey = (128, 128, 128, 255)[:bands] if bands > 2 else (128, 255)[:bands] if bands == 2 else value
+        value = _GREY << 8 if picture.mode.startswith("I") else _GREY
+        alpha = (255,) if picture.mode in ("LA", "RGBA") else ()
+        grey = value if bands == 1 else (*([_GREY] * (bands - len(alpha))), *alpha)
         for row in missing:
             picture.paste(grey, (0, row, width, row + 1))
     return _shown(kind, versions[0], photo, picture, target)
@@ -401,14 +406,18 @@ def _is_raw(data: bytes) -> bool:
 def _part(name: str) -> ModuleType:
     """Load the file `name` that lies beside this one; by its path, since the child knows no packages of ours."""
     spec = importlib.util.spec_from_file_location(f"_{name}", Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None and spec.loader is not None  # noqa: S101
+    assert spec is not None  # noqa: S101
+    assert spec.loader is not None  # noqa: S101
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
 def _open(kind: str, data: bytes) -> ImageFile.ImageFile:
-    """Return the photo with its header read. Not `Image.open`: that tries other formats, and takes an MPO for no JPEG."""
+    """Return the photo with its header read.
+
+    Not by `Image.open`: that tries other formats, and takes an MPO for no JPEG.
+    """
     module_name, class_name = _PLUGINS[kind]
     module = importlib.import_module(module_name)
     if kind == "HEIF":
@@ -505,8 +514,10 @@ def _is_whole(kind: str, data: bytes) -> bool:
 
 
 def memory_limit_bytes(max_pixels: int) -> int:
-    """Return the address space for a decoder. Photos of 100 megapixels took 16 bytes a pixel as WebP, 9 as HEIF or AVIF, 8 as PNG
-    with alpha, and 3 as progressive JPEG; 24 leaves room for other kinds.
+    """Return the address space for a decoder.
+
+    Photos of 100 megapixels took 16 bytes a pixel as WebP, 9 as HEIF or AVIF, 8 as PNG with alpha, and 3 as progressive
+    JPEG; 24 leaves room for other kinds.
     """
     return 2**30 + 24 * max_pixels
 

@@ -8,7 +8,10 @@ from autotag.errors import AutotagError
 
 
 class Reason(StrEnum):
-    """The reason for which a photo gives no pixels. Permanent unless `transient`; the values are stored, so they never change."""
+    """The reason for which a photo gives no pixels. Permanent unless `transient`.
+
+    The values are stored, so they never change.
+    """
 
     NOT_FOUND = "not_found"
     """No such file; HTTP 404 or 410."""

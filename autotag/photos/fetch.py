@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 import zlib
@@ -86,6 +87,10 @@ class PhotoFetcher:
             return self._files.fetch(uri) if scheme == "file" else self._fetch_http(uri)
         except PhotoError as error:
             raise error.about(shortened(uri)) from error
+
+    def file_facts(self, uri: str) -> os.stat_result | None:
+        """Return a fetched file's size and times as they are now; None for any other URI, and if the file is gone."""
+        return self._files.facts(uri) if uri[:5].lower() == "file:" else None
 
     def close(self) -> None:
         """Close the pooled connections."""

@@ -53,6 +53,13 @@ class FileFetcher:
         except OSError as error:
             raise _failure(error, root) from error
 
+    def facts(self, uri: str) -> os.stat_result | None:
+        """Return a fetched file's size and times as they are now, None if it is gone."""
+        try:
+            return os.stat(_path(uri))  # noqa: PTH116 - Path's raises for odd names
+        except (OSError, PhotoError):
+            return None
+
     def _read(self, fd: int) -> bytes:
         facts = os.fstat(fd)
         if not stat.S_ISREG(facts.st_mode):

@@ -5,29 +5,42 @@ from __future__ import annotations
 import logging
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
-import numpy as np
-from numpy.typing import NDArray
-
 from autotag.photos.decoder_pool import DecoderPool
-from autotag.photos.decoder_process import Preprocessing
+from autotag.photos.decoder_process import PhotoPixels, Preprocessing
 from autotag.photos.errors import PhotoError, Reason
 from autotag.photos.fetch import Fetch, PhotoFetcher, shortened
 from autotag.settings import Settings
 
-__all__ = ["EXTENSIONS", "PhotoError", "PhotoFetcher", "PhotoReader", "Reason", "find_photos", "photo_uri"]
+__all__ = [
+    "EXTENSIONS",
+    "PhotoError",
+    "PhotoFetcher",
+    "PhotoPixels",
+    "PhotoReader",
+    "Reason",
+    "find_photos",
+    "photo_uri",
+]
 
 EXTENSIONS = frozenset(
     f".{name}"
-    for names in ("jpg jpeg jpe jfif mpo", "png apng", "webp", "heic heif hif", "avif", "gif", "bmp dib", "tif tiff")
+    for names in (
+        *("jpg jpeg jpe jfif mpo", "png apng", "webp", "heic heif hif", "avif", "gif", "bmp dib", "tif tiff"),
+        *("jxl", "jp2 j2k jpf jpx", "psd", "dng cr2 cr3 nef arw raf orf rw2"),
+    )
     for name in names.split()
 )
 """What files with photos are called, in lower case."""
 
 log = logging.getLogger(__name__)
+
+_FRESH_S, _SECOND_LOOK_S = 10.0, 0.25
+"""A cut file that was written in the last `_FRESH_S` is looked at again after `_SECOND_LOOK_S`."""
 
 
 class PhotoReader:
@@ -60,20 +73,36 @@ class PhotoReader:
         """Start the decoding processes now, some 50 ms each, so that no photo waits for them."""
         self._decoders.start()
 
-    def read(self, uri: str) -> NDArray[np.uint8]:
-        """The upright middle of a photo: uint8 [size, size, 3], RGB. Waits for the network and an idle decoder.
+    def read(self, uri: str) -> PhotoPixels:
+        """Return the upright middle of a photo. Waits for the network and an idle decoder.
 
         Raises:
-            PhotoError: it gives no pixels; `reason` says why, `transient` whether it may work later.
+            PhotoError: it gives no pixels; `reason` says why, `transient` if it may work later: a file that is cut and
+                still grows is one.
             RuntimeError: no decoding process can be started: our mistake, not the photo's.
         """
         data = self._fetcher.fetch(uri)
         try:
-            return self.decode(data)
+            photo = self.decode(data)
         except PhotoError as error:
+            if error.reason is Reason.TRUNCATED:
+                self._check_written(uri, len(data))
             raise error.about(shortened(uri)) from error
+        if photo.partial:
+            self._check_written(uri, len(data))
+        return photo
 
-    def decode(self, data: bytes) -> NDArray[np.uint8]:
+    def _check_written(self, uri: str, size: int) -> None:
+        """Raise a transient PhotoError if a file has another size than was read: its upload is under way."""
+        facts = self._fetcher.file_facts(uri)
+        if facts and facts.st_size == size and time.time() - facts.st_mtime < _FRESH_S:
+            time.sleep(_SECOND_LOOK_S)
+            facts = self._fetcher.file_facts(uri)
+        if facts and facts.st_size != size:
+            detail = f"the file is being written: {size} bytes were read, now it has {facts.st_size}"
+            raise PhotoError(Reason.INTERRUPTED, f"{shortened(uri)}: {detail}")
+
+    def decode(self, data: bytes) -> PhotoPixels:
         """As `read`, of a photo's bytes that the caller has."""
         return self._decoders.decode(data)
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from autotag.errors import InputError
 from autotag.photos.reader import photo_uri
 from autotag.storage.folder import Folder
+from autotag.storage.text_format import BLANKS, SAMPLE_BYTES, UTF8, Recoded, TextFormat, detect, detect_encoding
 
 MAX_LINE_BYTES = 64 * 1024
 BUFFER_BYTES = 1024 * 1024
 BOM = b"\xef\xbb\xbf"
+LIST_LINE = "photo_id uri, and maybe output_uri; with tabs between where one of them has blanks"
 HEADER = ("photo_id", "uri", "output_uri")
 """Of a list of photos, where it has one; the last is not in all lists."""
 
@@ -65,19 +68,38 @@ class FaultError(Exception):
         self.detail = detail
 
 
-def text_lines(url: str) -> Iterator[tuple[int, str | FaultError]]:
-    """The lines of a file that are not blank, each with its number from 1 and without its end; ``.gz`` is unpacked.
+def text_lines(url: str, encoding: str | None = None) -> Iterator[tuple[int, str | FaultError]]:
+    """Yield the lines of a file that are not blank, with their numbers from 1 and without their ends.
+
+    Args:
+        url: the file's path or URL; ``.gz`` is unpacked.
+        encoding: of the file, as `text_format` detects it; without one it is detected here.
 
     Raises:
         InputError: the file cannot be read, or not to its end.
     """
+    encoding = encoding or detect_encoding(beginning(url))[0]
+    with _opened(url) as file:
+        if encoding != UTF8:
+            file = cast(BinaryIO, Recoded(file, encoding))
+        # Neither fsspec's files nor gzip's are quick at single lines.
+        yield from _lines(io.BufferedReader(cast(Any, file), BUFFER_BYTES))
+
+
+def beginning(url: str) -> bytes:
+    """Return the first `SAMPLE_BYTES` of a file, unpacked; raises InputError where it cannot be read."""
+    with _opened(url) as file:
+        return file.read(SAMPLE_BYTES)
+
+
+@contextmanager
+def _opened(url: str) -> Iterator[BinaryIO]:
     try:
         with ExitStack() as opened:
             file: BinaryIO = opened.enter_context(open_url(url))
             if url.endswith(".gz"):
                 file = cast(BinaryIO, opened.enter_context(gzip.GzipFile(fileobj=file)))
-            # Neither fsspec's files nor gzip's are quick at single lines.
-            yield from _lines(opened.enter_context(io.BufferedReader(cast(Any, file), BUFFER_BYTES)))
+            yield file
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{url}: cannot be read: {error}") from error
 
@@ -92,23 +114,43 @@ class ListedPhoto(NamedTuple):
 
 
 def photo_lines(url: str) -> Iterator[tuple[int, ListedPhoto | FaultError]]:
-    """The lines of a list of photos, each with its number from 1; a header, `HEADER`, is passed over.
+    """Yield the lines of a list of photos with their numbers from 1; a header, `HEADER`, is passed over.
 
-    A line is photo_id, URI or path, and maybe output URI, with tabs between them, or else blanks.
+    A line is photo_id, URI or path, and maybe output URI, separated by tabs, blanks, ``;`` or ``,``: the same in all
+    lines of a file.
 
     Raises:
-        InputError: as `text_lines` does.
+        InputError: as `text_lines` does; or no line is one of a list of photos.
     """
-    for number, line in text_lines(url):
-        if isinstance(line, FaultError):
-            yield number, line
+    form = detect(beginning(url), ("\t", BLANKS, ";", ","), range(2, 4))
+    first, good = "", False
+    for number, line in text_lines(url, form.encoding):
+        if number == 1 and form.says_so:
             continue
-        fields = [field.strip() for field in line.split("\t")] if "\t" in line else line.split()
-        if len(fields) not in (2, 3):
-            detail = "should be: photo_id uri, and maybe output_uri; with tabs between where one of them has blanks"
-            yield number, FaultError(Fault.FIELDS, f"{detail}. Given: {line!r:.200}")
-        elif number > 1 or tuple(fields) != HEADER[: len(fields)]:
-            yield number, ListedPhoto(fields[0], listed_uri(fields[1], url), *fields[2:])
+        first = first or str(line)
+        photo = line if isinstance(line, FaultError) else _listed_photo(line, number, form, url)
+        if photo is not None:
+            good = good or not isinstance(photo, FaultError)
+            yield number, photo
+        else:
+            good = True  # a header
+    if first and not good:
+        raise InputError(f"{url}: no line of it lists a photo: {LIST_LINE}. Its first line is {first!r:.200} ({form})")
+
+
+def _listed_photo(line: str, number: int, form: TextFormat, url: str) -> ListedPhoto | FaultError | None:
+    """Return the photo of a line, or its fault; None for a header."""
+    try:
+        fields = [field.strip() for field in form.fields(line)]
+    except csv.Error as error:
+        return FaultError(Fault.QUOTES, f"its quotes are not CSV's: {error}")
+    while len(fields) > 2 and not fields[-1]:
+        fields.pop()
+    if len(fields) not in (2, 3):
+        return FaultError(Fault.FIELDS, f"should be: {LIST_LINE}. Given: {line!r:.200}")
+    if tuple(field.casefold() for field in fields) == HEADER[: len(fields)] and number <= 2:
+        return None
+    return ListedPhoto(fields[0], listed_uri(fields[1], url), *fields[2:])
 
 
 def listed_uri(place: str, list_url: str) -> str:

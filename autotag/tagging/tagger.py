@@ -6,14 +6,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from autotag.photos.fetch import Fetch
-from autotag.photos.reader import PhotoError, PhotoReader
+from autotag.photos.reader import PhotoError, PhotoPixels, PhotoReader
 from autotag.settings import Settings
 from autotag.view.results import ModelVersion
 from autotag.view.tag_order import top_tags
@@ -22,6 +22,17 @@ from models.network import FeatureNetwork
 from models.probe import probe_pixels
 
 Value = TypeVar("Value")
+
+
+class PhotoTags(tuple[Tag, ...]):
+    """The tags of a photo, best first; `partial` is True if the photo is damaged, and some of it may be missing."""
+
+    partial: bool
+
+    def __new__(cls, tags: Iterable[Tag], partial: bool) -> Self:
+        made = super().__new__(cls, tags)
+        made.partial = partial
+        return made
 
 
 class FeatureExtractor:
@@ -90,8 +101,8 @@ class Tagger:
         extractor.reader.start()
         return cls(bundle, extractor, settings)
 
-    def read(self, uri: str) -> NDArray[np.uint8]:
-        """Fetch and decode one photo: uint8 [s, s, 3], RGB, at the network's size. Safe for many threads.
+    def read(self, uri: str) -> PhotoPixels:
+        """Fetch and decode one photo, at the network's size. Safe for many threads.
 
         Raises:
             PhotoError: it gives no pixels; `reason` says why, `transient` whether it may work later.
@@ -115,32 +126,41 @@ class Tagger:
 
     def tag(
         self, uris: Iterable[str], top: int | None = None, min_score: float | None = None
-    ) -> Iterator[tuple[str, tuple[Tag, ...] | PhotoError]]:
+    ) -> Iterator[tuple[str, PhotoTags | PhotoError]]:
         """The tags of each photo, or why there are none, in the order of `uris`; photos are read ahead.
 
         `uris` may be endless: at most a few batches are taken beyond what was yielded.
         """
-        return self._each(uris, self.read, lambda pixels: self.score(pixels, top, min_score))
+
+        def compute(photos: Sequence[PhotoPixels]) -> list[PhotoTags]:
+            scored = self.score(np.stack([photo.pixels for photo in photos]), top, min_score)
+            return [PhotoTags(tags, photo.partial) for tags, photo in zip(scored, photos, strict=True)]
+
+        return self._each(uris, self.read, compute)
 
     def features(
-        self, uris: Iterable[str], read: Callable[[str], NDArray[np.uint8]] | None = None
+        self, uris: Iterable[str], read: Callable[[str], PhotoPixels] | None = None
     ) -> Iterator[tuple[str, NDArray[np.float32] | PhotoError]]:
         """The network's features of each photo, float32 [d], or why there are none; else as `tag`.
 
         Args:
             read: instead of `read`; called by several threads at once.
         """
-        return self._each(uris, read or self.read, lambda pixels: list(self.extractor.network.features(pixels)))
+
+        def compute(photos: Sequence[PhotoPixels]) -> list[NDArray[np.float32]]:
+            return list(self.extractor.network.features(np.stack([photo.pixels for photo in photos])))
+
+        return self._each(uris, read or self.read, compute)
 
     def _each(
         self,
         uris: Iterable[str],
-        read: Callable[[str], NDArray[np.uint8]],
-        compute: Callable[[NDArray[np.uint8]], Sequence[Value]],
+        read: Callable[[str], PhotoPixels],
+        compute: Callable[[Sequence[PhotoPixels]], Sequence[Value]],
     ) -> Iterator[tuple[str, Value | PhotoError]]:
         """What is computed of each photo's pixels, a batch at a time, while the photos behind them are read."""
         ahead = self._settings.photo_fetch_threads + 2 * self._settings.tagger_batch_photos
-        reads: deque[tuple[str, Future[NDArray[np.uint8]]]] = deque()
+        reads: deque[tuple[str, Future[PhotoPixels]]] = deque()
         pool = ThreadPoolExecutor(self._settings.photo_fetch_threads, thread_name_prefix="read")
         try:
             for uri in uris:
@@ -154,19 +174,19 @@ class Tagger:
 
     def _computed(
         self,
-        reads: deque[tuple[str, Future[NDArray[np.uint8]]]],
-        compute: Callable[[NDArray[np.uint8]], Sequence[Value]],
+        reads: deque[tuple[str, Future[PhotoPixels]]],
+        compute: Callable[[Sequence[PhotoPixels]], Sequence[Value]],
     ) -> Iterator[tuple[str, Value | PhotoError]]:
         """Take the oldest read and whatever is read behind it, up to the batch limit, and compute it at once."""
-        batch: list[tuple[str, NDArray[np.uint8] | PhotoError]] = []
+        batch: list[tuple[str, PhotoPixels | PhotoError]] = []
         while reads and len(batch) < self._settings.tagger_batch_photos and (not batch or reads[0][1].done()):
-            uri, pixels = reads.popleft()
+            uri, photo = reads.popleft()
             try:
-                batch.append((uri, pixels.result()))
+                batch.append((uri, photo.result()))
             except PhotoError as error:
                 batch.append((uri, error))
-        good = [pixels for _, pixels in batch if not isinstance(pixels, PhotoError)]
-        computed = iter(compute(np.stack(good)) if good else ())
+        good = [photo for _, photo in batch if not isinstance(photo, PhotoError)]
+        computed = iter(compute(good) if good else ())
         for uri, found in batch:
             yield uri, found if isinstance(found, PhotoError) else next(computed)
 

@@ -46,6 +46,8 @@ class Tagged(Result):
     computed_us: int
     run: str | None = None
     """The bulk run that computed the tags; None for the stream."""
+    partial: bool = False
+    """True if the photo is damaged, and some of it may be missing."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -155,6 +155,17 @@ def test_the_bolt_tags_a_photo_anchored_and_acks_it_once(
         assert len(bolt.seen(command("ack"))) == 1
 
 
+def test_the_tags_of_a_damaged_photo_say_so(settings: Settings, tmp_path: Path, draw: Callable[..., Path]) -> None:
+    data = draw().read_bytes()
+    damaged = tmp_path / "damaged.jpg"
+    damaged.write_bytes(data[: len(data) * 95 // 100])
+    with autotag_bolt(settings, tmp_path) as bolt:
+        send(bolt, event_for(damaged))
+        tagged = results.from_dict(bolt.wait_for(command("emit"))["tuple"][2])
+    assert isinstance(tagged, Tagged)
+    assert tagged.partial
+
+
 def test_photos_that_wait_are_scored_together_and_each_is_answered(
     settings: Settings, tmp_path: Path, draw: Callable[..., Path]
 ) -> None:

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -158,6 +159,15 @@ def test_show_tells_tags_or_the_reason_and_fails_for_the_unknown(
     assert "nothing is stored of 'unknown'" in unknown.stderr
     found = json.loads(run("search", "DOG", "--json").stdout)
     assert [photo["photo_id"] for photo in found["photos"]] == [path.as_uri()]
+
+
+def test_show_says_that_a_photo_is_damaged(run: Run, store: PhotoStore) -> None:
+    store.runs.add_model(worlds.model(), CLASSES)
+    store.write([replace(tagged("whole"), partial=False), replace(tagged("cut"), partial=True)])
+    assert "by realtime, partial: the photo is damaged\n" in run("show", "cut").stdout
+    assert "partial" not in run("show", "whole").stdout
+    assert json.loads(run("show", "cut", "--json").stdout)["partial"] is True
+    assert "partial" not in json.loads(run("show", "whole", "--json").stdout)
 
 
 def test_people_read_the_most_specific_tags_first_and_json_says_which_they_are(run: Run, store: PhotoStore) -> None:

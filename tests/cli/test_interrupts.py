@@ -115,27 +115,27 @@ def test_a_backfill_goes_on_with_what_is_left(
 ) -> None:
     job = tmp_path / "job"
     options = ("--workers", "2", "--chunk-photos", "4", "--owner", "ann", "--content-time", TIME)
-    command = ("backfill", photo_list(draw, tmp_path, 200), "--job", str(job), *options)
+    command = ("backfill", photo_list(draw, tmp_path, 120), "--job", str(job), *options)
     run = start(*command)
     run.wait_until(lambda: len(names(job / "tags")) > 2)
     note = run.interrupt(number)
     done = int(note.removeprefix(": ").split()[0])
-    assert note == f": {done} of 200 photos are done and kept in {job}; the same command goes on"
+    assert note == f": {done} of 120 photos are done and kept in {job}; the same command goes on"
     assert 0 < done <= 4 * len(names(job / "tags"))
     hidden = [name for folder in ("tags", "failed", "photos") for name in names(job / folder) if name[0] == "."]
     assert hidden == []
     summary = json.loads(start(*command, "--json").finish())
-    assert (summary["tagged"], summary["left"]) == (200, 0)
+    assert (summary["tagged"], summary["left"]) == (120, 0)
     assert summary["done_before"] >= done
 
 
 def test_a_join_goes_on_with_what_is_left(start: Callable[..., Command], draw: Draw, tmp_path: Path) -> None:
-    command = ("join", "--photos", photo_list(draw, tmp_path, 600), "--set", str(tmp_path / "set"), "--workers", "2")
+    command = ("join", "--photos", photo_list(draw, tmp_path, 400), "--set", str(tmp_path / "set"), "--workers", "2")
     run = start(*command)
     run.wait_until(lambda: bool(list(tmp_path.glob("set/features/*.parquet"))))
     assert "the same command goes on" in run.interrupt(TERM, os.kill)
     assert list(tmp_path.glob("set/features/.*")) == []
-    assert json.loads(start(*command, "--json").finish())["photos"] == 600
+    assert json.loads(start(*command, "--json").finish())["photos"] == 400
 
 
 def test_printed_tags_are_counted(start: Callable[..., Command], draw: Draw, tmp_path: Path) -> None:
@@ -172,12 +172,12 @@ def test_a_bulk_load_goes_on_behind_its_bookmark(
     store.runs.add_model(model(1), CLASSES)
     line = {"owner": "ann", "content_time": TIME, "model": str(model(1)), "tags": [{"id": "n-dog", "score": 0.9}]}
     path = tmp_path / "run.jsonl"
-    path.write_text("".join(json.dumps({**line, "photo_id": f"p{number}"}) + "\n" for number in range(10_000)))
+    path.write_text("".join(json.dumps({**line, "photo_id": f"p{number}"}) + "\n" for number in range(6_000)))
     run = start("bulk", "load", "run", str(path))
     run.wait_until(lambda: store.runs.bookmark("run").get("photos", 0) > 0)
     assert "the same command goes on" in run.interrupt()
     loaded = json.loads(start("bulk", "load", "run", str(path), "--json").finish())
-    assert (loaded["state"], loaded["photos"]) == ("loaded", 10_000)
+    assert (loaded["state"], loaded["photos"]) == ("loaded", 6_000)
 
 
 def test_a_bundle_that_is_half_built_is_removed(start: Callable[..., Command], settings: Settings) -> None:

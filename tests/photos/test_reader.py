@@ -100,7 +100,7 @@ class TestPhotoReader:
 
         def outcome_of(uri: str) -> str:
             try:
-                pixels = reader.read(uri)
+                pixels = reader.read(uri).pixels
             except PhotoError as error:
                 return error.reason if uri.rpartition("/")[2] in error.detail else error.detail
             assert (pixels.dtype, pixels.shape) == (np.uint8, (224, 224, 3))
@@ -123,13 +123,13 @@ class TestPhotoReader:
         with PhotoReader(
             settings(folder), Preprocessing(size=260, resize_short_side=292, interpolation="hamming")
         ) as reader:
-            pixels = reader.read((folder / "rotated.jpg").as_uri())
-        wanted = decode_main.decode_photo((folder / "rotated.jpg").read_bytes(), 260, 292, 10**8, "hamming")
+            pixels = reader.read((folder / "rotated.jpg").as_uri()).pixels
+        wanted = decode_main.decode_photo((folder / "rotated.jpg").read_bytes(), 260, 292, 10**8, "hamming").picture
         assert (pixels == np.asarray(wanted)).all()
 
     def test_a_person_may_name_any_file(self, folder: Path) -> None:
         with PhotoReader(Settings(), LITE0, any_file=True) as reader:
-            assert reader.read(photo_uri(str(folder / "good.jpg"))).shape == (224, 224, 3)
+            assert reader.read(photo_uri(str(folder / "good.jpg"))).pixels.shape == (224, 224, 3)
 
     def test_the_message_is_one_line_that_names_photo_and_reason(self, folder: Path) -> None:
         uri = (folder / "text.jpg").as_uri()
@@ -166,7 +166,7 @@ class TestPhotoUri:
     def test_whatever_a_file_is_called_its_uri_reads_it(self, tmp_path: Path, name: str) -> None:
         (tmp_path / name).write_bytes(encoded(drawing(), "JPEG"))
         with PhotoReader(settings(tmp_path), LITE0) as reader:
-            assert reader.read(photo_uri(str(tmp_path / name))).shape == (224, 224, 3)
+            assert reader.read(photo_uri(str(tmp_path / name))).pixels.shape == (224, 224, 3)
 
 
 class TestFindPhotos:

@@ -351,6 +351,7 @@ def test_the_bytes_of_tags_are_the_json_of_their_dict_and_read_back_equal(
         computed_us=numbers[1],
         model=ModelVersion(texts[6], texts[7], numbers[2]),
         tags=(tag, replace(tag, id="other")),
+        partial=run is None,
     )
     assert json.loads(canonical(write)) == json.loads(json.dumps(results.to_dict(write)))
     assert results.from_dict(json.loads(canonical(write))) == write

@@ -16,7 +16,7 @@ from autotag.errors import InputError
 from autotag.jobs.worker_tagger import worker_tagger
 from autotag.photos.errors import Reason
 from autotag.photos.local_files import too_large
-from autotag.photos.reader import PhotoError
+from autotag.photos.reader import PhotoError, PhotoPixels
 from autotag.settings import Settings
 from autotag.storage import parquet
 from autotag.storage.folder import Folder
@@ -147,7 +147,7 @@ class _PieceReader:
             for uri, self._bytes[uri] in zip(uris, _rows(file, [row_place(uri)[1] for uri in uris]), strict=True):
                 yield uri
 
-    def read(self, uri: str) -> NDArray[np.uint8]:
+    def read(self, uri: str) -> PhotoPixels:
         """As `Tagger.read`."""
         if uri in self._bytes:
             data = self._bytes.pop(uri)

@@ -132,7 +132,9 @@ class _Join:
         if self._inputs.by_folder:
             self._join_labels(folder_labels(list(self._photos.values()), source), exhaustive=True)
         for source in self._inputs.labels:
-            self._join_labels(labels_in(source), exhaustive=self._inputs.exhaustive)
+            formats: list[str] = []
+            self._join_labels(labels_in(source, formats), exhaustive=self._inputs.exhaustive)
+            self.summary.labels[-1].formats = formats
         listed = list(self._photos.values())
         corrected = self._join_corrections(store) if store else []
         self._extract(listed, any_file=True)

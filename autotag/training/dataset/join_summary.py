@@ -16,6 +16,8 @@ class LabelSummary:
 
     source: str
     kind: str
+    formats: list[str] = field(default_factory=list)
+    """The format of each text file that is not plain CSV in UTF-8."""
     lines: int = 0
     bad: Counter[str] = field(default_factory=Counter)
     """Lines that were not used, by reason."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from autotag.errors import EventError, InputError
@@ -12,7 +12,17 @@ from autotag.events.checks import text_field
 from autotag.photos.reader import EXTENSIONS, find_photos
 from autotag.storage import parquet
 from autotag.storage.folder import Folder
-from autotag.storage.text_lines import BadLine, Fault, FaultError, listed_uri, open_url, photo_lines, text_lines
+from autotag.storage.text_format import TextFormat, detect
+from autotag.storage.text_lines import (
+    BadLine,
+    Fault,
+    FaultError,
+    beginning,
+    listed_uri,
+    open_url,
+    photo_lines,
+    text_lines,
+)
 from autotag.training.dataset.labels import label_value
 
 PARQUET = ".parquet"
@@ -134,21 +144,30 @@ def _photo(source: str, number: int, photo_id: str, uri: str, row: str = "") -> 
 # Labels
 
 
-def labels_in(url: str) -> Iterator[Label | BadLine]:
-    """The labels of CSV, TSV or Parquet files, or of a folder of them, in their order.
+def labels_in(url: str, formats: list[str] | None = None) -> Iterator[Label | BadLine]:
+    """Yield the labels of text or Parquet files, or of a folder of them, in their order.
 
-    Text may have a header line, and be compressed (``.gz``). A line is a record: within quotes there is no end of it.
-    Parquet's labels may be booleans or numbers, too.
+    Text is separated by commas, semicolons or tabs, in UTF-8, UTF-16 with its mark or Windows-1252, whatever the file
+    is called (`text_format`). It may have a header line, and be compressed (``.gz``). A line is a record: within quotes
+    there is no end of it. Parquet's labels may be booleans or numbers, too.
+
+    Args:
+        url: a file or folder, as a path or URL.
+        formats: gets a text for each file whose format is not plain CSV.
 
     Raises:
-        InputError: it is not there, cannot be read, or not to its end, or has not the columns `COLUMNS`.
+        InputError: it is not there, cannot be read, or not to its end, has not the columns `COLUMNS`, or no line of a
+            file is a label.
     """
     endings = (PARQUET, *(f"{ending}{gz}" for ending in (*TAB_ENDINGS, *COMMA_ENDINGS) for gz in ("", ".gz")))
     files = _files(url, endings)
     if not files and Folder(url).is_folder():
         raise InputError(f"{url}: no file there ends in {', '.join(endings)}")
     for file in files or [Folder(url).url]:
-        yield from _parquet_labels(file) if file.endswith(PARQUET) else _text_labels(file)
+        if file.endswith(PARQUET):
+            yield from _parquet_labels(file)
+        else:
+            yield from _text_labels(file, [] if formats is None else formats)
 
 
 def folder_labels(photos: Sequence[Photo], source: str) -> Iterator[Label | BadLine]:
@@ -161,39 +180,42 @@ def folder_labels(photos: Sequence[Photo], source: str) -> Iterator[Label | BadL
             yield BadLine(source, 0, Fault.NO_FOLDER, f"photo {photo.id!r:.100} lies in no folder of {source}")
 
 
-def _text_labels(url: str) -> Iterator[Label | BadLine]:
-    fields_of: Callable[[str], list[str]] | None = None
+def _text_labels(url: str, formats: list[str]) -> Iterator[Label | BadLine]:
+    tabs_first = url.removesuffix(".gz").endswith(TAB_ENDINGS)
+    form = detect(beginning(url), ("\t", ";", ",") if tabs_first else (",", ";", "\t"), range(len(COLUMNS), 1000))
+    if str(form) != str(TextFormat()):
+        formats.append(f"{url.rpartition('/')[2]}: {form}")
     places: list[int] | None = None
-    for number, line in text_lines(url):
+    first, good = "", False
+    for number, line in text_lines(url, form.encoding):
+        if number == 1 and form.says_so:
+            continue
+        first = first or str(line)
         try:
             if isinstance(line, FaultError):
                 raise line
-            fields_of = fields_of or _splitter(url, line)
-            fields = fields_of(line)
+            fields = _fields(form, line)
             if places is None:
-                places = _header(fields, url) if number == 1 else []
+                places = _header(fields, url) if number <= 1 + form.says_so else []
                 if places:
+                    good = True
                     continue
             yield _label(number, _picked(fields, places))
+            good = True
         except FaultError as error:
             yield BadLine(url, number, error.reason, error.detail)
+    if first and not good:
+        raise InputError(
+            f"{url}: no line of it is a label: {', '.join(COLUMNS)}, such as 'tulip,p1,TRUE'. "
+            f"Its first line is {first!r:.200} ({form})"
+        )
 
 
-def _splitter(url: str, first: str) -> Callable[[str], list[str]]:
-    """What cuts a line into fields; by the file's name, or where that says nothing, by its first line."""
-    name = url.removesuffix(".gz")
-    tabs = name.endswith(TAB_ENDINGS) or ("\t" in first and not name.endswith(COMMA_ENDINGS))
-    delimiter = "\t" if tabs else ","
-
-    def fields(line: str) -> list[str]:
-        if '"' not in line:
-            return line.split(delimiter)
-        try:
-            return next(csv.reader([line], delimiter=delimiter, strict=True))
-        except csv.Error as error:
-            raise FaultError(Fault.QUOTES, f"its quotes are not CSV's: {error}") from error
-
-    return fields
+def _fields(form: TextFormat, line: str) -> list[str]:
+    try:
+        return form.fields(line)
+    except csv.Error as error:
+        raise FaultError(Fault.QUOTES, f"its quotes are not CSV's: {error}") from error
 
 
 def _header(fields: Sequence[str], url: str) -> list[int]:
@@ -212,6 +234,9 @@ def _header(fields: Sequence[str], url: str) -> list[int]:
 def _picked(fields: Sequence[str], places: Sequence[int]) -> Sequence[str]:
     """The fields in the order of `COLUMNS`."""
     if not places:
+        fields = list(fields)
+        while len(fields) > len(COLUMNS) and not fields[-1].strip():
+            fields.pop()  # a spreadsheet's empty columns
         if len(fields) != len(COLUMNS):
             raise FaultError(Fault.FIELDS, f"has {len(fields)} fields; needed are {', '.join(COLUMNS)}")
         return fields

@@ -26,6 +26,7 @@ WORDS = {
     UNKNOWN: ("", "unknown", "?", "null", "none", "na"),
 }
 """What people write for each, in any case."""
+NAMES = {"TRUE": TRUE, "FALSE": FALSE, "unknown": UNKNOWN}
 _VALUES = {word: value for value, words in WORDS.items() for word in words}
 
 
@@ -33,7 +34,8 @@ def label_value(text: str) -> int:
     """TRUE, FALSE or UNKNOWN; raises FaultError for any other word."""
     value = _VALUES.get(text.strip().casefold())
     if value is None:
-        raise FaultError(Fault.LABEL, f"the label must be TRUE, FALSE or empty. Given: {text[:80]!r}")
+        known = "; ".join(f"{name}: {', '.join(filter(None, WORDS[value]))}" for name, value in NAMES.items())
+        raise FaultError(Fault.LABEL, f"the label must be empty or one of {known}. Given: {text[:80]!r}")
     return value
 
 

@@ -54,8 +54,8 @@ def thumbnailer(settings: Settings, preprocessing: Preprocessing) -> Iterator[Th
             try:
                 file, row = row_place(uri)
                 if not file:
-                    return _jpeg(reader.read(uri))
-                return _jpeg(reader.decode(_in_parquet(file, row, settings.photo_max_bytes)))
+                    return _jpeg(reader.read(uri).pixels)
+                return _jpeg(reader.decode(_in_parquet(file, row, settings.photo_max_bytes)).pixels)
             except (PhotoError, InputError):
                 return None
 

@@ -21,7 +21,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from autotag.cli import CommandLine
-from autotag.cli.join import join_
+from autotag.cli.join import join as join_command
 from autotag.errors import InputError, JobError
 from autotag.jobs import worker_tagger
 from autotag.jobs.workers import LocalWorkers
@@ -535,7 +535,7 @@ def test_wrong_use_is_told_and_exits_with_2(
     written(tmp_path / "list.txt", f"a {album}/Dog/1.png")
     monkeypatch.chdir(tmp_path)
     line = CommandLine("local", write_config(settings, tmp_path), {})
-    done = CliRunner().invoke(join_, arguments, obj=line)
+    done = CliRunner().invoke(join_command, arguments, obj=line)
     assert done.exit_code == 2
     assert said in " ".join(done.output.split())
     assert not (tmp_path / "set").exists()

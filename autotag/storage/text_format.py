@@ -1,0 +1,134 @@
+"""TextFormat: how a program wrote a table of text - its encoding, and what separates the fields.
+
+Spreadsheets write what their country is used to: semicolons, tabs, UTF-16 ("Unicode text"), Windows-1252. The format is
+detected once a file, from its beginning, and is the same for all of its lines.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+UTF8, WINDOWS = "utf-8", "cp1252"
+MARKS = {codecs.BOM_UTF8: UTF8, codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+"""Byte order marks at a file's beginning, and the encoding that each stands for."""
+SAMPLE_BYTES, SAMPLE_LINES = 64 * 1024, 200
+"""Of a file's beginning, from which its format is detected."""
+BLANKS = " "
+"""The separator of fields with any number of blanks or tabs between them."""
+NAMES = {"\t": "tabs", ";": "';'", ",": "','", BLANKS: "blanks"}
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
+_ENCODING_NAMES = {UTF8: "UTF-8", WINDOWS: "Windows-1252", "utf-16-le": "UTF-16", "utf-16-be": "UTF-16"}
+
+
+@dataclass(frozen=True)
+class TextFormat:
+    """The format of one file."""
+
+    encoding: str = UTF8
+    mark: bytes = b""
+    """The byte order mark, which is no part of the first line."""
+    separator: str = ","
+    says_so: bool = False
+    """True if the first line is ``sep=;``: it names the separator and is no record."""
+
+    def __str__(self) -> str:
+        return f"separated by {NAMES.get(self.separator, repr(self.separator))}, {_ENCODING_NAMES[self.encoding]}"
+
+    def fields(self, line: str) -> list[str]:
+        """Return the fields of a line, without the quotes around them.
+
+        Raises:
+            csv.Error: a quote is not closed, or followed by something.
+        """
+        if self.separator == BLANKS:
+            return line.split()
+        if '"' not in line:
+            return line.split(self.separator)
+        return next(csv.reader([line], delimiter=self.separator, strict=True))
+
+
+def detect_encoding(sample: bytes) -> tuple[str, bytes]:
+    """Return a file's encoding and byte order mark, from its beginning.
+
+    A file without a mark is UTF-8, unless lines of it are not and none needs to be: one bad line among good ones is a
+    bad line, and not another encoding.
+    """
+    for mark, encoding in MARKS.items():
+        if sample.startswith(mark):
+            return encoding, mark
+    lines = [line for line in sample.split(b"\n")[:-1] or [sample] if not line.isascii()]
+    good = sum(_is_utf8(line) for line in lines)
+    return (UTF8 if good or not lines or b"\0" in sample else WINDOWS), b""
+
+
+def detect(sample: bytes, separators: Sequence[str], columns: range) -> TextFormat:
+    """Return the format of a table, from its beginning.
+
+    Args:
+        sample: `SAMPLE_BYTES` of the file; less only if the file has less.
+        separators: those to choose from, the likeliest first.
+        columns: how many fields a line may have; lines with other numbers count against a separator.
+    """
+    encoding, mark = detect_encoding(sample)
+    text = sample[len(mark) :].decode(encoding, "replace")
+    lines = [line for line in text.splitlines()[:SAMPLE_LINES] if line.strip()]
+    if lines and (named := _SEPARATOR_LINE.fullmatch(lines[0].strip())):
+        return TextFormat(encoding, mark, named[1], says_so=True)
+    best = max(separators, key=lambda separator: _lines_that_fit(lines, separator, columns)) if lines else ""
+    return TextFormat(encoding, mark, best or separators[0])
+
+
+def _lines_that_fit(lines: Sequence[str], separator: str, columns: range) -> int:
+    """Count the lines that have the most frequent number of fields, if a line may have that many."""
+    counts: Counter[int] = Counter()
+    for line in lines:
+        try:
+            fields = TextFormat(separator=separator).fields(line)
+        except csv.Error:
+            continue
+        while len(fields) > columns.start and not fields[-1].strip():
+            fields.pop()  # a spreadsheet's empty columns
+        counts[len(fields)] += 1
+    return max((count for fields, count in counts.items() if fields in columns), default=0)
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+class Recoded(io.RawIOBase):
+    """A file of another encoding as one of UTF-8; what cannot be decoded becomes U+FFFD."""
+
+    def __init__(self, file: Any, encoding: str, chunk_bytes: int = 1 << 20) -> None:
+        super().__init__()
+        self._file = file
+        self._decoder = codecs.getincrementaldecoder(encoding)("replace")
+        self._chunk_bytes = chunk_bytes
+        self._ready = memoryview(b"")
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer; 0 at the end."""
+        while not self._ready:
+            chunk = self._file.read(self._chunk_bytes)
+            self._ready = memoryview(self._decoder.decode(chunk, final=not chunk).encode("utf-8", "replace"))
+            if not chunk:
+                break
+        count = min(len(buffer), len(self._ready))
+        buffer[:count] = self._ready[:count]
+        self._ready = self._ready[count:]
+        return count
