@@ -17,7 +17,7 @@ EXTRAS := worker formats cluster build parquet train s3 dev
 WORKER := build/virtualenvs/tagging
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint types bench bench-store bench-train up down clean lock debian
+.PHONY: help setup run test check lint types bench bench-store bench-train up down clean lock debian
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
@@ -28,9 +28,13 @@ setup: debian .venv/.ready $(WORKER)/.ready build/bundles/.default ## set everyt
 run: setup ## start the local cluster, tag real photos through it, show the tags; leaves it up (STORE=hbase)
 	@$(AUTOTAG) demo
 
-test: setup .venv/.spark lint types ## run every test, those on the real cluster too
+# Two processes share the tests out; tests/conftest.py says which belong together, and which come first.
+test: setup .venv/.spark lint types ## run every test, those on the real servers too
 	@.venv/bin/autotag -e hbase cluster prepare
-	.venv/bin/pytest
+	tests/run
+
+check: lint types build/bundles/.default ## check style and types, run the tests that need no server
+	tests/run -m "not servers"
 
 lint: .venv/.ready ## check style and format
 	.venv/bin/ruff check

@@ -1,6 +1,7 @@
 """Fixtures that more than one test file uses, and how pytest-xdist shares the tests out among its processes.
 
-The servers run once: all tests that ask for them are one group, in one process. Every other file is a group of its own.
+The session's servers run once: all tests that ask for them are one group, in one process. Every other file is a group
+of its own.
 """
 
 from __future__ import annotations
@@ -34,33 +35,60 @@ hypothesis_settings.register_profile(
 hypothesis_settings.load_profile("shared")
 
 
-SERVERS = {"cluster", "hbase_settings"}
-"""Fixtures of the session's real servers. A test that asks for one, also through another fixture, is `on_servers`."""
-SLOWEST = ["tests/system/", "tests/localcluster/", "tests/jobs/", "tests/cli/"]
-"""Files that take longest; a process that has nothing else to do takes them first."""
+SESSION_SERVERS = {"cluster_config", "hbase_settings"}
+"""Fixtures of the session's cluster. All tests that ask for one, also through another fixture, are one group."""
+SERVERS = {*SESSION_SERVERS, "cluster", "spark"}
+"""Fixtures that start servers. A test that asks for one has the mark `servers`, which `make check` leaves out."""
+SERVER_FILES = (
+    "tests/bundles/test_publisher.py",
+    "tests/cli/test_retrain.py",
+    "tests/jobs/",
+    "tests/localcluster/",
+    "tests/system/",
+    "tests/tagging/test_hot_swap.py",
+)
+"""Files whose tests have the mark too: they start a ZooKeeper, Spark or a cluster of their own."""
+SLOWEST = (
+    "tests/system/",
+    "tests/localcluster/",
+    "tests/cli/test_retrain.py",
+    "tests/jobs/",
+    "tests/training/dataset/",
+    "tests/cli/",
+    "tests/training/",
+    "tests/bulk/",
+)
+"""Files that take longest, in the order in which the processes take them."""
 
 
-def on_servers(item: pytest.Item) -> bool:
-    """True if a test needs ZooKeeper, Storm or HBase as the session's cluster runs them."""
+def on_hbase(item: pytest.Item) -> bool:
+    """True if the test's parameters name HBase as the store."""
     parameters = getattr(getattr(item, "callspec", None), "params", {})
-    return bool(SERVERS & set(getattr(item, "fixturenames", ()))) or any(
-        one == "hbase" for one in parameters.values() if isinstance(one, str)
-    )
+    return any(one == "hbase" for one in parameters.values() if isinstance(one, str))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Name each test's group, and put the groups in order: the servers' first, then the files that take longest."""
-    for item in items:
-        file = item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group("servers" if on_servers(item) else file))
-        if on_servers(item):
-            item.add_marker(pytest.mark.servers)
+    """Name each test's group, and put the groups in order: the session's servers first, then what takes longest."""
 
     def place(item: pytest.Item) -> tuple[bool, int]:
         slow = [item.nodeid.startswith(start) for start in SLOWEST]
-        return not on_servers(item), slow.index(True) if any(slow) else len(slow)
+        return item not in together, slow.index(True) if any(slow) else len(slow)
 
+    together = set()
+    for item in items:
+        file = item.nodeid.partition("::")[0]
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if SESSION_SERVERS & fixtures or on_hbase(item):
+            together.add(item)
+        if SERVERS & fixtures or on_hbase(item) or file.startswith(SERVER_FILES):
+            item.add_marker(pytest.mark.servers)
+        item.add_marker(pytest.mark.xdist_group("servers" if item in together else file))
     items.sort(key=place)
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name bytes by their parameter: bytes with a time in them, as gzip writes, would differ between two processes."""
+    return argname if isinstance(val, bytes) else None
 
 
 @pytest.fixture

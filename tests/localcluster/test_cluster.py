@@ -491,13 +491,6 @@ def test_sparse_list_and_kill(cluster: Cluster, ticking: Project) -> None:
         cluster.topologies.wait_for("ticks")
 
 
-def test_sparse_run_is_a_cluster_of_its_own(cluster: Cluster, project: Project) -> None:
-    (project.folder / "ticks").unlink(missing_ok=True)
-    printed = cluster.sparse("run", "-e", "local", "-t", "10", project=project.folder)
-    assert project.ticks() > 20, printed
-    assert not any(topology.name == "ticks" for topology in cluster.status().topologies)
-
-
 def test_sparse_submit_refuses_a_setting_that_it_does_not_know(cluster: Cluster, project: Project) -> None:
     with pytest.raises(ClusterError, match=r"did you mean 'autotag\.queue'"):
         cluster.sparse("submit", "-e", "local", "-o", "autotag.quue=x", project=project.folder)
