@@ -169,7 +169,7 @@ class DecoderChild:
 def _complaint(content: bytearray) -> PhotoError:
     try:
         answer = json.loads(content)
-        reason = Reason(answer["reason"])
+        reason = Reason(answer["reason"])  # type: ignore[call-arg]
         detail = " ".join(str(answer["detail"]).split())
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise EOFError(f"it answered {bytes(content[:80])!r}") from error

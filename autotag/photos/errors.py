@@ -8,7 +8,7 @@ from autotag.errors import AutotagError
 
 
 class Fate(StrEnum):
-    """What becomes of a photo's event after a failure, and whether the attempt counts."""
+    """The fate of a photo's event after a failure, and whether the attempt counts."""
 
     PERMANENT = "rejected for good"
     TRANSIENT = "tried again, after a growing wait; each try is an attempt"
