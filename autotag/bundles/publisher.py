@@ -33,7 +33,7 @@ _COPYING = ".publishing-"
 
 
 class AnyRegistry(Protocol):
-    """Where it stands which model is current: a `ModelRegistry` for all hosts, or a `FolderRegistry` for this one."""
+    """Names the current model: a `ModelRegistry` for all hosts, or a `FolderRegistry` for this one."""
 
     def current(self) -> Current: ...
 
@@ -43,7 +43,7 @@ class AnyRegistry(Protocol):
 
 
 class FolderRegistry:
-    """What a host's folder of published bundles says by itself; who published them, it does not know."""
+    """The registry of one host: its own folder of bundles. It does not know who published them."""
 
     def __init__(self, settings: Settings) -> None:
         self.root = settings.path(settings.model)
@@ -106,7 +106,7 @@ def use_current(settings: Settings, registry: ModelRegistry) -> None:
 
 @dataclass(frozen=True)
 class Change:
-    """What publishing or rolling back has done."""
+    """The result of publishing or rolling back."""
 
     model: ModelVersion
     """The current one now."""
@@ -117,7 +117,7 @@ class Change:
 
     @property
     def changed(self) -> bool:
-        """Whether another one is current now."""
+        """True if another model is current now."""
         return not str(self.model).endswith(f"/{self.before}")
 
 
@@ -213,7 +213,7 @@ class Publisher:
         return Change(target.model, used.folder)
 
     def _read(self) -> tuple[Current, dict[str | None, KnownModel]]:
-        """Which model is current, and all known ones by their folders' names.
+        """Return the current model, and all published models by the names of their folders.
 
         Where nobody has published yet, what this host has in use becomes known and current first: to go back to.
         """
@@ -225,7 +225,7 @@ class Publisher:
         return seen, {known.folder: known for known in self._registry.known()}
 
     def _own(self) -> KnownModel | None:
-        """What this host has in use, if it can be used."""
+        """Return the bundle that this host uses; None if it cannot be opened."""
         try:
             name = self._folder.current().model
             return self._folder.describe(name) if name else None

@@ -56,7 +56,7 @@ class KnownModel:
 
     @property
     def model(self) -> ModelVersion:
-        """As results and the store name it."""
+        """The model's version, as results and the store name it."""
         return ModelVersion(self.name, self.version, self.sequence)
 
     @property
@@ -67,7 +67,7 @@ class KnownModel:
 
 @dataclass(frozen=True, kw_only=True)
 class Current:
-    """Which model is current, by the name of its folder; None where nobody has published."""
+    """Return the current model, by the name of its folder; None if none was ever published."""
 
     model: str | None = None
     by: str = ""
@@ -153,7 +153,7 @@ class ModelRegistry:
 
     @property
     def connected(self) -> bool:
-        """Whether a server is there to be asked."""
+        """True if a connection to a server is open."""
         return bool(self._client.connected)
 
     def close(self) -> None:
@@ -162,7 +162,7 @@ class ModelRegistry:
         self._client.close()
 
     def current(self, changed: Callable[[object], None] | None = None) -> Current:
-        """Which model is current. `changed` is called once: when that changes, or the connection is lost.
+        """Return the current model. `changed` is called once: when it changes, or the connection is lost.
 
         It is given what has happened. Equal ones that wait are called as one: who asks often gives the same each time.
         """

@@ -249,7 +249,7 @@ def _wait_s(header: str | None) -> float:
 
 
 def _redirected(uri: str, response: requests.Response) -> str:
-    """Where an answer that is no photo leads to."""
+    """Return the URI that a redirect leads to; raise PhotoError for any other answer that is no photo."""
     status = response.status_code
     location = response.headers.get("Location")
     if status in _REDIRECTS and location:
@@ -267,7 +267,7 @@ def _redirected(uri: str, response: requests.Response) -> str:
 
 
 def _failure(error: Exception) -> PhotoError:
-    """What an error of requests or urllib3 means. Most never get here: the guard reports what happens on the wire."""
+    """Return an error of requests or urllib3 as a PhotoError. Few come here: the guard reports most faults."""
     cause: object = error
     while isinstance(cause, Exception) and cause.args and isinstance(cause.args[-1], Exception):
         cause = cause.args[-1]

@@ -38,7 +38,7 @@ _NETWORK_DOWN = (errno.ENETUNREACH, errno.ENETDOWN)
 
 
 class TransferGuard:
-    """What one fetch may still use up, and whom it may reach. Belongs to the thread that made it; a context manager.
+    """Limits of one fetch: its time, its bytes and its peers. A context manager for the thread that made it.
 
     Args:
         deadline_s: seconds from now for everything, name look-ups included.
@@ -101,7 +101,7 @@ class TransferGuard:
         return min(self._read_timeout_s, self.left_s())
 
     def late(self) -> PhotoError:
-        """What to raise when a wait took that long."""
+        """Return the error of a wait that took too long; raise it if the deadline is over."""
         self.left_s()
         return PhotoError(Reason.TIMEOUT, f"the server was silent for {self._read_timeout_s:g} s")
 
@@ -178,7 +178,7 @@ _guard: ContextVar[TransferGuard] = ContextVar("guard")
 
 
 def is_public(address: str) -> bool:
-    """Whether a numeric IPv4 or IPv6 address is one of the whole internet, also when it is one in disguise."""
+    """Return True for a numeric address of the public internet; IPv4 inside IPv6 counts as IPv4."""
     ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour
@@ -192,7 +192,7 @@ def is_public(address: str) -> bool:
 
 
 def _has_route() -> bool:
-    """Whether this machine knows any way out. Asks the kernel; nothing is sent."""
+    """Return True if this machine has a route to the internet. Asks the kernel; nothing is sent."""
     for family, somewhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
         try:
             with socket.socket(family, socket.SOCK_DGRAM) as sock:

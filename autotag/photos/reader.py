@@ -103,7 +103,7 @@ class PhotoReader:
             raise PhotoError(Reason.INTERRUPTED, f"{shortened(uri)}: {detail}")
 
     def decode(self, data: bytes) -> PhotoPixels:
-        """As `read`, of a photo's bytes that the caller has."""
+        """Decode a photo's bytes; otherwise like `read`."""
         return self._decoders.decode(data)
 
     def close(self) -> None:
@@ -121,7 +121,7 @@ class PhotoReader:
 
 
 def photo_uri(text: str) -> str:
-    """What a person gave, as an absolute URI: a URI stays, a path becomes ``file:///...``, links resolved."""
+    """Return a person's argument as an absolute URI: a path becomes ``file:///...`` with links resolved."""
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://|file:/", text):
         return text
     return Path(os.path.realpath(text)).as_uri()

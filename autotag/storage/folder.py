@@ -57,12 +57,12 @@ class Folder:
 
     @property
     def is_local(self) -> bool:
-        """Whether it is a folder of this machine's file system."""
+        """True if the folder lies in this machine's file system."""
         return "file" in self._protocols
 
     @property
     def path(self) -> Path:
-        """Where it is on this machine; only of a local one."""
+        """Path on this machine; local folders only."""
         return Path(self._root)
 
     def folder(self, name: str) -> Folder:
@@ -94,7 +94,7 @@ class Folder:
         return sorted(path for path in paths if path and not path.startswith(".") and "/." not in path)
 
     def is_folder(self) -> bool:
-        """Whether there is a folder here, not a file or nothing."""
+        """Return True if a folder exists here, and not a file or nothing."""
 
         def looked() -> bool:
             self._system.invalidate_cache()
@@ -103,7 +103,7 @@ class Folder:
         return _reached(self.url, looked)
 
     def exists(self, name: str) -> bool:
-        """Whether a file is there."""
+        """Return True if the file exists."""
 
         def looked() -> bool:
             self._system.invalidate_cache()

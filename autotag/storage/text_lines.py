@@ -60,7 +60,7 @@ class BadLine(NamedTuple):
 
 
 class FaultError(Exception):
-    """What is wrong with the line at hand; its reader makes a `BadLine` of it."""
+    """A fault of the line that is being read; the reader makes a `BadLine` of it."""
 
     def __init__(self, reason: Fault, detail: str) -> None:
         super().__init__(detail)
@@ -105,7 +105,7 @@ def _opened(url: str) -> Iterator[BinaryIO]:
 
 
 class ListedPhoto(NamedTuple):
-    """What a line of a list of photos says."""
+    """A line of a list of photos."""
 
     photo_id: str
     uri: str

@@ -1,4 +1,4 @@
-"""How right a bundle is: top-1 and top-5 on a folder of photos that say what they show."""
+"""Accuracy of a bundle: top-1 and top-5 on a folder of labelled photos."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def evaluate(
 
 
 def _ranks(bundle: Bundle, features: NDArray[np.float32], labels: Sequence[str]) -> Iterator[int]:
-    """Of each photo, how many classes seem more probable than the right one; all where no classifier is right."""
+    """Return for each photo the number of classes that score higher than the right one; all if no classifier has it."""
     best: dict[str, NDArray[np.float32]] = {}
     for bank in bundle.banks:
         for id_, column in zip(bank.classifiers, bank.probabilities(features).T, strict=False):

@@ -29,7 +29,7 @@ AGAIN_S = 2.0
 
 
 class TaggerSwap:
-    """Which Tagger a photo is for: the one that is in use when its pixels are read scores it, too.
+    """Chooses each photo's Tagger: the one in use when the photo is read also scores it.
 
     It begins with what this host's folder says is current, or if that cannot be used, the newest before it that can.
     `follow` then changes over whenever the registry names another: the new bundle is fetched, opened and checked

@@ -158,7 +158,7 @@ class Tagger:
         read: Callable[[str], PhotoPixels],
         compute: Callable[[Sequence[PhotoPixels]], Sequence[Value]],
     ) -> Iterator[tuple[str, Value | PhotoError]]:
-        """What is computed of each photo's pixels, a batch at a time, while the photos behind them are read."""
+        """Yield the values computed from each photo's pixels, in batches, while later photos are read."""
         ahead = self._settings.photo_fetch_threads + 2 * self._settings.tagger_batch_photos
         reads: deque[tuple[str, Future[PhotoPixels]]] = deque()
         pool = ThreadPoolExecutor(self._settings.photo_fetch_threads, thread_name_prefix="read")

@@ -38,7 +38,7 @@ class Piece(NamedTuple):
 
 
 class Done(NamedTuple):
-    """What came of a piece."""
+    """The result of a piece."""
 
     name: str
     failures: list[Failure]
@@ -118,7 +118,7 @@ class Extraction:
 
 
 def _found(training_set: TrainingSet, piece: Piece) -> Done | None:
-    """What came of a piece that was done before, if all its photos are still there."""
+    """Return the result of a piece that was done before, if all its photos are still there."""
     if not training_set.has_part(piece.name):
         return None
     failures = training_set.read_failures(piece.name)
@@ -148,7 +148,7 @@ class _PieceReader:
                 yield uri
 
     def read(self, uri: str) -> PhotoPixels:
-        """As `Tagger.read`."""
+        """Read a photo, as `Tagger.read` does."""
         if uri in self._bytes:
             data = self._bytes.pop(uri)
             if isinstance(data, PhotoError):

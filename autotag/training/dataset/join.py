@@ -47,7 +47,7 @@ Watch = Callable[[str, int, int | None], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """What is to be joined.
+    """The input of a join.
 
     Args:
         photos: see `inputs.photos_in`; empty for none but those that the set has.
@@ -245,7 +245,7 @@ class _Join:
         return photos
 
     def _ids_by_uri(self) -> dict[str, str]:
-        """What the set calls photos at an address: one that was pushed goes by another id than in a folder or list."""
+        """Return the set's ids by address: a pushed photo has another id than the same photo in a folder."""
         known = ((one.uri, id_) for id_, one in self._known.items() if one.state is State.FEATURES)
         listed = ((photo.uri, photo.id) for photo in self._photos.values())
         return {uri: id_ for uri, id_ in (*known, *listed) if uri != id_}

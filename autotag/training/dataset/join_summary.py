@@ -1,4 +1,4 @@
-"""What came of a join: counts, for people and for programs."""
+"""The result of a join: counts, for people and for programs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SHOWN = 5
 
 @dataclass
 class LabelSummary:
-    """What came of one input of labels."""
+    """The result of one input of labels."""
 
     source: str
     kind: str
@@ -42,7 +42,7 @@ class LabelSummary:
 
 @dataclass
 class JoinSummary:
-    """What came of a join."""
+    """The result of a join."""
 
     photos: int = 0
     """That were named, each once."""
@@ -75,5 +75,5 @@ class JoinSummary:
 
     @property
     def is_useful(self) -> bool:
-        """Whether anything at all could be used."""
+        """True if at least one photo or label could be used."""
         return self.new + self.reused + sum(one.kept for one in self.labels) > 0

@@ -1,4 +1,4 @@
-"""What people hand in: lists of photos, and labels; read as a stream, with what is wrong of it in its place."""
+"""Input of a join: lists of photos, and labels, read as a stream; a bad line is a `BadLine` in its place."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Label(NamedTuple):
 
 
 def row_uri(file: str, row: int) -> str:
-    """What stands for a row, from 1, of a Parquet file that has the photos' bytes; `row_place` reads it."""
+    """Return the URI of a row, from 1, of a Parquet file that holds the photos' bytes; `row_place` reads it."""
     return f"parquet-row:{file}#row={row}"
 
 
@@ -86,7 +86,7 @@ def photos_in(url: str) -> Iterator[Photo | BadLine]:
 
 
 def is_photo_folder(url: str) -> bool:
-    """Whether `photos_in` takes the photos' files that lie in a folder."""
+    """Return True if `photos_in` lists the image files of a folder."""
     return Folder(url).is_folder() and not _files(url, (PARQUET,))
 
 
@@ -171,7 +171,7 @@ def labels_in(url: str, formats: list[str] | None = None) -> Iterator[Label | Ba
 
 
 def folder_labels(photos: Sequence[Photo], source: str) -> Iterator[Label | BadLine]:
-    """Of each photo of a folder: that it shows the class which its own folder is named by."""
+    """Yield a label for each photo of a folder: its class is the name of the folder that it lies in."""
     for photo in photos:
         parent, _, _ = photo.id.rpartition("/")
         if parent:
@@ -219,7 +219,7 @@ def _fields(form: TextFormat, line: str) -> list[str]:
 
 
 def _header(fields: Sequence[str], url: str) -> list[int]:
-    """Where the columns are, if the first line is a header; else nothing."""
+    """Return the places of the columns if the first line is a header; an empty list if it is none."""
     names = [field.strip().casefold() for field in fields]
     found = [name for name in COLUMNS if name in names]
     if len(found) < 2:

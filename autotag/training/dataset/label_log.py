@@ -21,7 +21,7 @@ Ancestors = Callable[[str], Iterable[str]]
 
 
 class LabelLog:
-    """What the log of labels says, of which only the files that count are read."""
+    """Reads the log of labels; opens only the files that count."""
 
     def __init__(self, training_set: TrainingSet) -> None:
         self._set = training_set
@@ -147,5 +147,5 @@ def _imply(
 
 
 def index_in(ids: pa.ChunkedArray | pa.Array, among: pa.Array) -> NDArray[np.int64]:
-    """Of each id its place in `among`; -1 where it is not there."""
+    """Return for each id its place in `among`; -1 if it is not there."""
     return np.array(pc.fill_null(pc.index_in(ids, value_set=among), -1), np.int64)

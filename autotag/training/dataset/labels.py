@@ -40,7 +40,7 @@ def label_value(text: str) -> int:
 
 
 class ClassNames:
-    """What people call classes, as ids: a class of the bundle, or one of their own, whatever its name's case.
+    """Resolves names of classes to ids: a class of the bundle, or one of people's own; case does not matter.
 
     Args:
         classes: the bundle's.
@@ -86,7 +86,7 @@ class ClassNames:
 
     @property
     def spellings(self) -> dict[str, list[str]]:
-        """Of each class that was written in several ways: id to these, sorted."""
+        """Classes that were spelled in several ways: id to the sorted spellings."""
         found: dict[str, set[str]] = {}
         for text, class_id in self._ids.items():
             found.setdefault(class_id, set()).add(text.strip())
@@ -119,7 +119,7 @@ class LabelTable:
         return digest.hexdigest()[:32]
 
     def differ_from(self, table: pa.Table) -> bool:
-        """Whether a file's labels (photo_id, class_id, value) have another value for one of these."""
+        """Return True if a file's labels (photo_id, class_id, value) contradict one of these."""
         if not len(self.values):
             return False
         photos, classes = (
@@ -165,7 +165,7 @@ class LabelCollector:
         numbers.append(number)
 
     def table(self) -> tuple[LabelTable, list[Contradiction]]:
-        """What the labels come to: repetitions count once, and over unknown; contradictions become unknown."""
+        """Return the labels without repetitions: TRUE and FALSE stand over unknown; a contradiction becomes unknown."""
         photo_ids, photo_places = _sorted(self._photos)
         class_ids, class_places = _sorted(self._classes)
         photos, classes, values, numbers = (

@@ -1,4 +1,4 @@
-"""What a training set knows of each photo; and removing photos from it."""
+"""State of each photo in a training set; removal of photos."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROW_FACTS = ("photo_id", "uri", "computed_us")
 
 
 class State(Enum):
-    """How the last try of a photo ended."""
+    """The states of a photo: how its last extraction ended."""
 
     FEATURES = "features"
     FAILED = "failed"
@@ -68,7 +68,7 @@ def known_photos(training_set: TrainingSet) -> dict[str, Known]:
 
 
 def removals(training_set: TrainingSet) -> dict[str, int]:
-    """Of each photo that was ever removed, the time of the last removal: what is older, or as old, is gone."""
+    """Return the time of the last removal of each removed photo: everything about it up to then is gone."""
     found: dict[str, int] = {}
     for facts in training_set.log():
         if facts["kind"] == "removal":
@@ -78,7 +78,7 @@ def removals(training_set: TrainingSet) -> dict[str, int]:
 
 
 class Removed(NamedTuple):
-    """What came of a removal."""
+    """The result of a removal."""
 
     photos: list[str]
     """That were known."""
@@ -164,7 +164,7 @@ def _rewrite(training_set: TrainingSet, name: str, counts: Callable[[str, str, i
 
 
 def _rows(training_set: TrainingSet) -> Iterator[tuple[str, list[tuple[str, str, int]]]]:
-    """Of each piece its name, and id, URI and time of each row."""
+    """Yield the name of each piece, and id, URI and time of each of its rows."""
     for name in training_set.parts():
         yield name, _facts(training_set.read_part(name, ROW_FACTS))
 

@@ -1,4 +1,4 @@
-"""What a training set comes to: of every photo where its features are, and what it is labelled with."""
+"""The snapshot of a training set: the place of each photo's features, and its labels."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SCHEMA = pa.schema(
 
 
 class StaleStatisticsError(InputError):
-    """What is kept of a training set does not fit it any more, and must be made afresh; `fit.train` does so once."""
+    """The saved statistics are stale; rebuild them. `fit.train` does so once."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Joined:
         return (self.hashes(photos) % FOLDS).astype(np.int8)
 
     def write(self) -> bytes:
-        """As a Parquet file; `read` reads it back."""
+        """Write the snapshot as a Parquet file; `read` reads it back."""
         offsets = pa.array(self.offsets, pa.int32()) if self.offsets[-1] < 2**31 else None
         if offsets is None:
             raise JobError("a training set holds 2**31 labels at most")
@@ -112,7 +112,7 @@ class Joined:
 
     @classmethod
     def read(cls, data: bytes) -> Joined:
-        """What `write` wrote."""
+        """Read a file of `write`."""
         table = pq.read_table(io.BytesIO(data)).combine_chunks()
         facts = json.loads(table.schema.metadata[_METADATA])
         lists = [_chunk(table[name]) for name in ("classes", "values")]
@@ -149,7 +149,7 @@ class Joined:
 
 
 def join_labels(training_set: TrainingSet, known: Joined, ancestors: Ancestors) -> Joined:
-    """What the training set comes to now.
+    """Return the snapshot of the training set as it is now.
 
     Args:
         known: what it came to once; only the features' files that are new since are looked into.
@@ -185,7 +185,7 @@ def join_labels(training_set: TrainingSet, known: Joined, ancestors: Ancestors) 
 
 
 def changes(old: Joined, new: Joined) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """What to take away and what to add to come from one to the other: places in `old`, and in `new`."""
+    """Return the difference of two snapshots: places in `old` to subtract, and places in `new` to add."""
     place = index_in(old.photo_ids, new.photo_ids)
     kept = np.flatnonzero(place >= 0)
     there = place[kept]
@@ -201,7 +201,7 @@ def changes(old: Joined, new: Joined) -> tuple[NDArray[np.int64], NDArray[np.int
 
 
 def _signatures(joined: Joined) -> NDArray[np.uint64]:
-    """Of each photo's labels a number that is the same for the same labels, whatever else there is."""
+    """Return for each photo a digest of its labels; it depends on nothing else."""
     # What a label adds to the sums depends on whether its class is closed.
     classes = zip(joined.class_ids, joined.closed.tolist(), strict=True)
     texts = [f"{id_}\0{closed}\0{value}" for id_, closed in classes for value in (-1, 0, 1)]

@@ -134,7 +134,7 @@ class TrainingSet:
         return _names(self.folder.folder("features"), _PART)
 
     def has_part(self, name: str) -> bool:
-        """Whether a piece is done."""
+        """Return True if a piece is done."""
         return self.folder.exists(_part(name))
 
     def read_part(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:

@@ -86,7 +86,7 @@ def write_candidate(base: Bundle, bank: str, content: BankContent, made: Mapping
 
 
 def read_quality(bundle: Bundle, bank: str) -> dict[str, Any]:
-    """What is known of each class of a bank, by id; nothing where nothing is."""
+    """Return the measured quality of each class of a bank, by id; empty if none was measured."""
     path = bundle.folder / BANKS / bank / QUALITY
     if not path.exists():
         return {}

@@ -37,7 +37,7 @@ _SURE = 1.645
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What a classifier must come to, to be used."""
+    """Minimum quality of a classifier."""
 
     precision: float = 0.9
     """Of what is tagged, so much shall be right."""
@@ -219,7 +219,7 @@ def _left_out(
     quality: Quality,
     wanted: Wanted,
 ) -> dict[str, str]:
-    """Of each class that is below what is wanted, why."""
+    """Return the reason for each class that misses the wanted quality."""
     found = {}
     positives, negatives = moments.positives, moments.negatives
     for at, id_ in enumerate(joined.class_ids):
@@ -240,7 +240,7 @@ def _left_out(
 
 
 def _at_best(precision: float, found: float) -> float:
-    """What the precision may be where it was measured so, on so many rightly found photos: Wilson's upper bound, 95 %.
+    """Return the upper bound of a measured precision: Wilson's 95 % interval for so many true positives.
 
     Of 30 positives nobody can measure it to a hundredth; what is only a little below may be as wanted.
     """

@@ -107,7 +107,7 @@ def learn(
 
 
 def _quality(positives: int, negatives: int, found: int) -> dict[str, Any]:
-    """What is known of the class: little."""
+    """Return the quality of the class, as far as a handful of photos can tell."""
     return {
         "provisional": True,
         "positives": positives,

@@ -33,7 +33,7 @@ _ARRAYS, _JOINED, _DONE = "arrays.npz", "joined.parquet", "done.json"
 
 @dataclass(frozen=True)
 class Kept:
-    """What a training set came to, and the sums of exactly that."""
+    """A snapshot, and the sums of exactly its photos and labels."""
 
     joined: Joined
     statistics: Statistics
@@ -64,7 +64,7 @@ def keep(training_set: TrainingSet, kept: Kept) -> None:
 
 
 def _read(folder: Folder) -> Kept | None:
-    """What `keep` wrote; None where it is not whole, which is logged."""
+    """Return what `keep` saved; None if it is damaged, which is logged."""
     try:
         digests = json.loads(folder.read(_DONE))
         files = {name: folder.read(name) for name in (_ARRAYS, _JOINED)}
@@ -86,6 +86,6 @@ def sums_to_bytes(statistics: Statistics) -> bytes:
 
 
 def sums_from_bytes(classes: Sequence[str], data: bytes) -> Statistics:
-    """What `sums_to_bytes` gave; raises ModelError where it is nothing of the kind."""
+    """Read the bytes of `sums_to_bytes`; raise ModelError for other bytes."""
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         return Statistics.from_arrays(classes, {name: arrays[name] for name in arrays.files})

@@ -33,7 +33,7 @@ _COUNTS = ("positives", "negatives", "labelled_negatives")
 
 
 class Extremes:
-    """Of each class the photos that scored highest, and how high; the same in whatever order blocks are added."""
+    """The highest scores of each class and their photos; the order in which blocks are added does not matter."""
 
     def __init__(self, classes: int) -> None:
         self.scores = np.full((classes, MISTAKES), -np.inf, np.float32)
@@ -70,7 +70,7 @@ class Extremes:
 
 @dataclass
 class Scores:
-    """What came of it."""
+    """Scores of all photos, and the worst mistakes of each class."""
 
     counts: ScoreCounts
     false: Extremes
@@ -184,7 +184,7 @@ def _split(rows: list[PartRows], count: int) -> list[list[PartRows]]:
 
 @dataclass(frozen=True)
 class _Scorer:
-    """What a worker does to a piece."""
+    """Scores one piece in a worker."""
 
     positive_scores: NDArray[np.float32]
     closed: NDArray[np.bool_]

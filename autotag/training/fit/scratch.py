@@ -1,4 +1,4 @@
-"""Where the processes of a job leave files for each other: work/<when begun>-<random>/ in the training set."""
+"""Scratch folders for files between the processes of a job: work/<start time>-<random>/ in the training set."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class _Sum:
 
 
 def _ignore(photos: int) -> None:
-    """Where nobody asks how far it is."""
+    """Ignore progress."""
 
 
 def update(

@@ -1,4 +1,4 @@
-"""What a training found, as JSON: for its report, the bank's ``quality.json`` and what commands print."""
+"""Findings of a training as JSON: for its report, the bank's ``quality.json`` and the command's output."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _class(training: Training, at: int, uris: Mapping[int, str], before: Mapping
 
 
 def _reliability(weights: NDArray[np.float64], predicted: NDArray[np.float64], true: NDArray[np.float64]) -> list[Any]:
-    """Of each bin: mean probability, share that was TRUE, how many; empty bins are left out."""
+    """Return mean probability, share of TRUE and number for each bin that is not empty."""
     return [
         [_number(p / many), _number(t / many), round(float(many), 1)]
         for many, p, t in zip(weights, predicted, true, strict=True)
@@ -141,7 +141,7 @@ def _photos(
 
 
 def _uris(training: Training) -> dict[int, str]:
-    """Where the photos are that the classifiers were most wrong about, by their places."""
+    """Return the URIs of the photos with the worst mistakes, by their places."""
     joined = training.joined
     photos = np.unique(np.concatenate([training.scores.false.photos.ravel(), training.scores.missed.photos.ravel()]))
     photos = photos[photos >= 0]

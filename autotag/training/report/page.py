@@ -82,7 +82,7 @@ def _change(one: Class) -> str:
 
 
 def _difference(one: Class) -> float | None:
-    """By how much the average precision rose, where both are known."""
+    """Return the gain in average precision; None if one of the two is missing."""
     now, before = one["average_precision"], (one["before"] or {}).get("average_precision")
     return None if now is None or before is None else float(now - before)
 
@@ -119,7 +119,7 @@ def _most_telling(classes: Sequence[Class]) -> list[Class]:
 
 
 def _is_pictured(one: Class, names: Mapping[str, str]) -> bool:
-    """Whether all its mistakes are shown, or said to be unreadable."""
+    """Return True if each of its mistakes is shown, or listed as unreadable."""
     return bool(_mistakes(one)) and all(photo["photo_id"] in names for photo in _mistakes(one))
 
 
@@ -157,7 +157,7 @@ def _page(
 
 
 def _groups(classes: Sequence[Class]) -> dict[str, list[Class]]:
-    """What the lists above the table show, each in its order."""
+    """Return the classes in the lists above the table, each list in its order."""
     by_change = {
         change: [one for one in classes if one["change"] == change]
         for change in ("lost", "worse", "better", "same", "new")
@@ -169,7 +169,7 @@ def _groups(classes: Sequence[Class]) -> dict[str, list[Class]]:
 
 
 def _both(classes: Sequence[Class]) -> dict[str, Any]:
-    """Of the classes whose average precision is known before and now: how many, and the means."""
+    """Return the number of classes with an average precision before and now, and both means."""
     some = [one for one in classes if one["difference"] is not None]
     if not some:
         return {"count": 0}
@@ -189,7 +189,7 @@ def _plots(found: Mapping[str, Any], classes: Sequence[Class]) -> dict[str, str]
 
 
 def _details(classes: Sequence[Class], photos: Mapping[str, str], names: Mapping[str, str]) -> dict[str, Any]:
-    """What the page's script shows of a class that is opened; photos are named once and meant by their numbers."""
+    """Return what the page's script shows of an opened class; photos are listed once and referred to by number."""
     ids = list(dict.fromkeys(photo["photo_id"] for one in classes for photo in _mistakes(one)))
     numbers = {id_: number for number, id_ in enumerate(ids)}
 
@@ -212,7 +212,7 @@ def _details(classes: Sequence[Class], photos: Mapping[str, str], names: Mapping
 
 
 def _link(uri: str) -> str:
-    """Where a browser finds the photo itself; empty where it does not."""
+    """Return the photo's address for a browser; empty if a browser cannot open it."""
     return uri if uri.lower().startswith(("file:", "http:", "https:")) else ""
 
 

@@ -23,7 +23,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Axis:
-    """What numbers stand where, from one end to the other."""
+    """An axis: its range, and the numbers along it."""
 
     label: str
     low: float = 0.0
@@ -47,7 +47,7 @@ class Plot:
     marks: list[str] = field(default_factory=list)
 
     def at(self, x: float, y: float) -> Point:
-        """Where a point is, in the SVG's units."""
+        """Return a point's position in the SVG's units."""
         across, up = self.x.place(x), self.y.place(y)
         return round(LEFT + across * (WIDTH - LEFT - RIGHT), 1), round(
             HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM), 1
@@ -102,7 +102,7 @@ class Plot:
 
 
 def reliability_plot(bins: Iterable[Sequence[float]]) -> str:
-    """Of each bin its mean probability, the share that was TRUE, and how many: the dot is larger the more they are."""
+    """Plot mean probability against the share of TRUE; a dot for each bin, larger for more photos."""
     plot = Plot("Reliability diagram", Axis("predicted probability"), Axis("share that is TRUE"))
     plot.line([(0, 0), (1, 1)], "ideal")
     known = [tuple(one) for one in bins if None not in one]
@@ -140,7 +140,7 @@ def precision_recall_plot(classes: Sequence[Mapping[str, Any]], wanted: Mapping[
 
 
 def distribution_plot(classes: Sequence[Mapping[str, Any]], before: Sequence[float]) -> str:
-    """How many classes have which average precision; as a line, how many had it in the bundle in use.
+    """Plot a histogram of the classes' average precision; a line shows the same for the bundle in use.
 
     Args:
         before: the average precisions of the bank in use; may be empty.

@@ -36,7 +36,7 @@ READERS = 8
 
 @contextmanager
 def thumbnailer(settings: Settings, preprocessing: Preprocessing) -> Iterator[Thumbnail]:
-    """What makes a thumbnail of a photo anywhere that training reads photos from; 112 x 112 pixels, upright.
+    """Makes thumbnails of photos from any place that training reads; 112 x 112 pixels, upright.
 
     Args:
         settings: those of `PhotoReader`.
