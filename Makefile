@@ -17,7 +17,7 @@ EXTRAS := worker formats cluster build parquet train s3 dev
 WORKER := build/virtualenvs/tagging
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint types bench bench-store bench-train up down clean lock debian
+.PHONY: help setup run test check docs lint types bench bench-store bench-train up down clean lock debian
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
@@ -35,6 +35,9 @@ test: setup .venv/.spark lint types ## run every test, those on the real servers
 
 check: lint types build/bundles/.default ## check style and types, run the tests that need no server
 	tests/run -m "not servers"
+
+docs: .venv/.ready ## write docs/settings.md, docs/commands.md and docs/reasons.md from the code
+	.venv/bin/python -m tools.write_docs
 
 lint: .venv/.ready ## check style and format
 	.venv/bin/ruff check

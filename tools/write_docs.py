@@ -1,6 +1,6 @@
-"""Write docs/settings.md from the Settings class and docs/commands.md from the command line.
+"""Write docs/settings.md, docs/commands.md and docs/reasons.md from Settings, the command line and Reason.
 
-Run ``python -m tools.write_docs`` after a change of a setting, a command or an option; tests/tools/test_write_docs.py
+Run ``make docs`` after a change of a setting, a command, an option or a reason; tests/tools/test_write_docs.py
 fails while a page is out of date.
 """
 
@@ -16,6 +16,7 @@ from typing import Any, get_type_hints
 import click
 
 from autotag.cli import PROGRAM, cli
+from autotag.photos.errors import Fate, Reason
 from autotag.settings import PROJECT, Settings, key_of
 
 NOTE = "<!-- Written by python -m tools.write_docs; do not edit. -->"
@@ -33,6 +34,10 @@ accepted. A number must be more than 0 where no bounds are given.
 COMMANDS_INTRO = """\
 `autotag COMMAND --help` prints the same. Exit codes: 0; 1 for a failure; 2 for wrong use. With `--json` a command
 prints JSON on standard output, one object a line; messages and progress are on standard error.
+"""
+REASONS_INTRO = """\
+Each photo that could not be tagged has a reason. `autotag show` prints it, `autotag status` counts the rejected photos
+by reason, and `autotag dead list` shows the last one of each dead letter.
 """
 SUBJECTS = {
     "home": "Home folder",
@@ -74,6 +79,16 @@ def _default(field: dataclasses.Field[Any]) -> str:
         return "none"
     value = list(field.default) if isinstance(field.default, tuple) else field.default
     return f"`{value}`" if isinstance(value, str) else f"`{json.dumps(value)}`"
+
+
+def reasons_page() -> str:
+    """Return docs/reasons.md."""
+    parts = [f"# Reasons\n\n{NOTE}\n\n{REASONS_INTRO}"]
+    for fate in Fate:
+        rows = [f"| `{one}` | {one.meaning} | {one.action} |" for one in Reason if one.fate is fate]
+        heading = fate.value[0].upper() + fate.value[1:]
+        parts.append(f"## {heading}\n\n| reason | meaning | what to do |\n|---|---|---|\n" + "\n".join(rows) + "\n")
+    return "\n".join(parts)
 
 
 def commands_page() -> str:
@@ -124,7 +139,11 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-PAGES: dict[str, Callable[[], str]] = {"settings.md": settings_page, "commands.md": commands_page}
+PAGES: dict[str, Callable[[], str]] = {
+    "settings.md": settings_page,
+    "commands.md": commands_page,
+    "reasons.md": reasons_page,
+}
 
 
 def main(folder: Path = PROJECT / "docs") -> None:

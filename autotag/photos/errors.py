@@ -7,77 +7,166 @@ from enum import StrEnum
 from autotag.errors import AutotagError
 
 
-class Reason(StrEnum):
-    """The reason for which a photo gives no pixels. Permanent unless `transient`.
+class Fate(StrEnum):
+    """What becomes of a photo's event after a failure, and whether the attempt counts."""
 
-    The values are stored, so they never change.
+    PERMANENT = "rejected for good"
+    TRANSIENT = "tried again, after a growing wait; each try is an attempt"
+    OUTAGE = "tried again, after a growing wait; uses up no attempt"
+
+
+class Reason(StrEnum):
+    """The reasons for which a photo gives no pixels: the stored word, its fate, its meaning, and what to do about it.
+
+    The words are stored, so they never change. `python -m tools.write_docs` writes docs/reasons.md from this table.
     """
 
-    NOT_FOUND = "not_found"
-    """No such file; HTTP 404 or 410."""
-    FORBIDDEN = "forbidden"
-    """Outside the photo roots, a private address, no permission; HTTP 401, 403, 407 or 451."""
-    NOT_A_FILE = "not_a_file"
-    """A directory, pipe, socket or device."""
-    BAD_URI = "bad_uri"
-    """Not an absolute file, http or https URI."""
-    REFUSED = "refused"
-    """The server answered, but with no photo: any other status, or an encoded body."""
-    TOO_MANY_REDIRECTS = "too_many_redirects"
-    TOO_LARGE = "too_large"
-    """More bytes than `photo_max_bytes`."""
-    TOO_MANY_PIXELS = "too_many_pixels"
-    """More pixels than `photo_max_pixels`, or than fit into the decoder's memory."""
-    NOT_AN_IMAGE = "not_an_image"
-    """Empty, or of no photo format; the detail names a video, PDF or SVG."""
-    UNSUPPORTED = "unsupported"
-    """Of a format whose decoder is not installed here; the detail names the package."""
-    TRUNCATED = "truncated"
-    """Begins like an image, ends before its end, and has less than 3/4 of its rows."""
-    DAMAGED = "damaged"
-    """Goes to its end, but its decoder cannot make an image of it."""
+    fate: Fate
+    meaning: str
+    action: str
 
-    TIMEOUT = "timeout"
-    """The server, the name look-up or the decoder took too long."""
-    UNREACHABLE = "unreachable"
-    """No such host, connection refused, TLS failed."""
-    INTERRUPTED = "interrupted"
-    """The body ended before its announced length, a read failed, or the file is still being written."""
-    SERVER_ERROR = "server_error"
-    """HTTP 5xx, 408 or 425."""
-    TOO_MANY_REQUESTS = "too_many_requests"
-    """HTTP 429. The server may say how long to wait."""
-    DECODER_DIED = "decoder_died"
-    """The photo ended the process that decoded it."""
+    def __new__(cls, word: str, fate: Fate, meaning: str, action: str) -> Reason:
+        reason = str.__new__(cls, word)
+        reason._value_ = word
+        reason.fate, reason.meaning, reason.action = fate, meaning, action
+        return reason
 
-    NETWORK_DOWN = "network_down"
-    """This machine reaches no host, or no name server."""
-    STORAGE_DOWN = "storage_down"
-    """A photo root is not there, or this machine can open no file."""
-
-    DECODERS_BUSY = "decoders_busy"
-    """Other photos kept all decoders busy for too long."""
+    NOT_FOUND = (
+        "not_found",
+        Fate.PERMANENT,
+        "No such file; HTTP 404 or 410.",
+        "Push the photo again with its new address.",
+    )
+    FORBIDDEN = (
+        "forbidden",
+        Fate.PERMANENT,
+        "Outside the photo roots, a private address, no permission; HTTP 401, 403, 407 or 451.",
+        "Check autotag.photo.roots, autotag.photo.private.hosts, or whether a presigned URL has expired.",
+    )
+    NOT_A_FILE = (
+        "not_a_file",
+        Fate.PERMANENT,
+        "A directory, pipe, socket or device.",
+        "Name the photo itself.",
+    )
+    BAD_URI = (
+        "bad_uri",
+        Fate.PERMANENT,
+        "Not an absolute file, http or https URI.",
+        "Mend the upload pipeline's URIs.",
+    )
+    REFUSED = (
+        "refused",
+        Fate.PERMANENT,
+        "The server answered with no photo: any other status.",
+        "Open the URL by hand.",
+    )
+    TOO_MANY_REDIRECTS = (
+        "too_many_redirects",
+        Fate.PERMANENT,
+        "More than five redirects.",
+        "Push the final URL.",
+    )
+    TOO_LARGE = (
+        "too_large",
+        Fate.PERMANENT,
+        "More bytes than autotag.photo.max.bytes.",
+        "Raise the limit, or push a smaller rendition.",
+    )
+    TOO_MANY_PIXELS = (
+        "too_many_pixels",
+        Fate.PERMANENT,
+        "More pixels than autotag.photo.max.pixels, or than fit into the decoder's memory.",
+        "Raise the limit, or push a smaller rendition.",
+    )
+    NOT_AN_IMAGE = (
+        "not_an_image",
+        Fate.PERMANENT,
+        "Empty, or of no photo format; the detail names a video, PDF or SVG.",
+        "Nothing, or push a still of the video.",
+    )
+    UNSUPPORTED = (
+        "unsupported",
+        Fate.PERMANENT,
+        "Of a format whose decoder is not installed here.",
+        "Install the package that the detail names, and push the photo again.",
+    )
+    TRUNCATED = (
+        "truncated",
+        Fate.PERMANENT,
+        "Ends before its end, and has less than 3/4 of its rows.",
+        "Upload the photo again.",
+    )
+    DAMAGED = (
+        "damaged",
+        Fate.PERMANENT,
+        "Goes to its end, but its decoder cannot make an image of it.",
+        "Upload the photo again.",
+    )
+    TIMEOUT = (
+        "timeout",
+        Fate.TRANSIENT,
+        "The server, the name look-up or the decoder took too long.",
+        "If it is frequent: look at the photo host's load, then at autotag.photo.deadline.s.",
+    )
+    UNREACHABLE = (
+        "unreachable",
+        Fate.TRANSIENT,
+        "No such host, connection refused, TLS failed.",
+        "Check the photo host.",
+    )
+    INTERRUPTED = (
+        "interrupted",
+        Fate.TRANSIENT,
+        "The body ended before its announced length, a read failed, or the file is still being written.",
+        "Nothing; if it ends as a dead letter, upload the photo again.",
+    )
+    SERVER_ERROR = (
+        "server_error",
+        Fate.TRANSIENT,
+        "HTTP 5xx, 408 or 425.",
+        "Check the photo host.",
+    )
+    TOO_MANY_REQUESTS = (
+        "too_many_requests",
+        Fate.TRANSIENT,
+        "HTTP 429. The wait is at least what Retry-After asks for, up to autotag.queue.backoff.max.s.",
+        "Fewer taggers, or a higher limit at the photo host.",
+    )
+    DECODER_DIED = (
+        "decoder_died",
+        Fate.TRANSIENT,
+        "The photo ended the process that decoded it.",
+        "Keep the photo of the dead letter: it shows a fault of a decoder.",
+    )
+    NETWORK_DOWN = (
+        "network_down",
+        Fate.OUTAGE,
+        "This machine reaches no host, or no name server.",
+        "Mend the network; nothing is lost meanwhile.",
+    )
+    STORAGE_DOWN = (
+        "storage_down",
+        Fate.OUTAGE,
+        "A photo root is not there, or this machine can open no file.",
+        "Mount the storage; nothing is lost meanwhile.",
+    )
+    DECODERS_BUSY = (
+        "decoders_busy",
+        Fate.OUTAGE,
+        "Other photos kept all decoders busy for too long.",
+        "More decoders (autotag.photo.decoders), or more hosts.",
+    )
 
     @property
     def transient(self) -> bool:
         """True if the same photo may work later; outages are transient too."""
-        return self in _TRANSIENT or self in _OUTAGES
+        return self.fate is not Fate.PERMANENT
 
     @property
     def outage(self) -> bool:
         """True if the fault is this machine's or its network's, not the photo's; it uses up no attempt."""
-        return self in _OUTAGES
-
-
-_TRANSIENT = {
-    Reason.TIMEOUT,
-    Reason.UNREACHABLE,
-    Reason.INTERRUPTED,
-    Reason.SERVER_ERROR,
-    Reason.TOO_MANY_REQUESTS,
-    Reason.DECODER_DIED,
-}
-_OUTAGES = {Reason.NETWORK_DOWN, Reason.STORAGE_DOWN, Reason.DECODERS_BUSY}
+        return self.fate is Fate.OUTAGE
 
 
 class PhotoError(AutotagError):
