@@ -67,7 +67,7 @@ def on_hbase(item: pytest.Item) -> bool:
     return any(one == "hbase" for one in parameters.values() if isinstance(one, str))
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist's own, which looks for the groups
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in a hook of its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Name each test's group, and put the groups in order: the session's servers first, then what takes longest."""
 

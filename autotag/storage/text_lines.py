@@ -83,7 +83,8 @@ def text_lines(url: str, encoding: str | None = None) -> Iterator[tuple[int, str
         if encoding != UTF8:
             file = cast(BinaryIO, Recoded(file, encoding))
         # Neither fsspec's files nor gzip's are quick at single lines.
-        yield from _lines(io.BufferedReader(cast(Any, file), BUFFER_BYTES))
+        with io.BufferedReader(cast(Any, file), BUFFER_BYTES) as lines:
+            yield from _lines(lines)
 
 
 def beginning(url: str) -> bytes:
