@@ -46,7 +46,7 @@ def push(line: CommandLine, photos: tuple[str, ...], owner: str, events: BinaryI
         raise click.UsageError("give photos, or --events FILE, one of the two")
     queue = open_queue(line.settings)
     candidates = read_events(events) if events else photo_events(find_named(photos), owner)
-    summary = Summary()
+    summary = PushSummary()
     again = "is known by its id" if events else "is tagged once more, which changes nothing"
 
     def note() -> str:
@@ -84,7 +84,7 @@ def photo_events(photos: Iterable[str], owner: str) -> Iterator[Candidate]:
 
 
 @dataclass
-class Summary:
+class PushSummary:
     """The events of one push so far."""
 
     accepted: int = 0
@@ -97,7 +97,7 @@ class Summary:
 
 
 def push_events(
-    queue: EventQueue, candidates: Iterable[Candidate], summary: Summary, progress: Progress = silent
+    queue: EventQueue, candidates: Iterable[Candidate], summary: PushSummary, progress: Progress = silent
 ) -> None:
     """Put events on the queue, `PUT_EVENTS` at a time, and count them in `summary`."""
     candidates = iter(candidates)

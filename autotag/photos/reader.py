@@ -11,10 +11,11 @@ from pathlib import Path
 from types import TracebackType
 
 from autotag.photos.decoder_pool import DecoderPool
-from autotag.photos.decoder_process import PhotoPixels, Preprocessing
+from autotag.photos.decoder_process import PhotoPixels
 from autotag.photos.errors import PhotoError, Reason
 from autotag.photos.fetch import Fetch, PhotoFetcher, shortened
 from autotag.settings import Settings
+from models.preprocessing import Preprocessing
 
 __all__ = [
     "EXTENSIONS",
