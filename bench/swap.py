@@ -15,9 +15,9 @@ from autotag.bundles.publisher import Publisher
 from autotag.bundles.registry import ModelRegistry
 from autotag.events import PhotoEvent
 from autotag.events.times import now_us
-from autotag.photos.reader import photo_uri
 from autotag.queues import EventQueue, open_queue
 from autotag.settings import PROJECT, Settings
+from autotag.storage.uri import photo_uri
 from autotag.stores import open_store
 from bench.corpus import with_classifiers
 from bench.stream import images_per_s, topology

@@ -21,8 +21,10 @@ from autotag.cli.interrupts import interruptible
 from autotag.cli.progress import ProgressBars
 from autotag.errors import RegistryError
 from autotag.events.times import iso_time
-from autotag.photos.reader import PhotoError, PhotoReader, find_photos, photo_uri
+from autotag.photos.reader import PhotoError, PhotoReader, find_photos
+from autotag.photos.source import PhotoSource
 from autotag.settings import Settings
+from autotag.storage.uri import photo_uri
 from autotag.stores import open_store
 from autotag.tagging.evaluate import evaluate
 from autotag.view.results import ModelVersion
@@ -73,7 +75,7 @@ def build(line: CommandLine, network: str, precision: str, calibration: Path | N
     note = "no bundle was installed; start the same command again"
     with (
         interruptible(note),
-        PhotoReader(settings, ARCHITECTURES[network].preprocessing, any_file=True) as reader,
+        PhotoReader(settings, ARCHITECTURES[network].preprocessing, PhotoSource(any_file=True)) as reader,
         ProgressBars() as progress,
     ):
         bundle = build_bundle(
@@ -109,7 +111,7 @@ def evaluate_(line: CommandLine, folder: Path, as_json: bool) -> None:
     bundle = Bundle.open(settings.path(settings.model))
     network = FeatureNetwork.open(bundle.network_path, bundle.precision, settings.tagger_network_threads)
     with (
-        PhotoReader(settings, bundle.preprocessing, any_file=True) as reader,
+        PhotoReader(settings, bundle.preprocessing, PhotoSource(any_file=True)) as reader,
         ProgressBars() as progress,
     ):
 

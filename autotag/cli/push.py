@@ -18,9 +18,10 @@ from autotag.cli.progress import ProgressBars
 from autotag.errors import EventError
 from autotag.events import PhotoEvent
 from autotag.events.batch import Candidate, read_events
-from autotag.photos.reader import PhotoError, photo_uri
+from autotag.photos.reader import PhotoError
 from autotag.progress import Progress, silent
 from autotag.queues import EventQueue, open_queue
+from autotag.storage.uri import photo_uri
 
 PUT_EVENTS = 500
 """Events accepted in one transaction."""

@@ -12,9 +12,9 @@ from enum import StrEnum
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from autotag.errors import InputError
-from autotag.photos.reader import photo_uri
 from autotag.storage.folder import Folder
 from autotag.storage.text_format import BLANKS, SAMPLE_BYTES, UTF8, Recoded, TextFormat, detect, detect_encoding
+from autotag.storage.uri import photo_uri
 
 MAX_LINE_BYTES = 64 * 1024
 BUFFER_BYTES = 1024 * 1024

@@ -18,8 +18,8 @@ from autotag.bundles.registry import ModelRegistry
 from autotag.cli.join import JoinOptions
 from autotag.cli.retrain import RetagOptions, tagging_steps
 from autotag.localcluster.processes import processes_with
-from autotag.photos.reader import photo_uri
 from autotag.settings import Settings
+from autotag.storage.uri import photo_uri
 from autotag.stores import PhotoStore
 from models.bundle import Bundle, install
 from models.bundle_folder import make_current

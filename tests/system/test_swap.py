@@ -15,9 +15,10 @@ import pytest
 from autotag.bundles.registry import KnownModel, ModelRegistry
 from autotag.events import PhotoEvent
 from autotag.localcluster.cluster import Cluster
-from autotag.photos.reader import photo_uri
+from autotag.photos.source import PhotoSource
 from autotag.queues import EventQueue, open_queue
 from autotag.settings import Settings
+from autotag.storage.uri import photo_uri
 from autotag.stores import PhotoStore
 from autotag.tagging.tagger import Tagger
 from autotag.view.results import ModelVersion, Tagged
@@ -95,7 +96,7 @@ class Stream:
 def expected(settings: Settings, model: ModelVersion, photos: list[Path]) -> dict[str, Any]:
     """The tags that a Tagger of that model alone gives, by URI."""
     folder = f"{settings.model}/{str(model).rpartition('/')[2]}"
-    with Tagger.open(replace(settings, model=folder), any_file=True) as tagger:
+    with Tagger.open(replace(settings, model=folder), PhotoSource(any_file=True)) as tagger:
         return dict(tagger.tag([photo_uri(str(photo)) for photo in photos]))
 
 

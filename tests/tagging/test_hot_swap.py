@@ -16,8 +16,9 @@ import pytest
 from autotag.bundles.publisher import Publisher
 from autotag.bundles.registry import KnownModel, ModelRegistry, Worker
 from autotag.localcluster.processes import processes_with
-from autotag.photos.reader import photo_uri
+from autotag.photos.source import PhotoSource
 from autotag.settings import Settings
+from autotag.storage.uri import photo_uri
 from autotag.stores import PhotoStore
 from autotag.tagging.tagger import Tagger
 from autotag.view import results
@@ -114,7 +115,7 @@ class World:
         """The tags are those that a Tagger of that model alone gives."""
         assert str(found.model) == f"small/{model}"
         alone = replace(self.settings, model=f"bundles/{model}")
-        with Tagger.open(alone, any_file=True) as tagger:
+        with Tagger.open(alone, PhotoSource(any_file=True)) as tagger:
             ((_, tags),) = tagger.tag([photo_uri(str(self.photo))])
         assert found.tags == tags
         assert len(found.tags) == 2
