@@ -46,7 +46,7 @@ KNOWN_TO = {
         "autotag/stores/hbase_link.py",
     },
     "Hbase_thrift": {"autotag/stores/hbase_tables.py", "autotag/stores/hbase_link.py"},
-    "pyarrow": {"autotag/bulk/parquet.py", "autotag/storage/parquet.py", "autotag/training/"},
+    "pyarrow": {"autotag/bulk/source.py", "autotag/storage/parquet.py", "autotag/training/"},
     "onnx": {"models/efficientnet.py", "models/quantisation.py"},
     "fsspec": {"autotag/storage/folder.py", "autotag/photos/object_stores.py"},
     "jinja2": {"autotag/training/report/page.py"},

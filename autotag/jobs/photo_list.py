@@ -11,8 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from autotag.bulk.parquet import PARQUET
-from autotag.bulk.source import LINES
+from autotag.bulk.source import LINES, PARQUET
 from autotag.errors import EventError, InputError
 from autotag.events.checks import brief, text_field
 from autotag.events.times import check_past, iso_time, time_us

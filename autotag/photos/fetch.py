@@ -1,4 +1,4 @@
-"""PhotoFetcher: the bytes that a URI stands for, whoever wrote the URI and whoever answers."""
+"""PhotoFetcher: fetches the bytes of a photo by its URI. The URI and the servers are untrusted."""
 
 from __future__ import annotations
 
@@ -41,7 +41,11 @@ _STATUSES = {
     429: Reason.TOO_MANY_REQUESTS,
 }
 _MAX_CODINGS = 3
-"""Of a body; more are no accident."""
+"""Content codings of a body that are undone. No real server applies more."""
+_GZIP = b"\x1f\x8b"
+_MAX_GZIP_MEMBERS = 4096
+"""Each member costs time, however small it is. Parallel compressors write one member per 64 KiB or more."""
+_GZIP_CHUNK_BYTES = 1 << 16
 
 
 class PhotoFetcher:
@@ -108,7 +112,7 @@ class PhotoFetcher:
             deadline_s=settings.photo_deadline_s,
             connect_timeout_s=settings.photo_connect_timeout_s,
             read_timeout_s=settings.photo_read_timeout_s,
-            # Chunks and headers come on top; a server that needs more for them than for the photo is up to something.
+            # Headers and chunk framing are counted too. No honest server needs more for them than for the photo.
             max_bytes=2 * settings.photo_max_bytes + (1 << 20),
             private_hosts=settings.photo_private_hosts,
         ) as guard:
@@ -140,8 +144,8 @@ class PhotoFetcher:
                 timeouts = (self._settings.photo_connect_timeout_s, self._settings.photo_read_timeout_s)
                 return self._session.get(uri, stream=True, allow_redirects=False, timeout=timeouts)
             except requests.ConnectionError:
-                # A server may close a connection that waits in the pool just when it is used again. That ends one
-                # pooled connection each time, so the loop ends.
+                # A server may close a pooled connection just when it is used again. Each failure removes one pooled
+                # connection, so the loop ends.
                 if guard.connections > connections or guard.left_s() <= 0:
                     raise
 
@@ -163,7 +167,7 @@ class PhotoFetcher:
 
 
 class _Session(requests.Session):
-    """A session that follows nothing and remembers nothing."""
+    """A session that follows no redirects and keeps no cookies."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -172,12 +176,12 @@ class _Session(requests.Session):
         self.headers.update({"User-Agent": "autotag", "Accept-Encoding": "identity"})
 
     def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
-        """None: where there is one, requests reads the whole body, however long, before it hands out the response."""
+        """Return None: requests would read the whole body of a redirect, however long, before it returns."""
         return
 
 
 def shortened(uri: str) -> str:
-    """A URI for a message: one line, quoted, without password and query, which may be secrets, and not too long."""
+    """Return a URI for a message: one short line, quoted, without password and query, which may be secret."""
     text = uri
     try:
         parts = urlsplit(uri)
@@ -209,35 +213,60 @@ def _scheme(uri: str, allowed: tuple[str, ...] = WEB_AND_FILE_SCHEMES) -> str:
 
 
 def _target(uri: str) -> str:
-    """Path and query of a URI as given; only what a request line cannot hold (blanks, other than ASCII) is escaped."""
+    """Return path and query of a URI as given; blanks and characters beyond ASCII are escaped."""
     parts = re.fullmatch(r"[^/?#]*//[^/?#]*([^?#]*)(\?[^#]*)?(?:#.*)?", uri, re.DOTALL)
     path, query = (parts[1], parts[2] or "") if parts else ("", "")
-    return re.sub(r"[^!-~]+", lambda found: quote(found[0]), (path or "/") + query)
+    return re.sub(r"[^!-~]+", lambda match: quote(match[0]), (path or "/") + query)
 
 
 def _decoded(body: bytes, coding: str, limit: int) -> bytes:
-    """A body without its content coding, if the bytes really have it: many stores send a coding in name only.
+    """Return a body without its content coding; the body itself if it does not have that coding, as many stores' do.
 
     Raises:
-        PhotoError: it is more than `limit` bytes then, or ends too early.
+        PhotoError: the unpacked body has more than `limit` bytes, is damaged, or ends too early.
     """
-    gzipped = coding in ("gzip", "x-gzip") and body.startswith(b"\x1f\x8b")
-    if not gzipped and not (coding == "deflate" and body[:1] == b"\x78" and int.from_bytes(body[:2]) % 31 == 0):
+    if coding in ("gzip", "x-gzip") and body.startswith(_GZIP):
+        return _gunzipped(body, coding, limit)
+    if coding != "deflate" or not body:
         return body
-    unpacker = zlib.decompressobj(wbits=31 if gzipped else 15)
+    has_header = body[0] == 0x78 and int.from_bytes(body[:2]) % 31 == 0
+    unpacker = zlib.decompressobj(wbits=15 if has_header else -15)  # Some servers leave out zlib's header.
     try:
         unpacked = unpacker.decompress(body, limit + 1)
     except zlib.error as error:
-        raise PhotoError(Reason.DAMAGED, f"its content coding {coding} is damaged: {error}") from error
+        if has_header:
+            raise PhotoError(Reason.DAMAGED, f"its content coding {coding} is damaged: {error}") from error
+        return body
     if len(unpacked) > limit:
         raise too_large(None, limit)
     if not unpacker.eof:
         raise PhotoError(Reason.INTERRUPTED, f"its content coding {coding} ends too early")
-    return unpacked
+    return body if unpacker.unused_data and not has_header else unpacked
+
+
+def _gunzipped(body: bytes, coding: str, limit: int) -> bytes:
+    """Return the content of all members of a gzip body. Bytes after the last member are ignored, as gzip does."""
+    unpacked, at = bytearray(), 0
+    for _ in range(_MAX_GZIP_MEMBERS):
+        unpacker = zlib.decompressobj(wbits=31)
+        while not unpacker.eof and at < len(body):
+            chunk = body[at : at + _GZIP_CHUNK_BYTES]
+            try:
+                unpacked += unpacker.decompress(chunk, limit + 1 - len(unpacked))
+            except zlib.error as error:
+                raise PhotoError(Reason.DAMAGED, f"its content coding {coding} is damaged: {error}") from error
+            if len(unpacked) > limit:
+                raise too_large(None, limit)
+            at += len(chunk) - len(unpacker.unused_data)
+        if not unpacker.eof:
+            raise PhotoError(Reason.INTERRUPTED, f"its content coding {coding} ends too early")
+        if not body.startswith(_GZIP, at):
+            return bytes(unpacked)
+    raise PhotoError(Reason.DAMAGED, f"its content coding {coding} has more than {_MAX_GZIP_MEMBERS} members")
 
 
 def _wait_s(header: str | None) -> float:
-    """Seconds that a Retry-After header asks for, as a number or a date; 0 where it says nothing of use."""
+    """Return the seconds in a Retry-After header, which has a number or a date; 0 if it has neither."""
     text = (header or "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])
@@ -266,7 +295,7 @@ def _redirected(uri: str, response: requests.Response) -> str:
 
 
 def _failure(error: Exception) -> PhotoError:
-    """Return an error of requests or urllib3 as a PhotoError. Few come here: the guard reports most faults."""
+    """Return an error of requests or urllib3 as a PhotoError. The guard reports most faults itself."""
     cause: object = error
     while isinstance(cause, Exception) and cause.args and isinstance(cause.args[-1], Exception):
         cause = cause.args[-1]
@@ -278,5 +307,5 @@ def _failure(error: Exception) -> PhotoError:
     if isinstance(error, (requests.exceptions.InvalidHeader, urllib3.exceptions.InvalidHeader)):
         return PhotoError(Reason.REFUSED, f"the answer is not HTTP: {said}")
     if isinstance(error, ValueError):  # requests' InvalidURL, MissingSchema and the like are ValueErrors.
-        return PhotoError(Reason.BAD_URI, f"is no URI that can be asked for: {said}")
+        return PhotoError(Reason.BAD_URI, f"is no URI that can be requested: {said}")
     return PhotoError(Reason.INTERRUPTED, f"the connection ended too early: {said}")

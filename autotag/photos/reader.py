@@ -35,20 +35,20 @@ EXTENSIONS = frozenset(
     )
     for name in names.split()
 )
-"""What files with photos are called, in lower case."""
+"""Endings of the names of photos' files, in lower case."""
 
 log = logging.getLogger(__name__)
 
 _FRESH_S, _SECOND_LOOK_S = 10.0, 0.25
-"""A cut file that was written in the last `_FRESH_S` is looked at again after `_SECOND_LOOK_S`."""
+"""The size of a truncated file that was written in the last `_FRESH_S` is checked again after `_SECOND_LOOK_S`."""
 
 
 class PhotoReader:
-    """Fetches and decodes photos. Safe for many threads; a context manager. No photo can end or block the process.
+    """Fetches and decodes photos. Safe for many threads; a context manager. No photo can crash or block the process.
 
     Args:
         settings: the ``photo_*``, `photo_fetch_threads` and `decoders`.
-        preprocessing: the network's.
+        preprocessing: the network's input format.
         source: the places that photos may be read from.
     """
 
@@ -70,9 +70,9 @@ class PhotoReader:
         """Return the upright middle of a photo. Waits for the network and an idle decoder.
 
         Raises:
-            PhotoError: it gives no pixels; `reason` says why, `transient` if it may work later: a file that is cut and
-                still grows is one.
-            RuntimeError: no decoding process can be started: our mistake, not the photo's.
+            PhotoError: the photo gives no pixels; `reason` says why, `transient` is True if a later try may succeed.
+                A truncated file that still grows is transient.
+            RuntimeError: no decoding process can be started, which is no fault of the photo.
         """
         data = self._fetcher.fetch(uri)
         try:
@@ -86,7 +86,7 @@ class PhotoReader:
         return photo
 
     def _check_written(self, uri: str, size: int) -> None:
-        """Raise a transient PhotoError if a file has another size than was read: its upload is under way."""
+        """Raise a transient PhotoError if a file's size differs from the `size` read: its upload is under way."""
         facts = self._fetcher.file_facts(uri)
         if facts and facts.st_size == size and time.time() - facts.st_mtime < _FRESH_S:
             time.sleep(_SECOND_LOOK_S)
@@ -100,7 +100,7 @@ class PhotoReader:
         return self._decoders.decode(data)
 
     def close(self) -> None:
-        """End the decoding processes, each after the photo it is at, and close the pooled connections."""
+        """End each decoding process after its present photo, and close the pooled connections."""
         self._decoders.close()
         self._fetcher.close()
 
@@ -114,7 +114,7 @@ class PhotoReader:
 
 
 def find_photos(folder: Path) -> Iterator[Path]:
-    """The files below a folder that are called like photos, sorted folder by folder; nothing is opened.
+    """Yield the files below a folder whose names end like photos', sorted folder by folder. No file is opened.
 
     Hidden files and folders are left out, and links to folders are not followed. A folder that cannot be read is
     logged and left out.

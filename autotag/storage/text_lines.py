@@ -12,13 +12,13 @@ from enum import StrEnum
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from autotag.errors import InputError
+from autotag.storage.bounded_lines import bounded_lines
 from autotag.storage.folder import Folder
 from autotag.storage.text_format import BLANKS, SAMPLE_BYTES, UTF8, Recoded, TextFormat, detect, detect_encoding
 from autotag.storage.uri import photo_uri
 
 MAX_LINE_BYTES = 64 * 1024
 BUFFER_BYTES = 1024 * 1024
-BOM = b"\xef\xbb\xbf"
 LIST_LINE = "photo_id uri, and maybe output_uri; with tabs between where one of them has blanks"
 HEADER = ("photo_id", "uri", "output_uri")
 """Of a list of photos, where it has one; the last is not in all lists."""
@@ -167,18 +167,12 @@ def open_url(url: str) -> BinaryIO:
     return Folder(parent or "/").open(name)
 
 
-def _lines(file: io.BufferedReader[Any]) -> Iterator[tuple[int, str | FaultError]]:
-    number = 0
-    while line := file.readline(MAX_LINE_BYTES + 1):
-        number += 1
-        if number == 1:
-            line = line.removeprefix(BOM)
-        if len(line) > MAX_LINE_BYTES:
-            while line and not line.endswith(b"\n"):  # the rest of it, a piece at a time
-                line = file.readline(MAX_LINE_BYTES)
-            yield number, FaultError(Fault.TOO_LONG, f"longer than {MAX_LINE_BYTES} bytes")
-        elif not line.isspace():
-            yield number, _text(line.rstrip(b"\r\n"))
+def _lines(file: BinaryIO) -> Iterator[tuple[int, str | FaultError]]:
+    for line in bounded_lines(file, MAX_LINE_BYTES):
+        if line.text is None:
+            yield line.number, FaultError(Fault.TOO_LONG, f"longer than {MAX_LINE_BYTES} bytes")
+        else:
+            yield line.number, _text(line.text.rstrip(b"\r\n"))
 
 
 def _text(line: bytes) -> str | FaultError:
