@@ -21,8 +21,8 @@ MARKS = {codecs.BOM_UTF8: UTF8, codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF
 SAMPLE_BYTES, SAMPLE_LINES = 64 * 1024, 200
 """Of a file's beginning, from which its format is detected."""
 BLANKS = " "
-"""The separator of fields with any number of blanks or tabs between them."""
-NAMES = {"\t": "tabs", ";": "';'", ",": "','", BLANKS: "blanks"}
+"""The separator of lists: tabs in a line that has some, else any number of blanks."""
+NAMES = {"\t": "tabs", ";": "';'", ",": "','", BLANKS: "tabs or blanks"}
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 _ENCODING_NAMES = {UTF8: "UTF-8", WINDOWS: "Windows-1252", "utf-16-le": "UTF-16", "utf-16-be": "UTF-16"}
 
@@ -48,7 +48,7 @@ class TextFormat:
             csv.Error: a quote is not closed, or followed by something.
         """
         if self.separator == BLANKS:
-            return line.split()
+            return line.split("\t") if "\t" in line else line.split()
         if '"' not in line:
             return line.split(self.separator)
         return next(csv.reader([line], delimiter=self.separator, strict=True))

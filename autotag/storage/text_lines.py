@@ -123,7 +123,7 @@ def photo_lines(url: str) -> Iterator[tuple[int, ListedPhoto | FaultError]]:
     Raises:
         InputError: as `text_lines` does; or no line is one of a list of photos.
     """
-    form = detect(beginning(url), ("\t", BLANKS, ";", ","), range(2, 4))
+    form = detect(beginning(url), (BLANKS, ";", ","), range(2, 4))
     first, good = "", False
     for number, line in text_lines(url, form.encoding):
         if number == 1 and form.says_so:

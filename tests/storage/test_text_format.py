@@ -50,7 +50,7 @@ def test_the_separator_is_the_one_that_gives_the_columns_though_others_are_more_
 
 
 def test_empty_columns_of_a_spreadsheet_do_not_count() -> None:
-    assert detect(b"p1;file:///a,b;;;\np2;file:///b;;;\n", ("\t", BLANKS, ";", ","), range(2, 4)).separator == ";"
+    assert detect(b"p1;file:///a,b;;;\np2;file:///b;;;\n", (BLANKS, ";", ","), range(2, 4)).separator == ";"
 
 
 def test_one_bad_line_is_no_other_encoding() -> None:
