@@ -131,7 +131,7 @@ def photo_lines(url: str) -> Iterator[tuple[int, ListedPhoto | FaultError]]:
         first = first or str(line)
         photo = line if isinstance(line, FaultError) else _listed_photo(line, number, form, url)
         if photo is not None:
-            good = good or not isinstance(photo, FaultError)
+            good = good or (isinstance(photo, ListedPhoto) and bool(photo.uri))
             yield number, photo
         else:
             good = True  # a header
