@@ -306,7 +306,7 @@ def test_a_list_names_photos_by_uri_or_path(write: Write, tmp_path: Path, name: 
 
 def test_rubbish_in_a_list_is_told(write: Write) -> None:
     url = write("photos.txt", b"a file:///a.jpg\n\xff\xfe\nb\x01 file:///b.jpg\n" + b"x" * 5000 + b" file:///c.jpg\n")
-    assert bad(photos_in(url)) == [(2, Fault.FIELDS), (3, Fault.PHOTO_ID), (4, Fault.PHOTO_ID)]
+    assert bad(photos_in(url)) == [(2, Fault.NOT_UTF8), (3, Fault.PHOTO_ID), (4, Fault.PHOTO_ID)]
 
 
 def test_photos_in_parquet_are_known_by_their_row(tmp_path: Path) -> None:
