@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 
 from models import manifest
 from models.bank import ClassifierBank
+from models.bundle_folder import CURRENT, current, folder_name, installed, make_current, parse_folder_name
 from models.classes import ClassTable
 from models.errors import ModelError
 from models.folders import locked
 from models.manifest import BANKS, BUILD_AGAIN, CLASSES, MANIFEST, NETWORK, check_files, read_manifest, write_manifest
 from models.preprocessing import Preprocessing
 from models.probe import PROBE, check_probe, read_probe
-from models.published import CURRENT, current, folder_name, make_current, parse_folder_name, published
 
 __all__ = [
     "BANKS",
@@ -37,10 +37,10 @@ __all__ = [
     "PROBE",
     "Bundle",
     "Tag",
+    "install",
+    "move_into_place",
     "network_key",
-    "opened",
-    "publish",
-    "put",
+    "open_if_intact",
 ]
 
 SCORE_DIGITS = 4
@@ -194,7 +194,7 @@ def network_key(network: Path, precision: str, preprocessing: Preprocessing) -> 
     return manifest.network_key(network, precision, preprocessing.to_dict())
 
 
-def opened(folder: Path, version: str) -> Bundle | None:
+def open_if_intact(folder: Path, version: str) -> Bundle | None:
     """The bundle in a folder; None where it is not there, damaged or of another version. Reads every byte."""
     try:
         bundle = Bundle.open(folder)
@@ -203,7 +203,7 @@ def opened(folder: Path, version: str) -> Bundle | None:
     return bundle if bundle.version == version else None
 
 
-def put(folder: Path, target: Path) -> Bundle:
+def move_into_place(folder: Path, target: Path) -> Bundle:
     """Move a sealed bundle to where it shall be, and open it there; what lies there makes way.
 
     That is kept beside, as `.replaced-<its name>`: another process may have it open, or a person want to look at it.
@@ -219,7 +219,7 @@ def put(folder: Path, target: Path) -> Bundle:
     return Bundle.open(target)
 
 
-def publish(folder: Path, root: Path, at_least: int = 0) -> Bundle:
+def install(folder: Path, root: Path, at_least: int = 0) -> Bundle:
     """Move a sealed bundle into a folder of published ones, with the next sequence number; it is not current by that.
 
     Safe for several publishers at once; a reader sees the whole bundle or none of it. Where `root`'s newest bundle has
@@ -233,10 +233,10 @@ def publish(folder: Path, root: Path, at_least: int = 0) -> Bundle:
     bundle = Bundle.open(folder)
     root.mkdir(parents=True, exist_ok=True)
     with locked(root / ".lock"):
-        newest = next(reversed(published(root)), None)
+        newest = next(reversed(installed(root)), None)
         number, version = (parse_folder_name(newest.name) if newest else None) or (0, "")
         if newest and number > at_least and bundle.version.startswith(version):
-            return opened(newest, bundle.version) or put(folder, newest)
+            return open_if_intact(newest, bundle.version) or move_into_place(folder, newest)
         if newest and not (root / CURRENT).exists():
             make_current(root, newest.name)  # or what is only published here would be taken for current
         target = root / folder_name(max(number, at_least) + 1, bundle.version)

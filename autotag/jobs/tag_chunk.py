@@ -22,6 +22,7 @@ from autotag.events.times import iso_time, now_us
 from autotag.jobs.photo_list import BadEntry, CorpusPhoto, Entry, packed, read_entry
 from autotag.jobs.worker_tagger import PACKAGED, worker_tagger
 from autotag.photos.errors import PhotoError
+from autotag.photos.source import PhotoSource
 from autotag.settings import Settings
 from autotag.storage.folder import Folder, located
 from autotag.tagging.tagger import PhotoTags, Tagger
@@ -110,7 +111,7 @@ def count_failures(failed: Iterable[dict[str, Any]]) -> Counter[FailureKind]:
 
 
 def _tagger(settings: Settings, model: str) -> Tagger:
-    tagger = worker_tagger(settings)
+    tagger = worker_tagger(settings, PhotoSource(object_stores=True))
     if str(tagger.model) != model:
         where = f"the archive has {tagger.model}" if PACKAGED.exists() else f"{settings.model} is {tagger.model} here"
         raise JobError(f"the job's tags are by model {model}, and {where}; give every worker the same bundle")

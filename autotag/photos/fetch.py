@@ -6,7 +6,6 @@ import os
 import re
 import time
 import zlib
-from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from types import TracebackType
@@ -18,20 +17,17 @@ import urllib3.exceptions
 from autotag.photos.errors import PhotoError, Reason
 from autotag.photos.http_guard import GuardedAdapter, TransferGuard
 from autotag.photos.local_files import FileFetcher, too_large
+from autotag.photos.source import EVENT_SOURCE, WEB_AND_FILE_SCHEMES, PhotoSource
 from autotag.settings import Settings
-
-Fetch = Callable[[str], bytes]
-"""A photo's bytes by its URI; raises PhotoError."""
 
 MAX_REDIRECTS = 5
 MAX_URI_CHARACTERS = 8192
 
 _CHUNK_BYTES = 1 << 18
 _SHOWN_CHARACTERS = 160
-_HEARD_LATELY_S = 10.0
-"""While some server was heard that lately, a host that cannot be looked up or reached is no sign of an outage."""
+_RECENT_S = 10.0
+"""If any server has answered within this time, one host that cannot be resolved or reached is no outage of ours."""
 
-_SCHEMES = ("file", "http", "https")
 _REDIRECTS = (301, 302, 303, 307, 308)
 _STATUSES = {
     404: Reason.NOT_FOUND,
@@ -49,22 +45,20 @@ _MAX_CODINGS = 3
 
 
 class PhotoFetcher:
-    """Fetches photos by ``file``, ``http`` and ``https`` URI. Safe for many threads; a context manager.
+    """Fetches photos by URI. Safe for many threads; a context manager.
 
-    Trusts nobody: not who wrote the URI, not the server, not what it redirects to. Proxies, cookies and
-    passwords of the environment are not used.
+    URIs, servers and redirects are untrusted input. The environment's proxies, cookies and passwords are not used.
 
     Args:
         settings: the ``photo_*`` and `photo_fetch_threads`.
-        any_file: read any file, not only those below `photo_roots`: for a person who names the files.
-        other_schemes: what fetches URIs of other schemes; without it they are refused.
+        source: the places that photos may be read from.
     """
 
-    def __init__(self, settings: Settings, any_file: bool = False, other_schemes: Fetch | None = None) -> None:
+    def __init__(self, settings: Settings, source: PhotoSource = EVENT_SOURCE) -> None:
         self._settings = settings
-        self._other_schemes = other_schemes
-        self._files = FileFetcher(settings, any_file=any_file)
-        self._heard = float("-inf")
+        self._schemes = source.schemes
+        self._files = FileFetcher(settings, any_file=source.any_file)
+        self._last_answer_s = float("-inf")
         self._session = _Session()
         adapter = GuardedAdapter(
             pool_connections=settings.photo_fetch_threads, pool_maxsize=settings.photo_fetch_threads
@@ -73,18 +67,22 @@ class PhotoFetcher:
         self._session.mount("https://", adapter)
 
     def fetch(self, uri: str) -> bytes:
-        """The photo's bytes, at most `photo_max_bytes`, within `photo_deadline_s`.
+        """Return the photo's bytes, at most `photo_max_bytes`, within `photo_deadline_s`.
 
-        A file system that hangs is the one thing that cannot be ended in time.
+        The deadline does not hold for a file system that hangs.
 
         Raises:
-            PhotoError: `reason` says why, `transient` whether it may work later.
+            PhotoError: `reason` says why, `transient` is True if a later try may succeed.
         """
         try:
-            scheme = _scheme(uri, any_scheme=self._other_schemes is not None)
-            if self._other_schemes is not None and scheme not in _SCHEMES:
-                return self._other_schemes(uri)
-            return self._files.fetch(uri) if scheme == "file" else self._fetch_http(uri)
+            scheme = _scheme(uri, self._schemes)
+            if scheme in ("http", "https"):
+                return self._fetch_http(uri)
+            if scheme == "file":
+                return self._files.fetch(uri)
+            from autotag.photos.object_stores import read_photo  # fsspec comes with the extras that set this source.
+
+            return read_photo(uri, self._settings.photo_max_bytes, self._settings.photo_deadline_s)
         except PhotoError as error:
             raise error.about(shortened(uri)) from error
 
@@ -117,14 +115,14 @@ class PhotoFetcher:
             try:
                 return self._follow(uri, guard)
             except PhotoError as error:
-                if error.outage and time.monotonic() - self._heard < _HEARD_LATELY_S:
+                if error.outage and time.monotonic() - self._last_answer_s < _RECENT_S:
                     raise PhotoError(Reason.UNREACHABLE, error.detail) from error
                 raise
             except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
                 raise _failure(error) from error
             finally:
                 if guard.heard:
-                    self._heard = time.monotonic()
+                    self._last_answer_s = time.monotonic()
 
     def _follow(self, uri: str, guard: TransferGuard) -> bytes:
         for _ in range(MAX_REDIRECTS + 1):
@@ -193,8 +191,8 @@ def shortened(uri: str) -> str:
     return repr(text)
 
 
-def _scheme(uri: str, *, any_scheme: bool = False) -> str:
-    """``file``, ``http`` or ``https``, or whatever it is where any will do."""
+def _scheme(uri: str, allowed: tuple[str, ...] = WEB_AND_FILE_SCHEMES) -> str:
+    """Return the scheme of a URI, one of `allowed`; raise PhotoError if the URI is malformed or has another scheme."""
     if len(uri) > MAX_URI_CHARACTERS:
         raise PhotoError(Reason.BAD_URI, f"has {len(uri)} characters; at most {MAX_URI_CHARACTERS}")
     try:
@@ -204,8 +202,9 @@ def _scheme(uri: str, *, any_scheme: bool = False) -> str:
         raise PhotoError(Reason.BAD_URI, f"is no URI: {error}") from error
     if re.search(r"[\x00-\x1f\x7f]", uri):
         raise PhotoError(Reason.BAD_URI, "has control characters; percent-encode them")
-    if parts.scheme not in _SCHEMES and not (any_scheme and parts.scheme):
-        raise PhotoError(Reason.BAD_URI, f"the scheme must be file, http or https. Given: {parts.scheme!r}")
+    if parts.scheme not in allowed:
+        listed = f"{', '.join(allowed[:-1])} or {allowed[-1]}"
+        raise PhotoError(Reason.BAD_URI, f"the scheme must be {listed}. Given: {parts.scheme!r}")
     return parts.scheme
 
 

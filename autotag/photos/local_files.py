@@ -24,10 +24,10 @@ class FileFetcher:
 
     Args:
         settings: `photo_roots`, `photo_max_bytes` and `photo_deadline_s`.
-        any_file: read any file, not only those below `photo_roots`.
+        any_file: True to read all files, not only those below `photo_roots`.
     """
 
-    def __init__(self, settings: Settings, any_file: bool = False) -> None:
+    def __init__(self, settings: Settings, *, any_file: bool) -> None:
         self._roots = settings.photo_roots
         self._max_bytes = settings.photo_max_bytes
         self._deadline_s = settings.photo_deadline_s

@@ -1,20 +1,21 @@
-"""PhotoReader: a photo's URI to the pixels that a network wants; and what people call photos, as URIs."""
+"""PhotoReader: reads the photo at a URI as pixels at the network's size; and finds the photos in a folder."""
 
 from __future__ import annotations
 
 import logging
 import os
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
 from autotag.photos.decoder_pool import DecoderPool
-from autotag.photos.decoder_process import PhotoPixels, Preprocessing
+from autotag.photos.decoder_process import PhotoPixels
 from autotag.photos.errors import PhotoError, Reason
-from autotag.photos.fetch import Fetch, PhotoFetcher, shortened
+from autotag.photos.fetch import PhotoFetcher, shortened
+from autotag.photos.source import EVENT_SOURCE, PhotoSource
 from autotag.settings import Settings
+from models.preprocessing import Preprocessing
 
 __all__ = [
     "EXTENSIONS",
@@ -24,7 +25,6 @@ __all__ = [
     "PhotoReader",
     "Reason",
     "find_photos",
-    "photo_uri",
 ]
 
 EXTENSIONS = frozenset(
@@ -49,18 +49,11 @@ class PhotoReader:
     Args:
         settings: the ``photo_*``, `photo_fetch_threads` and `decoders`.
         preprocessing: the network's.
-        any_file: read any file, not only those below `photo_roots`: for a person who names the files.
-        other_schemes: what fetches URIs that are not file, http or https; without it they are refused.
+        source: the places that photos may be read from.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        preprocessing: Preprocessing,
-        any_file: bool = False,
-        other_schemes: Fetch | None = None,
-    ) -> None:
-        self._fetcher = PhotoFetcher(settings, any_file=any_file, other_schemes=other_schemes)
+    def __init__(self, settings: Settings, preprocessing: Preprocessing, source: PhotoSource = EVENT_SOURCE) -> None:
+        self._fetcher = PhotoFetcher(settings, source)
         self._decoders = DecoderPool(
             settings.photo_decoders,
             preprocessing,
@@ -118,13 +111,6 @@ class PhotoReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def photo_uri(text: str) -> str:
-    """Return a person's argument as an absolute URI: a path becomes ``file:///...`` with links resolved."""
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://|file:/", text):
-        return text
-    return Path(os.path.realpath(text)).as_uri()
 
 
 def find_photos(folder: Path) -> Iterator[Path]:

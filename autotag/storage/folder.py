@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar
 
 import fsspec
-from fsspec.asyn import AsyncFileSystem, sync
 
 from autotag.errors import InputError
-from autotag.photos.errors import PhotoError, Reason
-from autotag.photos.local_files import too_large
 
 Value = TypeVar("Value")
 
-PHOTO_SCHEMES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "hdfs", "webhdfs", "sftp", "ssh", "ftp")
-"""Beside file, http and https. Not all of fsspec's: some (local, generic, filecache) lead around `photo_roots`."""
 _ONLY_A_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/*")
 """Without its slashes it would be a path: a folder of that name here."""
 _WHOLE = frozenset(("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "http", "https"))
 """Here a file is there when all of it is, and folders are only parts of names."""
 _MOVES_OVER = frozenset(("sftp", "ssh", "memory"))
 """Here a file moves over another in one step."""
-_MAY_NOT = ("AccessDenied", "AllAccessDisabled", "InvalidObjectState", "403")
-"""S3's codes for one object that may not be read; its other refusals are about whoever asks."""
 
 
 class Folder:
@@ -221,64 +213,6 @@ def read_url(url: str) -> bytes:
     """
     folder, name = located(url)
     return folder.read(name)
-
-
-def read_photo(uri: str, max_bytes: int, deadline_s: float) -> bytes:
-    """The bytes of a photo by a URI of `PHOTO_SCHEMES`, with one request where the store can do it.
-
-    Args:
-        deadline_s: kept by the stores that fsspec asks asynchronously, s3 and gs among them.
-
-    Raises:
-        PhotoError: `reason` says why, `transient` whether it may work later. What is wrong with the store, or with our
-            credentials, is no fault of the photo's, and transient.
-    """
-    if uri.partition("://")[0].lower() not in PHOTO_SCHEMES or "::" in uri:
-        schemes = ", ".join(("file", "http", "https", *PHOTO_SCHEMES))
-        raise PhotoError(Reason.BAD_URI, f"the scheme must be one of {schemes}")
-    try:
-        data = _bounded(uri, max_bytes + 1, deadline_s)
-    except Exception as error:
-        if _code(error) == "InvalidRange":
-            return b""  # it has no first byte
-        raise _photo_error(error) from error
-    if len(data) > max_bytes:
-        raise too_large(None, max_bytes)
-    return data
-
-
-def _bounded(uri: str, end: int, deadline_s: float) -> bytes:
-    """The bytes before `end` of a file."""
-    system, path = fsspec.core.url_to_fs(uri)
-    if isinstance(system, AsyncFileSystem):
-
-        async def read() -> Any:
-            return await asyncio.wait_for(system._cat_file(path, start=0, end=end), deadline_s)
-
-        return bytes(sync(system.loop, read))
-    return bytes(system.cat_file(path, start=0, end=end))
-
-
-def _photo_error(error: Exception) -> PhotoError:
-    said = _said(error)
-    if isinstance(error, FileNotFoundError):
-        return PhotoError(Reason.NOT_FOUND, said)
-    if isinstance(error, IsADirectoryError):
-        return PhotoError(Reason.NOT_A_FILE, said)
-    if isinstance(error, PermissionError) and _code(error) in (None, *_MAY_NOT):
-        return PhotoError(Reason.FORBIDDEN, said)
-    if isinstance(error, TimeoutError):
-        return PhotoError(Reason.TIMEOUT, "the store did not answer in time")
-    if isinstance(error, OSError) and not isinstance(error, PermissionError):
-        return PhotoError(Reason.SERVER_ERROR, said)
-    return PhotoError(Reason.STORAGE_DOWN, f"{type(error).__name__}: {said}")
-
-
-def _code(error: Exception) -> str | None:
-    """S3's word for what went wrong, where it is S3's."""
-    answer = getattr(error.__cause__, "response", None)
-    found = answer.get("Error", {}).get("Code") if isinstance(answer, dict) else None
-    return None if found is None else str(found)
 
 
 def _part(path: str) -> str:

@@ -25,6 +25,7 @@ SAMPLE_BYTES, SAMPLE_LINES = 64 * 1024, 200
 BLANKS = " "
 """The separator of lists: tabs in a line that has some, else any number of blanks."""
 NAMES = {"\t": "tabs", ";": "';'", ",": "','", BLANKS: "tabs or blanks"}
+_WINDOWS_WORD = re.compile(rb"[A-Za-z][\xc0-\xff]|[\xc0-\xff][A-Za-z]")
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 ENCODING_NAMES = {UTF8: "UTF-8", WINDOWS: "Windows-1252", "utf-16-le": "UTF-16", "utf-16-be": "UTF-16"}
 
@@ -59,15 +60,17 @@ class TextFormat:
 def detect_encoding(sample: bytes) -> tuple[str, bytes]:
     """Return a file's encoding and byte order mark, from its beginning.
 
-    A file without a mark is Windows-1252 if most of its lines that are not ASCII are not UTF-8 either. Single bad lines
-    do not change the encoding of a file; nor do single lines of Windows-1252 that happen to be UTF-8.
+    A file without a mark is Windows-1252 if most of its lines that are not ASCII are not UTF-8 either, and one of them
+    has a word with a letter of Windows-1252. Single bad lines do not change the encoding of a file; nor do single lines
+    of Windows-1252 that happen to be UTF-8.
     """
     for mark, encoding in MARKS.items():
         if sample.startswith(mark):
             return encoding, mark
     lines = [line for line in sample.split(b"\n")[:-1] or [sample] if not line.isascii()]
-    good = sum(_is_utf8(line) for line in lines)
-    return (UTF8 if 2 * good >= len(lines) or b"\0" in sample else WINDOWS), b""
+    good = sum(map(_is_utf8, lines))
+    is_windows = 2 * good < len(lines) and b"\0" not in sample and any(map(_WINDOWS_WORD.search, lines))
+    return (WINDOWS if is_windows else UTF8), b""
 
 
 def detect(sample: bytes, separators: Sequence[str], columns: range) -> TextFormat:

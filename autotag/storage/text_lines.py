@@ -12,7 +12,6 @@ from enum import StrEnum
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from autotag.errors import InputError
-from autotag.photos.reader import photo_uri
 from autotag.storage.folder import Folder
 from autotag.storage.text_format import (
     BLANKS,
@@ -25,6 +24,7 @@ from autotag.storage.text_format import (
     detect,
     detect_encoding,
 )
+from autotag.storage.uri import photo_uri
 
 MAX_LINE_BYTES = 64 * 1024
 BUFFER_BYTES = 1024 * 1024

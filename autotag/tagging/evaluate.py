@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from autotag.errors import AutotagError
 from autotag.photos.reader import find_photos
+from autotag.progress import Progress, silent
 from models.bundle import Bundle
 from models.classes import ClassTable
 from models.errors import ModelError
 from models.network import FeatureNetwork
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 BATCH_PHOTOS = 32
 
@@ -76,7 +77,7 @@ def evaluate(
     network: FeatureNetwork,
     folder: Path,
     read_pixels: Callable[[Path], NDArray[np.uint8]],
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = silent,
 ) -> Evaluation:
     """Top-1 and top-5 of the bundle's classifiers (all banks', without sums over leaves) on a folder of photos.
 
@@ -85,7 +86,6 @@ def evaluate(
     Args:
         read_pixels: a photo's file to uint8 [s, s, 3], RGB, as the bundle's preprocessing says; where it raises an
             `AutotagError` the photo is left out.
-        progress: is told how many photos of how many are done.
 
     Raises:
         ModelError: as `labelled_photos`, or no photo could be read.
@@ -100,12 +100,11 @@ def evaluate(
                 pixels.append(read_pixels(photo.path))
                 batch.append(photo)
             except AutotagError as error:
-                logger.warning("%s is left out: %s", photo.path, error)
+                log.warning("%s is left out: %s", photo.path, error)
                 unreadable.append(photo.path)
         if batch:
             ranks += _ranks(bundle, network.features(np.stack(pixels)), [photo.label for photo in batch])
-        if progress is not None:
-            progress(min(start + BATCH_PHOTOS, len(photos)), len(photos))
+        progress("evaluating", min(start + BATCH_PHOTOS, len(photos)), len(photos))
     if not ranks:
         raise ModelError(f"{folder}: none of its {len(photos)} photos can be read")
     places = np.array(ranks)

@@ -19,8 +19,8 @@ from autotag.events.times import now_us
 from autotag.settings import Settings
 from autotag.tagging.tagger import Tagger
 from models.bundle import MANIFEST, Bundle
+from models.bundle_folder import current, installed, make_current
 from models.errors import ModelError
-from models.published import current, make_current, published
 
 log = logging.getLogger(__name__)
 
@@ -180,7 +180,7 @@ class TaggerSwap:
 
         Later ones are none to begin with: whoever made an earlier one current has withdrawn them.
         """
-        folders = published(self._root)
+        folders = installed(self._root)
         with contextlib.suppress(ModelError):
             if (folder := current(self._root)) in folders:
                 folders = folders[: folders.index(folder)]

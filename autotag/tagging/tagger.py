@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from autotag.photos.fetch import Fetch
 from autotag.photos.reader import PhotoError, PhotoPixels, PhotoReader
+from autotag.photos.source import EVENT_SOURCE, PhotoSource
 from autotag.settings import Settings
 from autotag.view.results import ModelVersion
 from autotag.view.tag_order import top_tags
@@ -38,14 +38,12 @@ class PhotoTags(tuple[Tag, ...]):
 class FeatureExtractor:
     """A loaded network and the means to read photos for it: all that bundles with the same network have in common."""
 
-    def __init__(
-        self, bundle: Bundle, settings: Settings, *, any_file: bool = False, other_schemes: Fetch | None = None
-    ) -> None:
+    def __init__(self, bundle: Bundle, settings: Settings, source: PhotoSource = EVENT_SOURCE) -> None:
         self.network = FeatureNetwork.open(bundle.network_path, bundle.precision, settings.tagger_network_threads)
         # Computed here, while nobody else uses the network; and what is done once, is done before the first photo.
         self.probe = self.network.features(probe_pixels(bundle.preprocessing.size))
         """The network's features of the probe, float32 [8, d]."""
-        self.reader = PhotoReader(settings, bundle.preprocessing, any_file=any_file, other_schemes=other_schemes)
+        self.reader = PhotoReader(settings, bundle.preprocessing, source)
 
 
 class Tagger:
@@ -58,35 +56,33 @@ class Tagger:
         self._settings = settings
 
     @classmethod
-    def open(cls, settings: Settings, *, any_file: bool = False, other_schemes: Fetch | None = None) -> Tagger:
+    def open(cls, settings: Settings, source: PhotoSource = EVENT_SOURCE) -> Tagger:
         """Load the bundle that `settings` name; about a second.
 
         Args:
-            any_file: read any file, not only those below `photo_roots`: for a person who names the files.
-            other_schemes: what fetches URIs that are not file, http or https; without it they are refused.
+            source: the places that photos may be read from.
 
         Raises:
             ModelError: there is no such bundle, it is damaged, or its network computes something else on this machine;
                 the message names the file.
         """
-        bundle = Bundle.open(settings.path(settings.model))
-        return cls.load(bundle, settings, any_file=any_file, other_schemes=other_schemes)
+        return cls.load(Bundle.open(settings.path(settings.model)), settings, source)
 
     @classmethod
     def load(
         cls,
         bundle: Bundle,
         settings: Settings,
+        source: PhotoSource = EVENT_SOURCE,
         *,
         beside: Tagger | None = None,
-        any_file: bool = False,
-        other_schemes: Fetch | None = None,
     ) -> Tagger:
         """Load an opened bundle and check it on this machine.
 
         Limits numpy's BLAS to `tagger_network_threads` in this whole process: the processes of a host share its cores.
 
         Args:
+            source: the places that photos may be read from.
             beside: another Tagger, which may be in use; if its network is the same, this one shares it and its reader.
 
         Raises:
@@ -96,7 +92,7 @@ class Tagger:
         if beside and beside.bundle.network_key == bundle.network_key:
             extractor = beside.extractor
         else:
-            extractor = FeatureExtractor(bundle, settings, any_file=any_file, other_schemes=other_schemes)
+            extractor = FeatureExtractor(bundle, settings, source)
         bundle.self_check(extractor.probe)
         extractor.reader.start()
         return cls(bundle, extractor, settings)

@@ -15,7 +15,7 @@ from autotag.bundles.download import fetch_bundle
 from autotag.bundles.registry import KnownModel
 from autotag.errors import FetchError
 from models import manifest as manifests
-from models.bundle import CLASSES, MANIFEST, NETWORK, Bundle, publish
+from models.bundle import CLASSES, MANIFEST, NETWORK, Bundle, install
 from models.errors import ModelError
 from models.folders import locked
 from tests.model_files import write_small_bundle
@@ -25,7 +25,7 @@ from tests.photo_server import PhotoServer
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
     write_small_bundle(tmp_path / "b", banks=["imagenet", "more"])
-    return publish(tmp_path / "b", tmp_path / "there", at_least=6)
+    return install(tmp_path / "b", tmp_path / "there", at_least=6)
 
 
 @pytest.fixture

@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autotag.bundles.publisher import FolderRegistry, Publisher, use_current
+from autotag.bundles.publisher import HostModels, Publisher, use_current
 from autotag.bundles.registry import Current, KnownModel, ModelRegistry, Refusal, Worker
 from autotag.errors import PublishingError, RegistryError, SettingsError
 from autotag.settings import Settings
 from autotag.stores import PhotoStore, open_store
 from autotag.view.results import ModelVersion
 from models import folders
-from models.bundle import MANIFEST, NETWORK, PROBE, Bundle, publish
+from models.bundle import MANIFEST, NETWORK, PROBE, Bundle, install
+from models.bundle_folder import CURRENT, make_current
 from models.errors import ModelError
-from models.published import CURRENT, make_current
 from tests.command_line import run_command
 from tests.model_files import write_colour_bundle
 from tests.stream import wait
@@ -39,7 +39,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZooKeeper]:
 def settings(settings: Settings, server: ZooKeeper, tmp_path: Path) -> Settings:
     """A registry of the test's own, and a folder in which one bundle is published already."""
     write_colour_bundle(tmp_path / "built", weight=1)
-    bundle = publish(tmp_path / "built", tmp_path / "bundles")
+    bundle = install(tmp_path / "built", tmp_path / "bundles")
     make_current(tmp_path / "bundles", bundle.folder.name)
     return replace(settings, model="bundles", model_registry=f"{server.url}/{tmp_path.name}")
 
@@ -114,7 +114,7 @@ def damage(folder: Path, how: str) -> None:
 def test_a_copy_of_the_current_bundle_that_is_damaged_or_gone_is_made_good_by_publishing_it_again(
     settings: Settings, store: PhotoStore, registry: ModelRegistry, tmp_path: Path, local: bool, how: str
 ) -> None:
-    publisher = Publisher(settings, store, FolderRegistry(settings) if local else registry, "ann")
+    publisher = Publisher(settings, store, HostModels(settings) if local else registry, "ann")
     candidate = write_colour_bundle(tmp_path / "candidate", weight=2)
     before = publisher.publish(candidate.folder).model
     folder = Bundle.open(tmp_path / "bundles").folder
@@ -204,7 +204,7 @@ def test_a_built_bundle_is_published_by_its_folder_and_keeps_its_number(
     registry: ModelRegistry, publisher: Publisher, tmp_path: Path
 ) -> None:
     write_colour_bundle(tmp_path / "built", weight=2)
-    bundle = publish(tmp_path / "built", tmp_path / "bundles")
+    bundle = install(tmp_path / "built", tmp_path / "bundles")
     assert publisher.publish(bundle.folder).model.sequence == 2
     assert registry.current().model == bundle.folder.name
 
@@ -354,7 +354,7 @@ def test_a_zookeeper_that_answers_nobody_is_named(settings: Settings, server: Zo
 
 
 def test_without_a_registry_a_host_has_its_own(settings: Settings, store: PhotoStore, tmp_path: Path) -> None:
-    publisher = Publisher(settings, store, FolderRegistry(settings), "ann")
+    publisher = Publisher(settings, store, HostModels(settings), "ann")
     candidate = write_colour_bundle(tmp_path / "candidate", weight=2)
     assert publisher.publish(candidate.folder).model.sequence == 2
     assert publisher.publish(candidate.folder).changed is False
@@ -377,7 +377,7 @@ def test_numbers_are_above_those_that_the_store_knows(
 def test_nothing_is_published_into_a_folder_that_is_one_bundle(settings: Settings, store: PhotoStore) -> None:
     one = Bundle.open(settings.path(settings.model)).folder
     with pytest.raises(SettingsError, match=r"autotag\.model must be a folder of published bundles"):
-        Publisher(replace(settings, model=str(one)), store, FolderRegistry(settings), "ann")
+        Publisher(replace(settings, model=str(one)), store, HostModels(settings), "ann")
 
 
 def test_a_worker_is_there_for_as_long_as_its_session(settings: Settings, registry: ModelRegistry) -> None:

@@ -18,12 +18,12 @@ from autotag.bundles.registry import ModelRegistry
 from autotag.cli.join import JoinOptions
 from autotag.cli.retrain import RetagOptions, tagging_steps
 from autotag.localcluster.processes import processes_with
-from autotag.photos.reader import photo_uri
 from autotag.settings import Settings
+from autotag.storage.uri import photo_uri
 from autotag.stores import PhotoStore
-from models.bundle import Bundle, publish
+from models.bundle import Bundle, install
+from models.bundle_folder import make_current
 from models.folders import locked
-from models.published import make_current
 from tests.cli.test_train import COLOURS, config_of, draw_photos
 from tests.command_line import run_command
 from tests.model_files import write_colour_bundle
@@ -43,7 +43,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZooKeeper]:
 def settings(settings: Settings, server: ZooKeeper, tmp_path: Path) -> Settings:
     """A registry of the test's own, and a folder in which one bundle is published already."""
     write_colour_bundle(tmp_path / "built")
-    bundle = publish(tmp_path / "built", tmp_path / "bundles")
+    bundle = install(tmp_path / "built", tmp_path / "bundles")
     make_current(tmp_path / "bundles", bundle.folder.name)
     return replace(settings, model="bundles", training="set", model_registry=f"{server.url}/{tmp_path.name}")
 

@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from autotag.photos.errors import PhotoError, Reason
 from autotag.photos.fetch import MAX_URI_CHARACTERS, PhotoFetcher, shortened
 from autotag.photos.http_guard import is_public
+from autotag.photos.source import PhotoSource
 from autotag.settings import Settings
 from tests.photo_server import MIB, PhotoServer, tls_context
 
@@ -130,7 +131,7 @@ class TestFiles:
             assert photos.fetch((folder / "cat.jpg").as_uri()) == PHOTO
 
     def test_a_person_who_names_a_file_may_read_it(self, folder: Path) -> None:
-        with PhotoFetcher(Settings(), any_file=True) as photos:
+        with PhotoFetcher(Settings(), PhotoSource(any_file=True)) as photos:
             assert photos.fetch((folder / "cat.jpg").as_uri()) == PHOTO
 
     @pytest.mark.parametrize("name", ["no-such.jpg", "cat.jpg/deeper.jpg", "loop", "n" * 300])

@@ -24,9 +24,10 @@ from autotag.errors import StoreError
 from autotag.events import EventType, PhotoEvent
 from autotag.events.times import iso_time, now_us
 from autotag.localcluster.cluster import Cluster
-from autotag.photos.reader import photo_uri
+from autotag.photos.source import PhotoSource
 from autotag.queues import EventQueue, open_queue
 from autotag.settings import PROJECT, Settings
+from autotag.storage.uri import photo_uri
 from autotag.stores import PhotoStore, open_store
 from autotag.tagging.tagger import Tagger
 from autotag.view.decisions import Action
@@ -110,7 +111,7 @@ class World:
     def __init__(self, folder: Path, settings: Settings) -> None:
         self.bundle = Bundle.open(settings.path(settings.model))
         files = sample_photos(PROJECT / "build/samples", PROJECT / "build/wheels")
-        with Tagger.open(settings, any_file=True) as tagger:
+        with Tagger.open(settings, PhotoSource(any_file=True)) as tagger:
             self.model = tagger.model
             answers = tagger.tag(photo_uri(str(file)) for file in files)
             self.tags = {uri: {tag.id: tag.score for tag in tags} for uri, tags in answers if isinstance(tags, tuple)}

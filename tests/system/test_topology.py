@@ -19,9 +19,9 @@ from PIL import Image
 
 from autotag.events import EventType, PhotoEvent
 from autotag.localcluster.cluster import Cluster
-from autotag.photos.reader import photo_uri
 from autotag.queues import EventQueue, open_queue
 from autotag.settings import PROJECT, Settings
+from autotag.storage.uri import photo_uri
 from autotag.stores import PhotoStore, open_store
 from autotag.view.results import Rejected, Tagged
 from tests.bad_photos import slow_jpeg

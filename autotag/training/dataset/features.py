@@ -17,6 +17,7 @@ from autotag.jobs.worker_tagger import worker_tagger
 from autotag.photos.errors import Reason
 from autotag.photos.local_files import too_large
 from autotag.photos.reader import PhotoError, PhotoPixels
+from autotag.photos.source import PhotoSource
 from autotag.settings import Settings
 from autotag.storage import parquet
 from autotag.storage.folder import Folder
@@ -83,13 +84,13 @@ class Extraction:
         settings: those of `Tagger.open`, with `model` naming one bundle, not a folder of them.
         folder: the training set's.
         computed_us: of all that is computed: when the join began, so that a removal after that wins.
-        any_file: read any file, not only those below `photo_roots`.
+        source: the places that photos may be read from.
     """
 
     settings: Settings
     folder: Folder
     computed_us: int
-    any_file: bool
+    source: PhotoSource
 
     def __call__(self, piece: Piece) -> Done:
         """Compute a piece and keep it; nothing but a look where that was done before."""
@@ -97,7 +98,7 @@ class Extraction:
         return _found(training_set, piece) or self._compute(training_set, piece)
 
     def _compute(self, training_set: TrainingSet, piece: Piece) -> Done:
-        tagger = worker_tagger(self.settings, any_file=self.any_file)
+        tagger = worker_tagger(self.settings, self.source)
         training_set.check(tagger.bundle)
         photos: list[tuple[str, str]] = []
         features: list[NDArray[np.float32]] = []

@@ -29,7 +29,7 @@ def parse_folder_name(name: str) -> tuple[int, str] | None:
     return (int(match[1]), match[2]) if match else None
 
 
-def published(root: Path) -> list[Path]:
+def installed(root: Path) -> list[Path]:
     """The folders of the published bundles, the newest last."""
     folders = ((parse_folder_name(folder.name), folder) for folder in (root.iterdir() if root.is_dir() else ()))
     return [folder for _, folder in sorted((named, folder) for named, folder in folders if named)]
@@ -47,7 +47,7 @@ def current(root: Path) -> Path | None:
     try:
         name = path.read_text(encoding="utf-8").strip()
     except (FileNotFoundError, NotADirectoryError):
-        return next(reversed(published(root)), None)
+        return next(reversed(installed(root)), None)
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot be read: {error}") from error
     if parse_folder_name(name) is None or not (root / name).is_dir():
@@ -73,4 +73,4 @@ def make_current(root: Path, name: str) -> None:
 
 
 def _names(root: Path) -> list[str]:
-    return [folder.name for folder in published(root)]
+    return [folder.name for folder in installed(root)]
