@@ -155,8 +155,8 @@ def run_train(
         where = f"{bars.where}; " if bars.where else ""
         return f"{where}no bundle was written; sums are kept in {training_set.folder}; start the same command again"
 
-    with interruptible(keeps), options.opened_workers() as workers, bars as watch:
-        done = train(training_set, _ancestors(bundle), needed, workers, _steps(watch))
+    with interruptible(keeps), options.opened_workers() as workers, bars:
+        done = train(training_set, _ancestors(bundle), needed, workers, bars)
     # An earlier training may have been ended before this; without removals nothing has to be compacted.
     if done.update.taken_away or any(facts["kind"] == "removal" for facts in training_set.log()):
         compact(training_set)
@@ -179,30 +179,15 @@ def run_train(
     with (
         interruptible(note if found["bundle"] else "no class is good enough, and no report is written"),
         thumbnailer(settings, bundle.preprocessing) as thumbnail,
-        ProgressBars() as watch,
+        ProgressBars() as bars,
     ):
-        found["report"] = str(write_report(found, report, thumbnail, watch))
+        found["report"] = str(write_report(found, report, thumbnail, bars))
     return found
 
 
 def _ancestors(bundle: Bundle) -> Callable[[str], frozenset[str]]:
     classes = bundle.classes
     return lambda id_: classes.ancestors(id_) if id_ in classes else frozenset()
-
-
-def _steps(watch: ProgressBars) -> Callable[[str, int | None], Callable[[int], None]]:
-    def begin(label: str, total: int | None) -> Callable[[int], None]:
-        so_far = 0
-        watch(label, 0, total)
-
-        def more(photos: int) -> None:
-            nonlocal so_far
-            so_far += photos
-            watch(label, so_far, total)
-
-        return more
-
-    return begin
 
 
 def _print(found: dict[str, Any]) -> None:

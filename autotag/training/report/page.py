@@ -16,8 +16,8 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from autotag.progress import Progress, silent
 from autotag.storage.folder import Folder
-from autotag.training.dataset.join import Watch
 from autotag.training.report import plots
 from autotag.training.report.thumbnails import Thumbnail, thumbnailer, write_thumbnails
 from models.compare import WORSE
@@ -35,9 +35,7 @@ NOTHING = "\N{EN DASH}"
 Class = Mapping[str, Any]
 
 
-def write_report(
-    found: Mapping[str, Any], folder: Path, thumbnail: Thumbnail, progress: Watch = lambda *_: None
-) -> Path:
+def write_report(found: Mapping[str, Any], folder: Path, thumbnail: Thumbnail, progress: Progress = silent) -> Path:
     """Write a training's report over what stands in the folder, the page last: its path, that of ``index.html``.
 
     Ended at any moment, it is just written again. The same findings and photos make the same bytes.
@@ -51,9 +49,7 @@ def write_report(
     """
     classes = _judged(found["classes"])
     photos = _pictured(classes)
-    names = write_thumbnails(
-        photos, folder / "photos", thumbnail, lambda done: progress("thumbnails", done, len(photos))
-    )
+    names = write_thumbnails(photos, folder / "photos", thumbnail, progress)
     target = Folder(str(folder))
     target.write("findings.json", json.dumps(found, indent=1, allow_nan=False).encode() + b"\n")
     target.write("index.html", _page(found, classes, photos, names).encode())

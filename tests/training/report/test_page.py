@@ -314,7 +314,7 @@ class TestPictures:
     def test_how_many_are_done_is_told(self, tmp_path: Path) -> None:
         told: list[tuple[str, int, int | None]] = []
         write_report(findings([one_class("a")]), tmp_path, jpeg, lambda *one: told.append(one))
-        assert told == [("thumbnails", 1, 2), ("thumbnails", 2, 2)]
+        assert told == [("thumbnails", 0, 2), ("thumbnails", 1, 2), ("thumbnails", 2, 2)]
 
 
 class TestFolder:
