@@ -57,7 +57,7 @@ def test_empty_columns_of_a_spreadsheet_do_not_count() -> None:
 
 def test_one_bad_line_is_no_other_encoding() -> None:
     assert detect_encoding("ä,p1,1\nö,p2,1\n".encode() + b"\xff,p3,1\n")[0] == "utf-8"
-    assert detect_encoding(b"\xe4,p1,1\n\xf6,p2,1\n")[0] == "cp1252"
+    assert detect_encoding(b"\xe4hre,p1,1\nb\xf6,p2,1\n")[0] == "cp1252"
     assert detect_encoding(b"a,p1,1\n")[0] == "utf-8"
     assert detect_encoding(b"")[0] == "utf-8"
 
