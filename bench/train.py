@@ -46,15 +46,11 @@ def nothing(_: str) -> frozenset[str]:
     return frozenset()
 
 
-def silent(*_: object) -> Callable[[int], None]:
-    return lambda _: None
-
-
 def joined_set(photos: Path, bundle: Bundle, folder: Path, workers: Workers) -> TrainingSet:
     """A training set of photos in folders that are named by their classes."""
     training_set = TrainingSet.open_or_create(Folder(str(folder)), bundle)
     inputs = Inputs(photos=str(photos), labels=(), by_folder=True, exhaustive=False, retry_failed=False, by="bench")
-    join(Settings(), bundle, training_set, inputs, workers, None, lambda *_: None)
+    join(Settings(), bundle, training_set, inputs, workers)
     return training_set
 
 
@@ -72,7 +68,7 @@ def caltech(table: Table, bundle: Bundle, folder: Path, root: Path) -> None:
     seconds = time.perf_counter() - start
     test_set = joined_set(folder / "test", bundle, root / "caltech-test", workers)
     test = update(test_set, nothing, workers).kept.joined
-    done = train(training_set, nothing, Wanted(), workers, silent)
+    done = train(training_set, nothing, Wanted(), workers)
     workers.close()
     photos = len(done.joined)
     table.add(
@@ -207,7 +203,7 @@ def made(table: Table, bundle: Bundle, root: Path) -> None:
 def rest_of_training(table: Table, training_set: TrainingSet) -> None:
     """What regulariser, calibration and quality cost on top: the kept features are scored again."""
     workers = LocalWorkers(2)
-    seconds = train(training_set, nothing, Wanted(), workers, silent).seconds
+    seconds = train(training_set, nothing, Wanted(), workers).seconds
     workers.close()
     table.add(
         f"{SMALL:,} photos, {CLASSES:,} classes: the rest of a training, statistics being up to date, 2 processes",

@@ -153,8 +153,8 @@ def run_join(
         where = f"{bars.where}; " if bars.where else ""
         return f"{where}computed features are kept in {training_set.folder}; the same command goes on"
 
-    with interruptible(note), options.opened_workers() as workers, bars as watch:
-        return training_set, join(settings, bundle, training_set, inputs, workers, store, watch), removed
+    with interruptible(note), options.opened_workers() as workers, bars:
+        return training_set, join(settings, bundle, training_set, inputs, workers, store, bars), removed
 
 
 def _ids(given: str) -> list[str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -25,6 +25,7 @@ from models.bundle import MANIFEST, Bundle
 if TYPE_CHECKING:
     from autotag.storage.folder import Folder
     from autotag.training.dataset.training_set import TrainingSet
+    from autotag.training.report.findings import Findings
 
 CANDIDATES = "build/candidates"
 OUT = f"Folder of the candidate.  [default: {CANDIDATES}]"
@@ -80,12 +81,13 @@ def train(line: CommandLine, options: JoinOptions, wanted: TrainOptions, as_json
         training_set, _, _ = run_join(line.settings, bundle, options)
     else:
         training_set = open_set(options.folder(line.settings), bundle)
-    made = run_train(line.settings, bundle, training_set, options, wanted)
+    findings, report = run_train(line.settings, bundle, training_set, options, wanted)
     if as_json:
-        print_json({name: value for name, value in made.items() if name != "classes"})
+        values = {name: value for name, value in findings.to_dict().items() if name != "classes"}
+        print_json({**values, "report": str(report)})
     else:
-        _print(made)
-    sys.exit(0 if made["kept"] else 1)
+        _print(findings, report)
+    sys.exit(0 if findings.kept else 1)
 
 
 def open_current(settings: Settings) -> Bundle:
@@ -140,12 +142,12 @@ def open_set(folder: Folder, bundle: Bundle) -> TrainingSet:
 
 def run_train(
     settings: Settings, bundle: Bundle, training_set: TrainingSet, options: JoinOptions, wanted: TrainOptions
-) -> dict[str, Any]:
-    """Train, with progress bars; return the findings, with the places of bundle and report."""
+) -> tuple[Findings, Path]:
+    """Train, with progress bars, and write the candidate bundle and the report; return findings and report."""
     from autotag.training.dataset.photo_states import compact
     from autotag.training.fit.candidate import write_candidate
     from autotag.training.fit.fit import Wanted, train
-    from autotag.training.report.findings import bank_content, findings
+    from autotag.training.report.findings import bank_content, make_findings
     from autotag.training.report.page import thumbnailer, write_report
 
     needed = Wanted(precision=wanted.precision, least_recall=wanted.least_recall, sample=wanted.sample)
@@ -155,34 +157,33 @@ def run_train(
         where = f"{bars.where}; " if bars.where else ""
         return f"{where}no bundle was written; sums are kept in {training_set.folder}; start the same command again"
 
-    with interruptible(keeps), options.opened_workers() as workers, bars as watch:
-        done = train(training_set, _ancestors(bundle), needed, workers, _steps(watch))
+    with interruptible(keeps), options.opened_workers() as workers, bars:
+        done = train(training_set, _ancestors(bundle), needed, workers, bars)
     # An earlier training may have been ended before this; without removals nothing has to be compacted.
     if done.update.taken_away or any(facts["kind"] == "removal" for facts in training_set.log()):
         compact(training_set)
-    found = findings(done, bundle, wanted.bank)
+    findings = make_findings(done, bundle, wanted.bank)
     root = _out(settings, wanted)
-    if found["kept"]:
+    report = root / f"{wanted.bank}-nothing-report"
+    if findings.kept:
+        values = findings.to_dict()
         made = {
             "command": "autotag train",
-            "at": found["made"],
+            "at": findings.made,
             "by": options.by,
-            "base": found["base"],
-            **{name: found[name] for name in ("training_set", "photos", "labels", "wanted", "strength", "mean")},
+            "base": findings.base,
+            **{name: values[name] for name in ("training_set", "photos", "labels", "wanted", "strength", "mean")},
         }
-        candidate = write_candidate(bundle, wanted.bank, bank_content(done, found), made, root)
-        found["bundle"], found["version"] = str(candidate.folder), candidate.version
+        candidate = write_candidate(bundle, wanted.bank, bank_content(done, findings), made, root)
+        findings = replace(findings, bundle=str(candidate.folder), version=candidate.version)
         report = root / f"{candidate.folder.name}-report"
-    else:
-        found["bundle"], report = None, root / f"{wanted.bank}-nothing-report"
-    note = f"bundle {found['bundle']} is written, its report is not; start the same command again"
+    note = f"bundle {findings.bundle} is written, its report is not; start the same command again"
     with (
-        interruptible(note if found["bundle"] else "no class is good enough, and no report is written"),
+        interruptible(note if findings.bundle else "no class is good enough, and no report is written"),
         thumbnailer(settings, bundle.preprocessing) as thumbnail,
-        ProgressBars() as watch,
+        ProgressBars() as bars,
     ):
-        found["report"] = str(write_report(found, report, thumbnail, watch))
-    return found
+        return findings, write_report(findings, report, thumbnail, bars)
 
 
 def _ancestors(bundle: Bundle) -> Callable[[str], frozenset[str]]:
@@ -190,47 +191,36 @@ def _ancestors(bundle: Bundle) -> Callable[[str], frozenset[str]]:
     return lambda id_: classes.ancestors(id_) if id_ in classes else frozenset()
 
 
-def _steps(watch: ProgressBars) -> Callable[[str, int | None], Callable[[int], None]]:
-    def begin(label: str, total: int | None) -> Callable[[int], None]:
-        so_far = 0
-        watch(label, 0, total)
-
-        def more(photos: int) -> None:
-            nonlocal so_far
-            so_far += photos
-            watch(label, so_far, total)
-
-        return more
-
-    return begin
-
-
-def _print(found: dict[str, Any]) -> None:
-    changed, classes = found["changed"], found["classes"]
+def _print(findings: Findings, report: Path) -> None:
     click.echo(
-        f"{counted(found['photos'], 'photo')}, of which {changed['added']} were added and {changed['taken_away']} "
-        f"taken away; {counted(len(classes), 'class', 'classes')}, {found['kept']} good enough"
+        f"{counted(findings.photos, 'photo')}, of which {findings.changed.added} were added and "
+        f"{findings.changed.taken_away} taken away; {counted(len(findings.classes), 'class', 'classes')}, "
+        f"{findings.kept} good enough"
     )
-    left_out = [one for one in classes if one["left_out"]]
+    left_out = [one for one in findings.classes if one.left_out]
     for one in left_out[:SHOWN]:
-        click.echo(f"left out: {one['name']}: {one['left_out']}", err=True)
+        click.echo(f"left out: {one.name}: {one.left_out}", err=True)
     if len(left_out) > SHOWN:
         click.echo(f"left out: {len(left_out) - SHOWN} more; see the report", err=True)
-    worse = [one for one in classes if one["worse"]]
-    if worse:
-        rows = [
-            [one["name"], f"{one['before']['average_precision']:.3f}", f"{one['average_precision']:.3f}"]
-            for one in worse
-        ]
+    rows = [
+        [one.name, _figure(one.before.average_precision), _figure(one.average_precision)]
+        for one in findings.classes
+        if one.worse and one.before
+    ]
+    if rows:
         print_table(rows[:SHOWN], ["worse", "before", "now"])
-    if found["kept"]:
-        mean = {name: "-" if value is None else f"{value:.3f}" for name, value in found["mean"].items()}
+    if findings.kept:
+        mean, error = findings.mean, findings.calibration_error
         click.echo(
-            f"mean average precision {mean['average_precision']}, precision {mean['precision']} and recall "
-            f"{mean['recall']} at the thresholds; calibration error {found['calibration_error']['before']:.4f} -> "
-            f"{found['calibration_error']['after']:.4f}"
+            f"mean average precision {_figure(mean.average_precision)}, precision {_figure(mean.precision)} and "
+            f"recall {_figure(mean.recall)} at the thresholds; calibration error {_figure(error.before, 4)} -> "
+            f"{_figure(error.after, 4)}"
         )
-    click.echo(", ".join(f"{name} {seconds:.1f} s" for name, seconds in found["seconds"].items()))
-    click.echo(f"report  {found['report']}")
-    if found["bundle"]:
-        click.echo(f"bundle  {found['bundle']}\npublish it: autotag model publish {found['bundle']}")
+    click.echo(", ".join(f"{name} {seconds:.1f} s" for name, seconds in findings.seconds.items()))
+    click.echo(f"report  {report}")
+    if findings.bundle:
+        click.echo(f"bundle  {findings.bundle}\npublish it: autotag model publish {findings.bundle}")
+
+
+def _figure(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

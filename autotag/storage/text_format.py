@@ -18,13 +18,16 @@ from typing import Any
 UTF8, WINDOWS = "utf-8", "cp1252"
 MARKS = {codecs.BOM_UTF8: UTF8, codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 """Byte order marks at a file's beginning, and the encoding that each stands for."""
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+"""Stands for bytes that are not of the encoding."""
 SAMPLE_BYTES, SAMPLE_LINES = 64 * 1024, 200
 """Of a file's beginning, from which its format is detected."""
 BLANKS = " "
-"""The separator of fields with any number of blanks or tabs between them."""
-NAMES = {"\t": "tabs", ";": "';'", ",": "','", BLANKS: "blanks"}
+"""The separator of lists: tabs in a line that has some, else any number of blanks."""
+NAMES = {"\t": "tabs", ";": "';'", ",": "','", BLANKS: "tabs or blanks"}
+_WINDOWS_WORD = re.compile(rb"[A-Za-z][\xc0-\xff]|[\xc0-\xff][A-Za-z]")
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
-_ENCODING_NAMES = {UTF8: "UTF-8", WINDOWS: "Windows-1252", "utf-16-le": "UTF-16", "utf-16-be": "UTF-16"}
+ENCODING_NAMES = {UTF8: "UTF-8", WINDOWS: "Windows-1252", "utf-16-le": "UTF-16", "utf-16-be": "UTF-16"}
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class TextFormat:
     """True if the first line is ``sep=;``: it names the separator and is no record."""
 
     def __str__(self) -> str:
-        return f"separated by {NAMES.get(self.separator, repr(self.separator))}, {_ENCODING_NAMES[self.encoding]}"
+        return f"separated by {NAMES.get(self.separator, repr(self.separator))}, {ENCODING_NAMES[self.encoding]}"
 
     def fields(self, line: str) -> list[str]:
         """Return the fields of a line, without the quotes around them.
@@ -48,7 +51,7 @@ class TextFormat:
             csv.Error: a quote is not closed, or followed by something.
         """
         if self.separator == BLANKS:
-            return line.split()
+            return line.split("\t") if "\t" in line else line.split()
         if '"' not in line:
             return line.split(self.separator)
         return next(csv.reader([line], delimiter=self.separator, strict=True))
@@ -57,15 +60,17 @@ class TextFormat:
 def detect_encoding(sample: bytes) -> tuple[str, bytes]:
     """Return a file's encoding and byte order mark, from its beginning.
 
-    A file without a mark is UTF-8, unless lines of it are not and none needs to be: one bad line among good ones is a
-    bad line, and not another encoding.
+    A file without a mark is Windows-1252 if most of its lines that are not ASCII are not UTF-8 either, and one of them
+    has a word with a letter of Windows-1252. Single bad lines do not change the encoding of a file; nor do single lines
+    of Windows-1252 that happen to be UTF-8.
     """
     for mark, encoding in MARKS.items():
         if sample.startswith(mark):
             return encoding, mark
     lines = [line for line in sample.split(b"\n")[:-1] or [sample] if not line.isascii()]
-    good = sum(_is_utf8(line) for line in lines)
-    return (UTF8 if good or not lines or b"\0" in sample else WINDOWS), b""
+    good = sum(map(_is_utf8, lines))
+    is_windows = 2 * good < len(lines) and b"\0" not in sample and any(map(_WINDOWS_WORD.search, lines))
+    return (WINDOWS if is_windows else UTF8), b""
 
 
 def detect(sample: bytes, separators: Sequence[str], columns: range) -> TextFormat:
@@ -79,7 +84,7 @@ def detect(sample: bytes, separators: Sequence[str], columns: range) -> TextForm
     encoding, mark = detect_encoding(sample)
     text = sample[len(mark) :].decode(encoding, "replace")
     lines = [line for line in text.splitlines()[:SAMPLE_LINES] if line.strip()]
-    if lines and (named := _SEPARATOR_LINE.fullmatch(lines[0].strip())):
+    if lines and (named := _SEPARATOR_LINE.fullmatch(lines[0].strip(" "))):
         return TextFormat(encoding, mark, named[1], says_so=True)
     best = max(separators, key=lambda separator: _lines_that_fit(lines, separator, columns)) if lines else ""
     return TextFormat(encoding, mark, best or separators[0])
@@ -89,6 +94,8 @@ def _lines_that_fit(lines: Sequence[str], separator: str, columns: range) -> int
     """Count the lines that have the most frequent number of fields, if a line may have that many."""
     counts: Counter[int] = Counter()
     for line in lines:
+        if separator == BLANKS and not _begins_with_blanks(line):
+            continue
         try:
             fields = TextFormat(separator=separator).fields(line)
         except csv.Error:
@@ -97,6 +104,18 @@ def _lines_that_fit(lines: Sequence[str], separator: str, columns: range) -> int
             fields.pop()  # a spreadsheet's empty columns
         counts[len(fields)] += 1
     return max((count for fields, count in counts.items() if fields in columns), default=0)
+
+
+def _begins_with_blanks(line: str) -> bool:
+    """Return False if the first field of a list's line is followed by ``;`` or ``,``, and blanks come later.
+
+    ``p1;/my photos/a.jpg`` is such a line. In ``a,b https://example.org/c.jpg`` the comma is part of the photo's ID,
+    because an absolute place follows the blank.
+    """
+    first, *rest = line.split(None, 1) or [""]
+    if "\t" in line or not re.search("[;,]", first):
+        return True
+    return not first.endswith((";", ",")) and bool(rest and re.match(r"\w[\w+.-]*:|/", rest[0]))
 
 
 def _is_utf8(line: bytes) -> bool:

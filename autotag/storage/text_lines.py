@@ -14,7 +14,17 @@ from typing import Any, BinaryIO, NamedTuple, cast
 from autotag.errors import InputError
 from autotag.storage.bounded_lines import bounded_lines
 from autotag.storage.folder import Folder
-from autotag.storage.text_format import BLANKS, SAMPLE_BYTES, UTF8, Recoded, TextFormat, detect, detect_encoding
+from autotag.storage.text_format import (
+    BLANKS,
+    ENCODING_NAMES,
+    REPLACEMENT,
+    SAMPLE_BYTES,
+    UTF8,
+    Recoded,
+    TextFormat,
+    detect,
+    detect_encoding,
+)
 from autotag.storage.uri import photo_uri
 
 MAX_LINE_BYTES = 64 * 1024
@@ -84,7 +94,11 @@ def text_lines(url: str, encoding: str | None = None) -> Iterator[tuple[int, str
             file = cast(BinaryIO, Recoded(file, encoding))
         # Neither fsspec's files nor gzip's are quick at single lines.
         with io.BufferedReader(cast(Any, file), BUFFER_BYTES) as lines:
-            yield from _lines(lines)
+            for number, line in _lines(lines):
+                if encoding != UTF8 and isinstance(line, str) and REPLACEMENT in line:
+                    yield number, FaultError(Fault.NOT_UTF8, f"has bytes that are not {ENCODING_NAMES[encoding]}")
+                else:
+                    yield number, line
 
 
 def beginning(url: str) -> bytes:
@@ -123,20 +137,20 @@ def photo_lines(url: str) -> Iterator[tuple[int, ListedPhoto | FaultError]]:
     Raises:
         InputError: as `text_lines` does; or no line is one of a list of photos.
     """
-    form = detect(beginning(url), ("\t", BLANKS, ";", ","), range(2, 4))
+    form = detect(beginning(url), (BLANKS, ";", ","), range(2, 4))
     first, good = "", False
     for number, line in text_lines(url, form.encoding):
         if number == 1 and form.says_so:
             continue
-        first = first or str(line)
+        first = first or first_line(line)
         photo = line if isinstance(line, FaultError) else _listed_photo(line, number, form, url)
         if photo is not None:
-            good = good or not isinstance(photo, FaultError)
+            good = good or (isinstance(photo, ListedPhoto) and bool(photo.uri))
             yield number, photo
         else:
             good = True  # a header
     if first and not good:
-        raise InputError(f"{url}: no line of it lists a photo: {LIST_LINE}. Its first line is {first!r:.200} ({form})")
+        raise InputError(f"{url}: no line of it lists a photo: {LIST_LINE}. Its first line {first} ({form})")
 
 
 def _listed_photo(line: str, number: int, form: TextFormat, url: str) -> ListedPhoto | FaultError | None:
@@ -152,6 +166,11 @@ def _listed_photo(line: str, number: int, form: TextFormat, url: str) -> ListedP
     if tuple(field.casefold() for field in fields) == HEADER[: len(fields)] and number <= 2:
         return None
     return ListedPhoto(fields[0], listed_uri(fields[1], url), *fields[2:])
+
+
+def first_line(line: str | FaultError) -> str:
+    """Return what an error says about the first line of a file that cannot be read."""
+    return f"is {line!r:.200}" if isinstance(line, str) else f"cannot be read: {line.detail}"
 
 
 def listed_uri(place: str, list_url: str) -> str:
@@ -177,7 +196,7 @@ def _lines(file: BinaryIO) -> Iterator[tuple[int, str | FaultError]]:
 
 def _text(line: bytes) -> str | FaultError:
     if b"\0" in line:
-        return FaultError(Fault.NUL, "has a NUL: is the file UTF-16? UTF-8 is read")
+        return FaultError(Fault.NUL, "has a NUL: the file is not text, or is UTF-16 without its mark")
     try:
         return line.decode()
     except UnicodeDecodeError as error:

@@ -27,11 +27,18 @@ def _own_id(name: str) -> str:
     return unicodedata.normalize("NFC", name.strip()).casefold()
 
 
-def own_tag(text: str) -> tuple[str, str]:
-    """Return the id and name of a tag that a person makes up; raise TagError where the text can be no name."""
+def own_tag(text: str, called: str = "tag") -> tuple[str, str]:
+    """Return the id and name of a tag that a person makes up.
+
+    Args:
+        called: the word for it in the error.
+
+    Raises:
+        TagError: the text can be no name.
+    """
     name = unicodedata.normalize("NFC", text.strip())
     if not 0 < len(name) <= MAX_NAME or not name.isprintable():
-        raise TagError(f"a tag's name has 1 to {MAX_NAME} printable characters. Given: {text[:MAX_NAME]!r}")
+        raise TagError(f"a {called}'s name has 1 to {MAX_NAME} printable characters. Given: {text[:MAX_NAME]!r}")
     return _own_id(name), name
 
 

@@ -133,7 +133,7 @@ def test_photos_in_folders_become_a_bundle_that_tags_such_photos(run: Runner, al
         assert tags_of(made, colour) == [name]
     quality = read_quality(made, "trained")
     assert quality.keys() == {"leaf", "poppy", "sky"}
-    assert quality["sky"]["positives"] == 30
+    assert quality["sky"].positives == 30
 
 
 def test_what_a_person_reads(run: Runner, album: Path) -> None:
@@ -295,7 +295,7 @@ def test_a_class_is_learned_and_later_trained(run: Runner, album: Path, settings
     made = Bundle.open(Path(found["bundle"]))
     assert tags_of(made, (60, 60, 60), "learned") == ["Night"]
     assert tags_of(made, COLOURS["Sky"], "learned") == []
-    assert read_quality(made, "learned")["night"]["provisional"] is True
+    assert read_quality(made, "learned")["night"].provisional
     run.config = config_of(replace(settings, model=found["bundle"]), tmp_path)
     more = draw_photos(tmp_path / "more" / "NIGHT", (60, 60, 60), 30, 9).parent
     trained = Bundle.open(Path(run.train("--photos", str(more), "--by-folder")["bundle"]))

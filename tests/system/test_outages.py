@@ -40,7 +40,7 @@ PHOTOS = int(os.environ.get("AUTOTAG_OUTAGE_PHOTOS", "160"))
 NAME = "outages"
 KEPT, RETRACTED = "kept", "retracted"
 PUSHING_S = 40
-"""While servers are killed."""
+"""The longest time over which photos are pushed while servers are killed."""
 HOUR_US = 3600 * 1_000_000
 
 pytestmark = pytest.mark.timeout(400 + PHOTOS)
@@ -242,11 +242,12 @@ def test_every_photo_has_the_tags_that_the_rule_says_whatever_was_killed_meanwhi
     wait_until_idle(queue)
     kept, retracted = world.run_file(KEPT), world.run_file(RETRACTED)  # of the photos that are there
     reader = Reader(settings, world)
+    survived = threading.Event()  # the last kill
 
     def push() -> None:
         for number in range(first, PHOTOS):
             queue.enqueue([world.upload(number)])
-            time.sleep(PUSHING_S / PHOTOS)
+            survived.wait(PUSHING_S / PHOTOS)
 
     def load() -> None:
         for run, path in ((RETRACTED, retracted), (KEPT, kept)):
@@ -290,6 +291,7 @@ def test_every_photo_has_the_tags_that_the_rule_says_whatever_was_killed_meanwhi
                 os.kill(pid, signal.SIGKILL)
             time.sleep(3)
             persistently(lambda: store.get("photo/0"))
+        survived.set()
 
     with ThreadPoolExecutor() as pool:
         reading = pool.submit(reader.read)

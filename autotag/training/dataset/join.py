@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from autotag.events.times import now_us
 from autotag.jobs.worker_tagger import close_tagger
 from autotag.jobs.workers import Workers
 from autotag.photos.source import PhotoSource
+from autotag.progress import Progress, silent
 from autotag.settings import Settings
 from autotag.storage.folder import Folder
 from autotag.storage.text_lines import BadLine, Fault, FaultError
@@ -41,9 +42,6 @@ from models.bundle import Bundle
 
 LISTED = 10_000
 """Bad lines, or photos, that are listed of an input, at most; all are counted."""
-
-Watch = Callable[[str, int, int | None], None]
-"""Is told what is done, and how much of how much."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +74,7 @@ def join(
     inputs: Inputs,
     workers: Workers,
     store: PhotoStore | None = None,
-    watch: Watch = lambda *_: None,
+    progress: Progress = silent,
 ) -> JoinSummary:
     """Join what is named into a training set; see this module's docstring.
 
@@ -90,7 +88,7 @@ def join(
     """
     training_set.check(bundle)
     remove_leftovers(training_set)
-    return _Join(settings, bundle, training_set, inputs, workers, watch).run(store)
+    return _Join(settings, bundle, training_set, inputs, workers, progress).run(store)
 
 
 class _Join:
@@ -103,13 +101,13 @@ class _Join:
         training_set: TrainingSet,
         inputs: Inputs,
         workers: Workers,
-        watch: Watch,
+        progress: Progress,
     ) -> None:
         self._settings = replace(settings, model=str(bundle.folder.resolve()))
         self._set = training_set
         self._inputs = inputs
         self._workers = workers
-        self._watch = watch
+        self._progress = progress
         log = training_set.log()
         self._begun_us = max([now_us(), *(facts["at_us"] + 1 for facts in log)])
         self._known = known_photos(training_set)
@@ -149,7 +147,7 @@ class _Join:
     def _list_photos(self) -> None:
         for count, photo in enumerate(photos_in(self._inputs.photos)):
             if count % 1000 == 0:
-                self._watch("listing photos", count, None)
+                self._progress("listing photos", count)
             if isinstance(photo, Photo):
                 if self._stays_out(photo.id):
                     self.summary.left_out += 1
@@ -177,7 +175,7 @@ class _Join:
         for line in lines:
             told.lines += 1
             if told.lines % 10_000 == 0:
-                self._watch("reading labels", told.lines, None)
+                self._progress("reading labels", told.lines)
             if isinstance(line, BadLine):
                 self._tell_bad(told, line)
             elif not self._is_known(line.photo_id):
@@ -228,7 +226,7 @@ class _Join:
         collector = LabelCollector()
         photos: list[Photo] = []
         called = self._ids_by_uri()
-        for one in corrections(store, lambda step, done=0, total=None: self._watch(step, done, total)):
+        for one in corrections(store, self._progress):
             told.lines += len(one.values)
             if one.uri in called and not self._is_known(one.photo_id):
                 one = one._replace(photo_id=called[one.uri])
@@ -264,7 +262,7 @@ class _Join:
             for one in self._workers.map(extraction, pieces) if pieces else ():
                 self._learn(named[one.name], one)
                 done += len(named[one.name])
-                self._watch("computing features", done, total)
+                self._progress("computing features", done, total)
         finally:
             close_tagger()
         self._count(photos)

@@ -65,9 +65,9 @@ class ClassNames:
             self.names[class_id] = self._classes.name(class_id)
         else:
             try:
-                class_id, name = own_tag(given)
+                class_id, name = own_tag(given, called="class")
             except TagError as error:
-                raise FaultError(Fault.CLASS, str(error).replace("a tag's", "a class's", 1)) from error
+                raise FaultError(Fault.CLASS, str(error)) from error
             self.names.setdefault(class_id, name)
         self._ids[text] = class_id
         return class_id

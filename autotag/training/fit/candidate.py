@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,28 @@ _MAKING = ".making-"
 _BANK = re.compile(r"[A-Za-z0-9][\w.-]*")
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClassQuality:
+    """The quality of a class, measured on photos that it was not trained on; None where nothing was measured."""
+
+    provisional: bool = False
+    """True if the class was learned from a handful of photos."""
+    positives: int
+    negatives: int
+    average_precision: float | None
+    threshold: float | None
+    """Minimum probability for a tag."""
+    precision: float | None
+    """At the threshold, as is `recall`."""
+    recall: float | None
+    calibration_error: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the quality as JSON-safe values; `provisional` only where it is true."""
+        values = asdict(self)
+        return values if self.provisional else {name: value for name, value in values.items() if name != "provisional"}
+
+
 @dataclass(frozen=True)
 class BankContent:
     """A bank of independent classes, to be written. Arrays are in the order of `class_ids`."""
@@ -36,8 +58,8 @@ class BankContent:
     """[d, classes]"""
     biases: NDArray[np.float32]
     rule: Sigmoid
-    quality: Mapping[str, Any]
-    """Of each class: positives, negatives, average_precision, threshold, precision, recall, and what else there is."""
+    quality: Mapping[str, ClassQuality]
+    """By class id."""
 
 
 def check_bank(base: Bundle, bank: str) -> None:
@@ -85,15 +107,19 @@ def write_candidate(base: Bundle, bank: str, content: BankContent, made: Mapping
         return there if there and stays else move_into_place(folder, target)
 
 
-def read_quality(bundle: Bundle, bank: str) -> dict[str, Any]:
-    """Return the measured quality of each class of a bank, by id; empty if none was measured."""
+def read_quality(bundle: Bundle, bank: str) -> dict[str, ClassQuality]:
+    """Return the measured quality of each class of a bank, by id; empty if none was measured.
+
+    Raises:
+        InputError: the file holds something else.
+    """
     path = bundle.folder / BANKS / bank / QUALITY
     if not path.exists():
         return {}
-    found = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(found, dict) or not all(isinstance(one, dict) for one in found.values()):
-        raise InputError(f"{path}: is no table of classes' quality; make the bundle again")
-    return found
+    try:
+        return {id_: ClassQuality(**values) for id_, values in json.loads(path.read_text(encoding="utf-8")).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: is no table of classes' quality ({error}); make the bundle again") from error
 
 
 def learned_without(base: Bundle, ids: Sequence[str]) -> BankContent | None:
@@ -147,7 +173,7 @@ def _write_bank(folder: Path, bank: str, base: Bundle, ids: Sequence[str], conte
         return
     ClassifierBank.write(target, bank, base.network_key, ids, content.weights, content.biases, content.rule)
     quality = {
-        id_: content.quality[given]
+        id_: content.quality[given].to_dict()
         for id_, given in zip(ids, content.class_ids, strict=True)
         if given in content.quality
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from autotag.errors import JobError
 from autotag.jobs.workers import Workers
+from autotag.progress import Progress, silent
 from autotag.training.dataset.label_log import Ancestors
 from autotag.training.dataset.snapshot import Joined, StaleStatisticsError
 from autotag.training.dataset.training_set import TrainingSet
@@ -25,11 +25,7 @@ from models.calibration import RELIABILITY_BINS, Calibration, Quality, calibrate
 from models.moments import FOLDS, Moments
 from models.ridge import Classifiers, Solver
 
-logger = logging.getLogger(__name__)
-
-Step = Callable[[str, int | None], Callable[[int], None]]
-"""Is told what begins, in a few words, and of how many photos it is; gives what is told how many more are done."""
-
+log = logging.getLogger(__name__)
 
 _SURE = 1.645
 """Standard deviations of a one-sided 95 %."""
@@ -78,7 +74,9 @@ class Training:
         return np.array([at for at, id_ in enumerate(self.joined.class_ids) if id_ not in self.left_out], np.int64)
 
 
-def train(training_set: TrainingSet, ancestors: Ancestors, wanted: Wanted, workers: Workers, step: Step) -> Training:
+def train(
+    training_set: TrainingSet, ancestors: Ancestors, wanted: Wanted, workers: Workers, progress: Progress = silent
+) -> Training:
     """Bring the statistics up to date, and make classifiers of them.
 
     Where what is kept does not fit the training set any more (a file of features was lost and computed again, a photo
@@ -92,34 +90,40 @@ def train(training_set: TrainingSet, ancestors: Ancestors, wanted: Wanted, worke
         InputError: a file cannot be read or written.
     """
     try:
-        return _train(training_set, ancestors, wanted, workers, step, afresh=False)
+        return _train(training_set, ancestors, wanted, workers, progress, afresh=False)
     except StaleStatisticsError as error:
-        logger.warning("all photos are read again: %s", error)
-        return _train(training_set, ancestors, wanted, workers, step, afresh=True)
+        log.warning("all photos are read again: %s", error)
+        return _train(training_set, ancestors, wanted, workers, progress, afresh=True)
 
 
 def _train(
-    training_set: TrainingSet, ancestors: Ancestors, wanted: Wanted, workers: Workers, step: Step, *, afresh: bool
+    training_set: TrainingSet,
+    ancestors: Ancestors,
+    wanted: Wanted,
+    workers: Workers,
+    progress: Progress,
+    *,
+    afresh: bool,
 ) -> Training:
     clock = _Clock()
-    done = update(training_set, ancestors, workers, step("adding up", None), afresh=afresh)
+    done = update(training_set, ancestors, workers, progress, afresh=afresh)
     _check(training_set, done.kept)
     clock.lap("statistics")
     # With another number of threads other last digits would come of the same statistics.
     with threadpool_limits(1, user_api="blas"):
-        return _trained(training_set, done, wanted, workers, step, clock)
+        return _trained(training_set, done, wanted, workers, progress, clock)
 
 
 def _trained(
-    training_set: TrainingSet, done: Update, wanted: Wanted, workers: Workers, step: Step, clock: _Clock
+    training_set: TrainingSet, done: Update, wanted: Wanted, workers: Workers, progress: Progress, clock: _Clock
 ) -> Training:
     """The classifiers of statistics that are up to date, and how good they are."""
     joined, statistics = done.kept.joined, done.kept.statistics
-    step("solving", None)
+    progress("solving")
     moments = statistics.moments(training_set.scale, joined.closed)
     solver = Solver(moments)
     clock.lap("solve")
-    step("choosing the regulariser", None)
+    progress("choosing the regulariser")
     by_fold = [Solver(statistics.moments(training_set.scale, joined.closed, without=fold)) for fold in range(FOLDS)]
     strengths = compare(training_set, joined, by_fold)
     # The stronger of two that do as well.
@@ -134,7 +138,7 @@ def _trained(
         classifiers.positive_scores,
         wanted.sample,
         workers,
-        step("scoring", len(joined)),
+        progress,
     )
     clock.lap("scoring")
     weights = _negative_weights(scores, moments)

@@ -8,7 +8,6 @@ the metric of all photos (Hariharan, Malik, Ramanan, Discriminative Decorrelatio
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from autotag.errors import JobError
 from autotag.training.dataset.snapshot import Joined
 from autotag.training.dataset.training_set import TrainingSet
-from autotag.training.fit.candidate import LEARNED, BankContent, learned_without
+from autotag.training.fit.candidate import LEARNED, BankContent, ClassQuality, learned_without
 from autotag.training.fit.saved_sums import latest
 from autotag.training.fit.update_sums import part_rows, read_features
 from models.bank import Sigmoid
@@ -106,18 +105,18 @@ def learn(
     return Learned(_beside(bundle, one), found, count, len(scores), int((scores > threshold).sum()))
 
 
-def _quality(positives: int, negatives: int, found: int) -> dict[str, Any]:
+def _quality(positives: int, negatives: int, found: int) -> ClassQuality:
     """Return the quality of the class, as far as a handful of photos can tell."""
-    return {
-        "provisional": True,
-        "positives": positives,
-        "negatives": negatives,
-        "average_precision": None,
-        "threshold": 0.5,
-        "precision": None,
-        "recall": round(found / positives, 6),
-        "calibration_error": None,
-    }
+    return ClassQuality(
+        provisional=True,
+        positives=positives,
+        negatives=negatives,
+        average_precision=None,
+        threshold=0.5,
+        precision=None,
+        recall=round(found / positives, 6),
+        calibration_error=None,
+    )
 
 
 def _against_all(moments: Moments, means: NDArray[np.float64], count: int) -> Moments:

@@ -25,7 +25,7 @@ from autotag.training.dataset.training_set import TrainingSet
 from models.errors import ModelError
 from models.moments import Statistics
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"(\d{6})-[0-9a-f]{12}")
 _ARRAYS, _JOINED, _DONE = "arrays.npz", "joined.parquet", "done.json"
@@ -74,7 +74,7 @@ def _read(folder: Folder) -> Kept | None:
         joined = Joined.read(files[_JOINED])
         return Kept(joined, sums_from_bytes(joined.class_ids, files[_ARRAYS]))
     except (InputError, ValueError, TypeError, KeyError, ModelError) as error:
-        logger.warning("%s: left out, these statistics are not whole: %s", folder, error)
+        log.warning("%s: left out, these statistics are not whole: %s", folder, error)
         return None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from autotag.jobs.workers import Workers
+from autotag.progress import Progress, silent
 from autotag.training.dataset.snapshot import Joined
 from autotag.training.dataset.training_set import TrainingSet
 from autotag.training.fit.scratch import work_folder
@@ -129,7 +130,7 @@ def score(
     positive_scores: NDArray[np.float32],
     sample: int,
     workers: Workers,
-    progress: Callable[[int], None],
+    progress: Progress = silent,
 ) -> Scores:
     """Score each photo by the classifiers that were made without its fold.
 
@@ -137,7 +138,6 @@ def score(
         by_fold: for each fold the classifiers made of the others.
         positive_scores: mean score of each class's positives, which the bins go by.
         sample: so many exhaustive photos, chosen by hash, are scored for all classes; of the others the positives.
-        progress: is told how many more photos are done.
 
     Raises:
         InputError, JobError: as `statistics.update`.
@@ -155,10 +155,13 @@ def score(
             for index, (whole, labelled) in enumerate(lists)
         ]
         photos = {piece.result: sum(len(one.photo_ids) for one in (*piece.whole, *piece.labelled)) for piece in pieces}
+        done, to_score = 0, sum(photos.values())
+        progress("scoring", done, to_score)
         for result in workers.map(_Scorer(positive_scores, joined.closed), pieces):
             total.merge(Scores.read(positive_scores, training_set.folder.read(result)))
             training_set.folder.remove(result)
-            progress(photos[result])
+            done += photos[result]
+            progress("scoring", done, to_score)
     return total
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 
@@ -10,15 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotag.jobs.workers import Workers
+from autotag.progress import Progress, silent
 from autotag.training.dataset.label_log import Ancestors
 from autotag.training.dataset.snapshot import Joined, StaleStatisticsError, changes, join_labels
 from autotag.training.dataset.training_set import TrainingSet
 from autotag.training.fit.saved_sums import Kept, keep, latest, sums_from_bytes, sums_to_bytes
 from autotag.training.fit.scratch import work_folder
 from models.moments import Labels, Statistics
-
-Progress = Callable[[int], None]
-"""Is told how many more photos are done."""
 
 _TOGETHER = 16384
 """Photos added up at once, at least; a file of features may have few."""
@@ -62,15 +61,11 @@ class _Sum:
     """The file that gets the sums."""
 
 
-def _ignore(photos: int) -> None:
-    """Ignore progress."""
-
-
 def update(
     training_set: TrainingSet,
     ancestors: Ancestors,
     workers: Workers,
-    progress: Progress = _ignore,
+    progress: Progress = silent,
     *,
     afresh: bool = False,
 ) -> Update:
@@ -93,10 +88,15 @@ def update(
     away = list(part_rows(_with_classes(before.joined, joined.class_ids), taken_away))
     new = list(part_rows(joined, added))
     if len(taken_away) + len(added) <= _FEW or workers.count == 1:
-        _add_up(statistics, training_set, away, -1, _ignore)
-        _add_up(statistics, training_set, new, 1, progress)
+        counts = _add_up(statistics, training_set, away, new)
     else:
-        _add_pieces(statistics, training_set, away, new, workers, progress)
+        counts = _add_pieces(statistics, training_set, away, new, workers)
+    done, changed = 0, len(taken_away) + len(added)
+    progress("adding up", done, changed)
+    with closing(counts):  # its scratch folder is removed at once, should `progress` raise
+        for photos in counts:
+            done += photos
+            progress("adding up", done, changed)
     kept = Kept(joined, statistics)
     if afresh or away or new or joined.parts != before.joined.parts or joined.class_ids != before.joined.class_ids:
         keep(training_set, kept)
@@ -194,8 +194,8 @@ def _add_pieces(
     away: list[PartRows],
     new: list[PartRows],
     workers: Workers,
-    progress: Progress,
-) -> None:
+) -> Generator[int, None, None]:
+    """Add up in the workers; yield the number of photos of each piece that is done."""
     # As many pieces as workers: each comes back as sums of all classes, however few photos it is of.
     lists: Iterable[tuple[list[PartRows], list[PartRows]]] = zip_longest(
         split(away, workers.count), split(new, workers.count), fillvalue=[]
@@ -205,29 +205,33 @@ def _add_pieces(
             _Sum(training_set, statistics.classes, tuple(taken_away), tuple(added), f"{work}/{index}.npz")
             for index, (taken_away, added) in enumerate(lists)
         ]
-        photos = {piece.result: sum(len(rows.photo_ids) for rows in piece.added) for piece in pieces}
+        photos = {
+            piece.result: sum(len(rows.photo_ids) for rows in (*piece.taken_away, *piece.added)) for piece in pieces
+        }
         for result in workers.map(_sum_piece, pieces):
             statistics.merge(sums_from_bytes(statistics.classes, training_set.folder.read(result)))
             training_set.folder.remove(result)
-            progress(photos[result])
+            yield photos[result]
 
 
 def _sum_piece(piece: _Sum) -> str:
     """Write the sums of a piece; the file's name."""
     statistics = Statistics(piece.training_set.dim, piece.class_ids)
-    _add_up(statistics, piece.training_set, piece.taken_away, -1, _ignore)
-    _add_up(statistics, piece.training_set, piece.added, 1, _ignore)
+    for _ in _add_up(statistics, piece.training_set, piece.taken_away, piece.added):
+        pass
     piece.training_set.folder.write(piece.result, sums_to_bytes(statistics))
     return piece.result
 
 
 def _add_up(
-    statistics: Statistics, training_set: TrainingSet, photos: Sequence[PartRows], sign: int, progress: Progress
-) -> None:
-    for some in together(photos, _TOGETHER):
-        features, rows = concatenated(training_set, some)
-        statistics.add(features, rows.folds, rows.exhaustive, rows.labels, sign)
-        progress(len(features))
+    statistics: Statistics, training_set: TrainingSet, taken_away: Sequence[PartRows], added: Sequence[PartRows]
+) -> Generator[int, None, None]:
+    """Subtract photos from the sums and add others; yield the number of photos of each block that is done."""
+    for photos, sign in ((taken_away, -1), (added, 1)):
+        for some in together(photos, _TOGETHER):
+            features, rows = concatenated(training_set, some)
+            statistics.add(features, rows.folds, rows.exhaustive, rows.labels, sign)
+            yield len(features)
 
 
 def _with_classes(joined: Joined, class_ids: tuple[str, ...]) -> Joined:

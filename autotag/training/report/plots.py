@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from statistics import median
-from typing import Any
+
+from autotag.training.fit.fit import Wanted
+from autotag.training.report.findings import ClassFindings, ReliabilityBin
 
 WIDTH, HEIGHT = 440, 300
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 42
@@ -101,52 +103,63 @@ class Plot:
         return "".join(parts)
 
 
-def reliability_plot(bins: Iterable[Sequence[float]]) -> str:
+def reliability_plot(bins: Iterable[ReliabilityBin]) -> str:
     """Plot mean probability against the share of TRUE; a dot for each bin, larger for more photos."""
     plot = Plot("Reliability diagram", Axis("predicted probability"), Axis("share that is TRUE"))
     plot.line([(0, 0), (1, 1)], "ideal")
-    known = [tuple(one) for one in bins if None not in one]
-    plot.line([(predicted, true) for predicted, true, _ in known], "now")
-    for predicted, true, many in known:
-        told = f"{many:,.0f} with a mean probability of {predicted:.3f}; {true:.3f} of them are TRUE"
-        plot.circle((predicted, true), 2.5 + math.log10(max(many, 1)), told)
+    measured = [
+        (one.predicted, one.observed, one.total)
+        for one in bins
+        if one.predicted is not None and one.observed is not None
+    ]
+    plot.line([(predicted, true) for predicted, true, _ in measured], "now")
+    for predicted, true, many in measured:
+        title = f"{many:,.0f} with a mean probability of {predicted:.3f}; {true:.3f} of them are TRUE"
+        plot.circle((predicted, true), 2.5 + math.log10(max(many, 1)), title)
     return plot.svg()
 
 
-def positives_plot(classes: Sequence[Mapping[str, Any]]) -> str:
-    """Average precision of each class over its positives, and the median of those with about as many."""
-    known = [one for one in classes if one["positives"] and one["average_precision"] is not None]
-    x = _logarithmic("positives", [one["positives"] for one in known])
+def positives_plot(classes: Sequence[ClassFindings]) -> str:
+    """Plot average precision against the number of positives: a dot for each class, and the median of each octave."""
+    kinds = [
+        (kind, [(one.quality.positives, one.average_precision) for one in some if one.average_precision is not None])
+        for kind, some in _by_kind(classes)
+    ]
+    points = [(kind, [(n, precision) for n, precision in some if n]) for kind, some in kinds]
+    everything = [point for _, some in points for point in some]
+    x = _logarithmic("positives", [n for n, _ in everything])
     plot = Plot("Average precision over the number of positives", x, Axis("average precision"))
-    for kind, some in _by_kind(known):
-        plot.dots([(one["positives"], one["average_precision"]) for one in some], kind)
+    for kind, some in points:
+        plot.dots(some, kind)
     groups: dict[int, list[float]] = {}
-    for one in known:
-        groups.setdefault(one["positives"].bit_length(), []).append(one["average_precision"])
+    for n, precision in everything:
+        groups.setdefault(n.bit_length(), []).append(precision)
     medians = [(bits, median(values)) for bits, values in sorted(groups.items())]
     plot.line([(2**power, value) for bits, value in medians for power in (bits - 1, bits)], "median")
     return plot.svg()
 
 
-def precision_recall_plot(classes: Sequence[Mapping[str, Any]], wanted: Mapping[str, float]) -> str:
-    """Each class's precision and recall at its threshold, with what is wanted of both."""
+def precision_recall_plot(classes: Sequence[ClassFindings], wanted: Wanted) -> str:
+    """Plot precision against recall, a dot for each class at its threshold; lines show the wanted minimum of both."""
     plot = Plot("Precision and recall at the thresholds", Axis("recall"), Axis("precision"))
-    plot.line([(0, wanted["precision"]), (1, wanted["precision"])], "wanted")
-    plot.line([(wanted["least_recall"], 0), (wanted["least_recall"], 1)], "wanted")
+    plot.line([(0, wanted.precision), (1, wanted.precision)], "wanted")
+    plot.line([(wanted.least_recall, 0), (wanted.least_recall, 1)], "wanted")
     for kind, some in _by_kind(classes):
-        known = [one for one in some if one["precision"] is not None and one["recall"] is not None]
-        plot.dots([(one["recall"], one["precision"]) for one in known], kind)
+        pairs = [(one.quality.recall, one.quality.precision) for one in some]
+        plot.dots(
+            [(recall, precision) for recall, precision in pairs if recall is not None and precision is not None], kind
+        )
     return plot.svg()
 
 
-def distribution_plot(classes: Sequence[Mapping[str, Any]], before: Sequence[float]) -> str:
+def distribution_plot(classes: Sequence[ClassFindings], before: Sequence[float]) -> str:
     """Plot a histogram of the classes' average precision; a line shows the same for the bundle in use.
 
     Args:
         before: the average precisions of the bank in use; may be empty.
     """
     kept, left_out = (
-        _histogram([one["average_precision"] for one in some if one["average_precision"] is not None])
+        _histogram([one.average_precision for one in some if one.average_precision is not None])
         for _, some in _by_kind(classes)
     )
     was = _histogram(before)
@@ -164,10 +177,10 @@ def distribution_plot(classes: Sequence[Mapping[str, Any]], before: Sequence[flo
     return plot.svg()
 
 
-def _by_kind(classes: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
+def _by_kind(classes: Sequence[ClassFindings]) -> list[tuple[str, list[ClassFindings]]]:
     return [
-        ("kept", [one for one in classes if not one["left_out"]]),
-        ("left-out", [one for one in classes if one["left_out"]]),
+        ("kept", [one for one in classes if not one.left_out]),
+        ("left-out", [one for one in classes if one.left_out]),
     ]
 
 

@@ -18,6 +18,7 @@ from autotag.errors import InputError
 from autotag.photos.local_files import too_large
 from autotag.photos.reader import PhotoError, PhotoReader
 from autotag.photos.source import PhotoSource
+from autotag.progress import Progress, silent
 from autotag.settings import Settings
 from autotag.storage import parquet
 from autotag.storage.text_lines import open_url
@@ -59,13 +60,12 @@ def thumbnailer(settings: Settings, preprocessing: Preprocessing) -> Iterator[Th
 
 
 def write_thumbnails(
-    photos: Mapping[str, str], folder: Path, thumbnail: Thumbnail, progress: Callable[[int], None]
+    photos: Mapping[str, str], folder: Path, thumbnail: Thumbnail, progress: Progress = silent
 ) -> dict[str, str]:
     """Write a file for each photo, and remove those of other photos: the files' names by photo id, "" without a file.
 
     Args:
         photos: URIs by photo id.
-        progress: is told how many are done.
 
     Raises:
         OSError: the folder cannot be written.
@@ -81,11 +81,12 @@ def write_thumbnails(
         return name
 
     names: dict[str, str] = {}
+    progress("thumbnails", 0, len(photos))
     pool = ThreadPoolExecutor(READERS, thread_name_prefix="thumbnail")
     try:
         for photo_id, name in zip(photos, pool.map(write, photos), strict=True):
             names[photo_id] = name
-            progress(len(names))
+            progress("thumbnails", len(names), len(photos))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     written = set(names.values())

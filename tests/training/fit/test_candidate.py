@@ -11,13 +11,21 @@ import numpy as np
 import pytest
 
 from autotag.errors import InputError, JobError
-from autotag.training.fit.candidate import BankContent, read_quality, write_candidate
+from autotag.training.fit.candidate import BankContent, ClassQuality, read_quality, write_candidate
 from models import folders
 from models.bank import Sigmoid
 from models.bundle import Bundle
 from tests.model_files import CLASS_ROWS, write_small_bundle
 
-QUALITY = {"positives": 10, "average_precision": 0.5}
+QUALITY = ClassQuality(
+    positives=10,
+    negatives=90,
+    average_precision=0.5,
+    threshold=0.4,
+    precision=0.9,
+    recall=None,
+    calibration_error=0.01,
+)
 
 
 @pytest.fixture
@@ -145,7 +153,9 @@ def test_what_a_killed_making_left_goes_a_day_later(
 def test_a_quality_that_is_damaged_is_told_by_its_file(base: Bundle, tmp_path: Path) -> None:
     new = made(base, tmp_path / "out", ["corgi"])
     path = new.folder / "banks" / "trained" / "quality.json"
-    assert json.loads(path.read_text()) == {"corgi": QUALITY}
-    path.write_text("[1]")
-    with pytest.raises(InputError, match=r"quality\.json"):
-        read_quality(new, "trained")
+    assert json.loads(path.read_text()) == {"corgi": QUALITY.to_dict()}
+    assert "provisional" not in QUALITY.to_dict()
+    for text in ("[1]", "{", '{"corgi": 1}', '{"corgi": {"positives": 1}}'):
+        path.write_text(text)
+        with pytest.raises(InputError, match=r"quality\.json"):
+            read_quality(new, "trained")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import astuple
 from pathlib import Path
 
@@ -26,12 +26,8 @@ CLEAR = {f"clear {number}": (0.05, 6.0) for number in range(4)}
 DRAWN = Drawn({**CLEAR, "dim": (0.05, 3.5), "noise": (0.05, 0.0), "rare": (0.0, 6.0), "everywhere": (0.6, 6.0)})
 
 
-def silent(label: str, total: int | None) -> Callable[[int], None]:
-    return lambda photos: None
-
-
 def trained(training_set: TrainingSet, workers: Workers = HERE, **wanted: float) -> Training:
-    return train(training_set, lambda _: (), Wanted(**wanted), workers, silent)  # type: ignore[arg-type]
+    return train(training_set, lambda _: (), Wanted(**wanted), workers)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

@@ -78,9 +78,9 @@ def test_a_class_that_cannot_be_told_apart_says_little(training_set: TrainingSet
 
 def test_it_is_marked_as_provisional(training_set: TrainingSet, bundle: Bundle) -> None:
     quality = learned(training_set, bundle).content.quality["new"]
-    assert quality["provisional"] is True
-    assert (quality["positives"], quality["negatives"], quality["recall"]) == (5, 4000, 1.0)
-    assert quality["precision"] is quality["average_precision"] is quality["calibration_error"] is None
+    assert quality.provisional
+    assert (quality.positives, quality.negatives, quality.recall) == (5, 4000, 1.0)
+    assert quality.precision is quality.average_precision is quality.calibration_error is None
 
 
 def test_equal_examples_are_one(training_set: TrainingSet, bundle: Bundle) -> None:

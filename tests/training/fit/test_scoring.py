@@ -71,9 +71,7 @@ def classifiers_by_fold() -> list[Classifiers]:
 
 def scored(training_set: TrainingSet, sample: int, workers: Workers = HERE) -> Scores:
     joined = joined_of(training_set)
-    found = score(
-        training_set, joined, classifiers_by_fold(), np.ones(CLASSES, np.float32), sample, workers, lambda _: None
-    )
+    found = score(training_set, joined, classifiers_by_fold(), np.ones(CLASSES, np.float32), sample, workers)
     assert training_set.folder.folder("work").names() == []
     return found
 
@@ -143,10 +141,19 @@ def test_any_number_of_processes_gives_the_same_bytes(
 
 
 def test_progress_is_told_of_all_photos_with_labels(training_set: TrainingSet) -> None:
-    done: list[int] = []
+    told: list[tuple[str, int, int | None]] = []
     joined = joined_of(training_set)
-    score(training_set, joined, classifiers_by_fold(), np.ones(CLASSES, np.float32), 1000, HERE, done.append)
-    assert sum(done) == np.count_nonzero(joined.exhaustive | (np.diff(joined.offsets) > 0))
+    score(
+        training_set,
+        joined,
+        classifiers_by_fold(),
+        np.ones(CLASSES, np.float32),
+        1000,
+        HERE,
+        lambda *one: told.append(one),
+    )
+    photos = np.count_nonzero(joined.exhaustive | (np.diff(joined.offsets) > 0))
+    assert (told[0], told[-1]) == (("scoring", 0, photos), ("scoring", photos, photos))
 
 
 def test_scores_are_kept_and_taken_back(training_set: TrainingSet) -> None:
@@ -159,7 +166,7 @@ def test_no_scores_leave_nothing_behind_when_a_file_cannot_be_read(training_set:
     joined = joined_of(training_set)
     training_set.folder.write(f"features/{training_set.parts()[0]}.parquet", b"damaged")
     with pytest.raises(Exception, match="remove the file"):
-        score(training_set, joined, classifiers_by_fold(), np.ones(CLASSES, np.float32), 10, HERE, lambda _: None)
+        score(training_set, joined, classifiers_by_fold(), np.ones(CLASSES, np.float32), 10, HERE)
     assert training_set.folder.folder("work").names() == []
 
 

@@ -168,10 +168,12 @@ def test_several_processes_add_up_to_the_same(training_set: TrainingSet, monkeyp
     updated(training_set)
     for step in (joined_photos(PHOTOS[:3], 9), removed([PHOTOS[5]]), labelled([("x", "pet", 1)], "labels", False)):
         step(training_set)
-    told: list[int] = []
+    told: list[tuple[str, int, int | None]] = []
     with contextlib.closing(LocalWorkers(2)) as workers:
-        done = update(training_set, ancestors, workers, told.append)
-    assert sum(told) == done.added == 3
+        done = update(training_set, ancestors, workers, lambda *one: told.append(one))
+    changed = done.taken_away + done.added
+    assert done.added == 3
+    assert (told[0], told[-1]) == (("adding up", 0, changed), ("adding up", changed, changed))
     assert_as_afresh(training_set, done.kept)
     assert training_set.folder.folder("work").names() == []
 

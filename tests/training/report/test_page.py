@@ -7,6 +7,7 @@ import io
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,20 @@ from PIL import Image
 
 from autotag.errors import InputError
 from autotag.settings import Settings
+from autotag.training.fit.candidate import ClassQuality
+from autotag.training.fit.fit import Wanted
 from autotag.training.report import page as page_module
+from autotag.training.report.findings import (
+    CalibrationErrors,
+    ChangedPhotos,
+    ClassFindings,
+    Findings,
+    GoneClass,
+    LabelCounts,
+    MeanQuality,
+    Mistake,
+    ReliabilityBin,
+)
 from autotag.training.report.page import thumbnailer, write_report
 from autotag.training.report.plots import Axis, Plot
 from autotag.training.report.thumbnails import Thumbnail
@@ -34,15 +48,13 @@ def jpeg(uri: str) -> bytes:
     return b"\xff\xd8" + uri.encode()
 
 
-def photo(name: str, probability: float = 0.4) -> dict[str, Any]:
-    return {"photo_id": name, "uri": f"file:///photos/{name}", "probability": probability}
+def photo(name: str, probability: float = 0.4) -> Mistake:
+    return Mistake(name, f"file:///photos/{name}", probability)
 
 
-def one_class(name: str, **changes: Any) -> dict[str, Any]:
-    """A class as `findings` tells of one."""
-    return {
-        "id": f"id-{name}",
-        "name": name,
+def one_class(name: str, **changes: Any) -> ClassFindings:
+    """The findings about a class; `changes` are fields of it and of its quality."""
+    measured = {
         "positives": 30,
         "negatives": 970,
         "average_precision": 0.8,
@@ -50,31 +62,47 @@ def one_class(name: str, **changes: Any) -> dict[str, Any]:
         "precision": 0.91,
         "recall": 0.7,
         "calibration_error": 0.002,
+    }
+    of_quality = {key: changes.pop(key) for key in measured if key in changes}
+    usual: dict[str, Any] = {
+        "id": f"id-{name}",
+        "name": name,
+        "quality": ClassQuality(**{**measured, **of_quality}),
         "left_out": None,
-        "reliability": [[0.01, 0.02, 900.0], [0.85, 0.9, 100.0]],
+        "reliability": [ReliabilityBin(0.01, 0.02, 900.0), ReliabilityBin(0.85, 0.9, 100.0)],
         "false": [photo(f"{name}-false.jpg")],
         "missed": [photo(f"{name}-missed.jpg", 0.1)],
         "before": None,
-        "worse": False,
-        **changes,
     }
+    return ClassFindings(**{**usual, **changes})
 
 
-def left_out(name: str, **changes: Any) -> dict[str, Any]:
+def left_out(name: str, **changes: Any) -> ClassFindings:
     nothing = {"threshold": None, "precision": None, "recall": 0.0, "left_out": f"{name} is not good enough"}
     return one_class(name, **{**nothing, **changes})
 
 
-def quality(average_precision: float | None, **changes: Any) -> dict[str, Any]:
-    """What a bank tells of a class."""
-    figures = dict.fromkeys(("threshold", "precision", "recall", "calibration_error"), 0.5)
-    return {"positives": 20, "negatives": 900, "average_precision": average_precision, **figures, **changes}
+def quality(average_precision: float | None, recall: float | None = 0.5) -> ClassQuality:
+    """The quality of a class in the bundle in use."""
+    return ClassQuality(
+        positives=20,
+        negatives=900,
+        average_precision=average_precision,
+        threshold=0.5,
+        precision=0.5,
+        recall=recall,
+        calibration_error=0.5,
+    )
 
 
-def findings(classes: Sequence[dict[str, Any]], **changes: Any) -> dict[str, Any]:
-    """What a training found."""
-    kept = sum(not one["left_out"] for one in classes)
-    return {
+def gone(name: str, average_precision: float | None) -> GoneClass:
+    return GoneClass(f"id-{name}", name, quality(average_precision))
+
+
+def findings(classes: Sequence[ClassFindings], **changes: Any) -> Findings:
+    """The findings of a training with these classes."""
+    mean = 0.75 if any(one.left_out is None for one in classes) else None
+    usual: dict[str, Any] = {
         "made": "2026-11-21T16:50:22.716331Z",
         "bank": "trained",
         "training_set": "/sets/birds",
@@ -82,20 +110,19 @@ def findings(classes: Sequence[dict[str, Any]], **changes: Any) -> dict[str, Any
         "base": "default/000003-037a7f46bf50",
         "photos": 1000,
         "exhaustive": 1000,
-        "changed": {"added": 7, "taken_away": 1},
-        "labels": {"true": 60, "false": 5, "unknown": 2},
-        "wanted": {"precision": 0.9, "least_recall": 0.1},
+        "changed": ChangedPhotos(added=7, taken_away=1),
+        "labels": LabelCounts(true=60, false=5, unknown=2),
+        "wanted": Wanted(precision=0.9, least_recall=0.1),
         "strength": 0.03,
-        "strengths": {"0.01": 0.941, "0.03": 0.9415, "0.1": None},
+        "strengths": {0.01: 0.941, 0.03: 0.9415, 0.1: None},
         "seconds": {"statistics": 0.3, "solve": 1.2},
-        "calibration_error": {"before": 0.0021, "after": 0.0012},
-        "reliability": [[0.001, 0.0007, 291038.0], [0.9, 0.8, 21.0]],
-        "kept": kept,
-        "mean": dict.fromkeys(("average_precision", "precision", "recall"), 0.75 if kept else None),
-        "classes": classes,
+        "calibration_error": CalibrationErrors(before=0.0021, after=0.0012),
+        "reliability": [ReliabilityBin(0.001, 0.0007, 291038.0), ReliabilityBin(0.9, 0.8, 21.0)],
+        "mean": MeanQuality(mean, mean, mean),
+        "classes": list(classes),
         "gone": [],
-        **changes,
     }
+    return Findings(**{**usual, **changes})
 
 
 class Page(HTMLParser):
@@ -144,7 +171,7 @@ class Page(HTMLParser):
 def written(tmp_path: Path) -> Callable[..., Page]:
     """Writes a report of these classes and reads its page."""
 
-    def write(classes: Sequence[dict[str, Any]], thumbnail: Thumbnail = jpeg, **changes: Any) -> Page:
+    def write(classes: Sequence[ClassFindings], thumbnail: Thumbnail = jpeg, **changes: Any) -> Page:
         write_report(findings(classes, **changes), tmp_path / "report", thumbnail)
         return Page(tmp_path / "report")
 
@@ -161,9 +188,9 @@ class TestPage:
         assert "1 of 2 classes is good enough." in page.text
 
     def test_names_are_text_wherever_they_stand(self, written: Callable[..., Page]) -> None:
-        usual = written([one_class("a", before=quality(0.9), worse=True), left_out("b")], gone=[])
+        usual = written([one_class("a", before=quality(0.9)), left_out("b")], gone=[])
         classes = [
-            one_class(HOSTILE, before=quality(0.9), worse=True, false=[photo(HOSTILE)]),
+            one_class(HOSTILE, before=quality(0.9), false=[photo(HOSTILE)]),
             left_out("b", left_out=HOSTILE),
         ]
         places = dict.fromkeys(("bank", "training_set", "network", "base"), HOSTILE)
@@ -177,7 +204,7 @@ class TestPage:
 
     def test_a_photo_is_a_link_only_where_a_browser_may_go(self, written: Callable[..., Page]) -> None:
         uris = ["javascript:alert(1)", "s3://bucket/a.jpg", "parquet-row:/rows.parquet#row=3", "https://host/a.jpg"]
-        photos = [{"photo_id": uri, "uri": uri, "probability": 0.5} for uri in uris]
+        photos = [Mistake(uri, uri, 0.5) for uri in uris]
         found = {id_: link for id_, _, link in written([one_class("a", false=photos, missed=[])]).details["photos"]}
         assert found == {**dict.fromkeys(uris, ""), "https://host/a.jpg": "https://host/a.jpg"}
 
@@ -189,7 +216,7 @@ class TestPage:
                 one_class("kept", before=quality(None, recall=None)),
                 left_out("empty", positives=0, reliability=[], false=[], missed=[], **nothing),
             ],
-            gone=[{"id": "old", "name": "old", **quality(None)}],
+            gone=[gone("old", None)],
             reliability=[],
         )
         in_lists, changes, in_strengths = 1, 2, 1
@@ -208,14 +235,14 @@ class TestPage:
 
     def test_what_got_worse_is_listed_by_how_much(self, written: Callable[..., Page]) -> None:
         classes = [
-            one_class("worse", average_precision=0.8, before=quality(0.85), worse=True),
-            one_class("much worse", average_precision=0.85, before=quality(0.99), worse=True),
+            one_class("worse", average_precision=0.8, before=quality(0.85)),
+            one_class("much worse", average_precision=0.85, before=quality(0.99)),
             left_out("out of use", before=quality(0.8)),
             one_class("better", before=quality(0.7)),
             one_class("same", before=quality(0.79)),
             one_class("new"),
         ]
-        page = written(classes, gone=[{"id": "id-forgotten", "name": "forgotten", **quality(0.66)}])
+        page = written(classes, gone=[gone("forgotten", 0.66)])
         assert page.texts["a"][: page.texts["a"].index("better")][-3:] == ["out of use", "much worse", "worse"]
         assert "3 worse, 1 better, 1 about the same, 1 new, 1 gone." in page.text
         assert "3 classes got worse than in the bundle in use." in page.text
@@ -243,10 +270,10 @@ class TestPage:
         }
 
     def test_five_thousand_classes_are_all_there_in_a_page_of_bounded_size(self, tmp_path: Path) -> None:
-        def mistakes(kind: str, at: int) -> list[dict[str, Any]]:
+        def mistakes(kind: str, at: int) -> list[Mistake]:
             return [photo(f"some-folder/{kind}-{at}-{number}.jpg") for number in range(6)]
 
-        bins = [[round(n / 10 + 0.0123, 6), round(n / 11, 6), 1000.5] for n in range(10)]
+        bins = [ReliabilityBin(round(n / 10 + 0.0123, 6), round(n / 11, 6), 1000.5) for n in range(10)]
         classes = [
             (left_out if at % 5 == 0 else one_class)(
                 f"class {at}",
@@ -259,12 +286,12 @@ class TestPage:
             for at in range(5000)
         ]
         write_report(
-            findings(classes, gone=[{"id": f"gone {n}", "name": f"gone {n}", **quality(0.5)} for n in range(1000)]),
+            findings(classes, gone=[gone(f"gone {n}", 0.5) for n in range(1000)]),
             tmp_path,
             jpeg,
         )
         page = Page(tmp_path)
-        assert {one["name"] for one in classes} <= set(page.texts["a"])
+        assert {one.name for one in classes} <= set(page.texts["a"])
         assert {f"gone {n}" for n in range(1000)} <= set(page.texts["span"])
         assert len(page.source) < 10_000_000
         pictures = len(list((tmp_path / "photos").iterdir()))
@@ -305,7 +332,7 @@ class TestPictures:
             one_class("poor", average_precision=0.6),
             left_out("hopeless", average_precision=0.2),
             left_out("nearly", average_precision=0.5),
-            one_class("fell", average_precision=0.9, before=quality(0.95), worse=True),
+            one_class("fell", average_precision=0.9, before=quality(0.95)),
         ]
         write_report(findings(classes), tmp_path, jpeg)
         shown = {one[0].partition("-")[0] for one in Page(tmp_path).details["photos"] if len(one) == 3}
@@ -314,7 +341,7 @@ class TestPictures:
     def test_how_many_are_done_is_told(self, tmp_path: Path) -> None:
         told: list[tuple[str, int, int | None]] = []
         write_report(findings([one_class("a")]), tmp_path, jpeg, lambda *one: told.append(one))
-        assert told == [("thumbnails", 1, 2), ("thumbnails", 2, 2)]
+        assert told == [("thumbnails", 0, 2), ("thumbnails", 1, 2), ("thumbnails", 2, 2)]
 
 
 class TestFolder:
@@ -331,7 +358,24 @@ class TestFolder:
     def test_the_findings_are_beside_the_page(self, tmp_path: Path) -> None:
         found = findings([one_class(HOSTILE)], version="037a7f46")
         write_report(found, tmp_path, jpeg)
-        assert json.loads((tmp_path / "findings.json").read_text()) == found
+        assert json.loads((tmp_path / "findings.json").read_text()) == json.loads(json.dumps(found.to_dict()))
+        assert json.loads((tmp_path / "findings.json").read_text())["classes"][0] == {
+            "id": f"id-{HOSTILE}",
+            "name": HOSTILE,
+            "positives": 30,
+            "negatives": 970,
+            "average_precision": 0.8,
+            "threshold": 0.35,
+            "precision": 0.91,
+            "recall": 0.7,
+            "calibration_error": 0.002,
+            "left_out": None,
+            "reliability": [[0.01, 0.02, 900.0], [0.85, 0.9, 100.0]],
+            "false": [asdict(photo(f"{HOSTILE}-false.jpg"))],
+            "missed": [asdict(photo(f"{HOSTILE}-missed.jpg", 0.1))],
+            "before": None,
+            "worse": False,
+        }
 
     def test_a_report_that_was_not_finished_is_just_written_again(self, tmp_path: Path) -> None:
         def killed(uri: str) -> bytes:
