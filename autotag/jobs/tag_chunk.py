@@ -24,7 +24,7 @@ from autotag.jobs.worker_tagger import PACKAGED, worker_tagger
 from autotag.photos.errors import PhotoError
 from autotag.photos.source import PhotoSource
 from autotag.settings import Settings
-from autotag.storage.folder import Folder, located
+from autotag.storage.folder import Folder, split_url
 from autotag.tagging.tagger import PhotoTags, Tagger
 
 PHOTOS, TAGS, FAILED = "photos", "tags", "failed"
@@ -154,7 +154,7 @@ def _write_outputs(records: list[tuple[CorpusPhoto, dict[str, Any]]], threads: i
 
     def write(record: tuple[CorpusPhoto, dict[str, Any]]) -> str | None:
         try:
-            folder, name = located(record[0].output_uri)
+            folder, name = split_url(record[0].output_uri)
             folder.write(name, (json.dumps(record[1], ensure_ascii=False) + "\n").encode())
         except InputError as error:
             return str(error)

@@ -125,7 +125,7 @@ class PhotoFetcher:
             except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
                 raise _failure(error) from error
             finally:
-                if guard.heard:
+                if guard.has_answered:
                     self._last_answer_s = time.monotonic()
 
     def _follow(self, uri: str, guard: TransferGuard) -> bytes:

@@ -67,7 +67,7 @@ class TransferGuard:
         """Path and query of the present request, as sent."""
         self.connections = 0
         """Connections opened by this fetch, without those from the pool."""
-        self.heard = False
+        self.has_answered = False
         """True once a server has sent a byte."""
 
     def __enter__(self) -> TransferGuard:
@@ -90,7 +90,7 @@ class TransferGuard:
 
     def receive(self, sock: socket.socket, count: int) -> None:
         """Count received bytes; raise PhotoError above the limit. Headers and framing count too."""
-        self.heard = self.heard or count > 0
+        self.has_answered = self.has_answered or count > 0
         self._bytes_left -= count
         if self._bytes_left < 0:
             sock.close()

@@ -1,7 +1,7 @@
-"""TextFormat: how a program wrote a table of text - its encoding, and what separates the fields.
+"""TextFormat: the encoding and the field separator of a table of text.
 
-Spreadsheets write what their country is used to: semicolons, tabs, UTF-16 ("Unicode text"), Windows-1252. The format is
-detected once a file, from its beginning, and is the same for all of its lines.
+Spreadsheets write the format usual in their country: semicolons, tabs, UTF-16 ("Unicode text"), Windows-1252. The format
+is detected once per file, from its beginning, and holds for all its lines.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any
 
 UTF8, WINDOWS = "utf-8", "cp1252"
 MARKS = {codecs.BOM_UTF8: UTF8, codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
-"""Byte order marks at a file's beginning, and the encoding that each stands for."""
+"""Encodings by the byte order mark at a file's beginning."""
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 """Stands for bytes that are not of the encoding."""
 SAMPLE_BYTES, SAMPLE_LINES = 64 * 1024, 200
-"""Of a file's beginning, from which its format is detected."""
+"""Size of the part at a file's beginning from which its format is detected."""
 BLANKS = " "
 """The separator of lists: tabs in a line that has some, else any number of blanks."""
 NAMES = {"\t": "tabs", ";": "';'", ",": "','", BLANKS: "tabs or blanks"}
@@ -36,7 +36,7 @@ class TextFormat:
 
     encoding: str = UTF8
     mark: bytes = b""
-    """The byte order mark, which is no part of the first line."""
+    """The byte order mark; it is no part of the first line."""
     separator: str = ","
     says_so: bool = False
     """True if the first line is ``sep=;``: it names the separator and is no record."""
@@ -48,7 +48,7 @@ class TextFormat:
         """Return the fields of a line, without the quotes around them.
 
         Raises:
-            csv.Error: a quote is not closed, or followed by something.
+            csv.Error: a quote is not closed, or text follows it.
         """
         if self.separator == BLANKS:
             return line.split("\t") if "\t" in line else line.split()
@@ -78,8 +78,8 @@ def detect(sample: bytes, separators: Sequence[str], columns: range) -> TextForm
 
     Args:
         sample: `SAMPLE_BYTES` of the file; less only if the file has less.
-        separators: those to choose from, the likeliest first.
-        columns: how many fields a line may have; lines with other numbers count against a separator.
+        separators: the candidates, the likeliest first.
+        columns: the numbers of fields that a line may have; other lines count against a separator.
     """
     encoding, mark = detect_encoding(sample)
     text = sample[len(mark) :].decode(encoding, "replace")
@@ -127,7 +127,7 @@ def _is_utf8(line: bytes) -> bool:
 
 
 class Recoded(io.RawIOBase):
-    """A file of another encoding as one of UTF-8; what cannot be decoded becomes U+FFFD."""
+    """Recodes a file of another encoding as UTF-8; bytes that cannot be decoded become U+FFFD."""
 
     def __init__(self, file: Any, encoding: str, chunk_bytes: int = 1 << 20) -> None:
         super().__init__()

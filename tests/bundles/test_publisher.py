@@ -56,7 +56,7 @@ def publisher(settings: Settings, store: PhotoStore, registry: ModelRegistry) ->
 
 
 def names(settings: Settings) -> list[str]:
-    """What lies in the folder of published bundles and is not hidden."""
+    """Names in the folder of bundles, without hidden ones."""
     return sorted(path.name for path in settings.path(settings.model).iterdir() if not path.name.startswith("."))
 
 
@@ -166,7 +166,7 @@ def test_a_bundle_that_was_made_from_another_than_the_current_one_is_published_b
     learned, trained = (made_from(f"small/{first}", tmp_path / f"made{weight}", weight) for weight in (2, 3))
     second = publisher.publish(trained).model
     assert publisher.publish(trained).changed is False  # not from itself, and yet nothing is lost
-    message = rf"{learned}: was made from {first}, and {second.sequence:06d}-.* is current, .* or say --force"
+    message = rf"{learned}: was made from {first}, and {second.sequence:06d}-.* is current, .* or give --force"
     with pytest.raises(PublishingError, match=message):
         publisher.publish(learned)
     assert len(registry.known()) == 2
@@ -247,15 +247,17 @@ def test_going_back_makes_the_one_before_current_and_what_was_current_count_no_m
     ):
         publisher.roll_back(third)
     with pytest.raises(
-        PublishingError, match=r"no model 'small/000009-0123456789ab' is known; there are \['small/000001"
+        PublishingError, match=r"there is no model 'small/000009-0123456789ab'; there are \['small/000001"
     ):
         publisher.roll_back("small/000009-0123456789ab")
     assert publisher.roll_back("small/" + str(registry.current().model)).changed is False
     # Further back; and the same bundle again is a new one.
     assert publisher.roll_back().model.sequence == 1
-    with pytest.raises(PublishingError, match="no earlier model counts"):
+    with pytest.raises(PublishingError, match="all earlier models are withdrawn"):
         publisher.roll_back()
-    with pytest.raises(PublishingError, match=rf"candidate3: is {third}, which was withdrawn: say --again"):
+    with pytest.raises(
+        PublishingError, match=rf"candidate3: is {third}, which was withdrawn; to publish it again, give --again"
+    ):
         publisher.publish(tmp_path / "candidate3")
     change = publisher.publish(tmp_path / "candidate3", again=True)
     assert (change.model.sequence, registry.known()[3].version) == (4, registry.known()[2].version)
@@ -376,7 +378,7 @@ def test_numbers_are_above_those_that_the_store_knows(
 
 def test_nothing_is_published_into_a_folder_that_is_one_bundle(settings: Settings, store: PhotoStore) -> None:
     one = Bundle.open(settings.path(settings.model)).folder
-    with pytest.raises(SettingsError, match=r"autotag\.model must be a folder of published bundles"):
+    with pytest.raises(SettingsError, match=r"autotag\.model must be a folder of bundles"):
         Publisher(replace(settings, model=str(one)), store, HostModels(settings), "ann")
 
 

@@ -149,7 +149,7 @@ def test_what_was_taken_back_is_not_published_again(settings: Settings, config: 
     assert run_command(config, "model", "rollback").returncode == 0
     done = autotag(config, *train_arguments(album))
     assert (done.returncode, steps(done.stderr)[-1]) == (1, "publish")
-    assert "which was withdrawn: say --again" in done.stderr
+    assert "which was withdrawn; to publish it again, give --again" in done.stderr
     assert len(known(settings)) == 2
     assert Bundle.open(settings.path(settings.model)).sequence == 1
 

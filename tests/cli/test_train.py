@@ -212,7 +212,7 @@ def test_classes_of_too_few_positives_to_be_judged_are_kept_if_that_is_wanted(ru
         (["--bank", "learned"], "name another bank"),
         (["--precision", "1"], "--precision"),
         (["--sample", "10"], "--sample"),
-        (["--photos", "nowhere"], "nowhere: is not there"),
+        (["--photos", "nowhere"], "nowhere: does not exist"),
         (["--photos", ".", "--out", "/proc/out"], "--out /proc/out: cannot be written"),
     ],
 )

@@ -14,7 +14,7 @@ import pytest
 
 from autotag.errors import InputError
 from autotag.storage import folder as folder_module
-from autotag.storage.folder import Folder, located, read_url
+from autotag.storage.folder import Folder, read_url, split_url
 from tests.object_store import ObjectStore, emptied, object_store
 
 
@@ -95,9 +95,9 @@ def test_what_others_wrote_since_is_listed(s3: ObjectStore) -> None:
 
 
 def test_a_bucket_that_is_not_there_is_not_made(s3: ObjectStore) -> None:
-    with pytest.raises(InputError, match=r"s3://other/a/b: is not there"):
+    with pytest.raises(InputError, match=r"s3://other/a/b: does not exist"):
         Folder("s3://other/a").write("b", b"")
-    with pytest.raises(InputError, match=r"s3://other/a/b: is not there"):
+    with pytest.raises(InputError, match=r"s3://other/a/b: does not exist"):
         Folder("s3://other/a").create("b", b"")
     assert not fsspec.filesystem("s3").exists("other")
 
@@ -158,9 +158,9 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
     ("url", "said"),
     [
         ("nonsense://host/folder", "nonsense"),
-        ("s3://photos/nothing", "is not there"),
-        ("/nowhere", "is not there"),
-        ("http://127.0.0.1:9/x", "cannot be reached|is not there"),
+        ("s3://photos/nothing", "does not exist"),
+        ("/nowhere", "does not exist"),
+        ("http://127.0.0.1:9/x", "cannot be reached|does not exist"),
     ],
 )
 def test_an_address_that_cannot_be_read_is_named(url: str, said: str, s3: ObjectStore) -> None:
@@ -173,17 +173,17 @@ def test_a_url_without_a_path_is_refused(url: str) -> None:
     with pytest.raises(InputError, match=f"'{url}': names no folder"):
         Folder(url)
     with pytest.raises(InputError, match="names no folder"):
-        located(f"{url.rstrip('/')}//file")
+        split_url(f"{url.rstrip('/')}//file")
 
 
 def test_relative_paths_are_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert Folder("a/b").url == str(tmp_path / "a/b")
-    folder, name = located("list.txt")
+    folder, name = split_url("list.txt")
     assert (folder.url, name) == (str(tmp_path), "list.txt")
-    assert located("/list.txt")[0].url == "/"
+    assert split_url("/list.txt")[0].url == "/"
     with pytest.raises(InputError, match="names no file"):
-        located("s3://photos/")
+        split_url("s3://photos/")
 
 
 def test_a_file_is_read_by_its_url(folder: Folder) -> None:

@@ -237,7 +237,7 @@ def test_a_file_that_cannot_be_read_to_its_end_is_named(tmp_path: Path, name: st
 
 @pytest.mark.parametrize("read", [labels_in, photos_in])
 def test_an_input_that_is_not_there_is_named(tmp_path: Path, read: Callable[[str], Iterable[Any]]) -> None:
-    with pytest.raises(InputError, match=r"nothing\.csv: is not there"):
+    with pytest.raises(InputError, match=r"nothing\.csv: does not exist"):
         list(read(str(tmp_path / "nothing.csv")))
 
 
