@@ -1,7 +1,7 @@
 """TextFormat: the encoding and the field separator of a table of text.
 
-Spreadsheets write the format usual in their country: semicolons, tabs, UTF-16 ("Unicode text"), Windows-1252. The format
-is detected once per file, from its beginning, and holds for all its lines.
+Spreadsheets write the format usual in their country: semicolons, tabs, UTF-16 ("Unicode text"), Windows-1252. It is
+detected once per file, from its beginning, and holds for all its lines.
 """
 
 from __future__ import annotations

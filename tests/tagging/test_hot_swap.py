@@ -304,7 +304,7 @@ def test_a_bolt_that_is_killed_begins_with_the_last_model_that_could_be_opened(w
         world.assert_tagged_by(second, world.tag(bolt))
         told = bolt.seen(command("error"))[0]["msg"]
         assert "classes.tsv: is not what the manifest says" in told
-        assert f"beginning with the one before, {second}" in told
+        assert f"starting with an earlier model, {second}" in told
 
 
 def test_a_host_that_has_no_model_fetches_the_current_one_before_it_begins(world: World, tmp_path: Path) -> None:
