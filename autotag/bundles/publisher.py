@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from autotag.bundles.download import fetch_bundle
-from autotag.bundles.registry import Current, KnownModel, ModelRegistry
+from autotag.bundles.registry import Current, ModelRegistry, PublishedModel
 from autotag.errors import PublishingError, SettingsError
 from autotag.events.times import now_us
 from autotag.settings import Settings
@@ -37,9 +37,9 @@ class PublishedModels(Protocol):
 
     def current(self) -> Current: ...
 
-    def known(self) -> list[KnownModel]: ...
+    def published(self) -> list[PublishedModel]: ...
 
-    def change(self, seen: Current, model: str, by: str, new: Iterable[KnownModel] = ()) -> bool: ...
+    def change(self, seen: Current, model: str, by: str, new: Iterable[PublishedModel] = ()) -> bool: ...
 
 
 class HostModels:
@@ -58,7 +58,7 @@ class HostModels:
             return Current()
         return Current(model=folder.name if folder else None)
 
-    def known(self) -> list[KnownModel]:
+    def published(self) -> list[PublishedModel]:
         """Return the bundles whose manifest can be read, the newest last. Their files are not checked."""
         models = []
         for folder in installed(self.root):
@@ -68,7 +68,7 @@ class HostModels:
                 log.warning("left out: %s", error)
         return models
 
-    def describe(self, name: str) -> KnownModel:
+    def describe(self, name: str) -> PublishedModel:
         """Return the facts about one of the folder's bundles; it counts as published when it was installed.
 
         Raises:
@@ -76,7 +76,7 @@ class HostModels:
         """
         folder = self.root / name
         facts = read_manifest(folder / MANIFEST)
-        return KnownModel(
+        return PublishedModel(
             name=facts["name"],
             version=facts["version"],
             sequence=(parse_folder_name(name) or (0, ""))[0],
@@ -86,7 +86,7 @@ class HostModels:
             published_us=folder.stat().st_mtime_ns // 1000,
         )
 
-    def change(self, seen: Current, model: str, by: str, new: Iterable[KnownModel] = ()) -> bool:  # noqa: ARG002
+    def change(self, seen: Current, model: str, by: str, new: Iterable[PublishedModel] = ()) -> bool:  # noqa: ARG002
         make_current(self.root, model)
         return True
 
@@ -100,7 +100,7 @@ def use_current(settings: Settings, registry: ModelRegistry) -> None:
     """
     name, root = registry.current().model, settings.path(settings.model)
     if name is not None:
-        fetch_bundle(registry.known_model(name), root)
+        fetch_bundle(registry.published_model(name), root)
         make_current(root, name)
 
 
@@ -160,15 +160,15 @@ class Publisher:
         network = FeatureNetwork.open(bundle.network_path, bundle.precision, self._settings.tagger_network_threads)
         bundle.self_check(network.features(probe_pixels(bundle.preprocessing.size)))
         while True:
-            seen, known = self._read()
+            seen, published = self._read()
             standing = self._store.runs.read()
-            used = known.get(seen.model)
+            used = published.get(seen.model)
             if used and used.version == bundle.version and str(used.model) not in standing.withdrawn:
                 self._store.runs.add_model(used.model, bundle.classes)
                 restored = self._restore(candidate, used)
                 self._use_here(used.folder)
                 return Change(used.model, used.folder, restored)
-            models = {one.model for one in known.values()} | set(standing.models)
+            models = {one.model for one in published.values()} | set(standing.models)
             if not again:
                 _check_not_withdrawn(bundle, models, standing.withdrawn)
             if not force and not (used and used.version == bundle.version):
@@ -178,7 +178,7 @@ class Publisher:
             name = self._place(candidate, max(taken, default=0))
             new = replace(self._folder.describe(name), published_by=self._by, published_us=now_us())
             self._store.runs.add_model(new.model, bundle.classes)
-            if self._models.change(seen, name, self._by, [] if name in known else [new]):
+            if self._models.change(seen, name, self._by, [] if name in published else [new]):
                 self._use_here(name)
                 return Change(new.model, seen.model)
 
@@ -193,11 +193,11 @@ class Publisher:
             PublishingError: there is no such model, it is withdrawn, or the current model has changed meanwhile.
             ModelError: the model's bundle on this host is damaged.
         """
-        seen, known = self._read()
+        seen, published = self._read()
         withdrawn = self._store.runs.read().withdrawn
-        if (used := known.get(seen.model)) is None:
+        if (used := published.get(seen.model)) is None:
             raise PublishingError("no model was published yet, so none can be rolled back")
-        target = self._target(name, seen, known, withdrawn)
+        target = self._target(name, seen, published, withdrawn)
         if target == used:
             return Change(used.model, used.folder)
         if (self._folder.root / target.folder).is_dir():
@@ -212,7 +212,7 @@ class Publisher:
         self._use_here(target.folder)
         return Change(target.model, used.folder)
 
-    def _read(self) -> tuple[Current, dict[str | None, KnownModel]]:
+    def _read(self) -> tuple[Current, dict[str | None, PublishedModel]]:
         """Return the current model, and all published models by the names of their folders.
 
         If no model was published yet, publish this host's first, so that it can be rolled back to.
@@ -222,9 +222,9 @@ class Publisher:
             self._add_to_store(own)
             self._models.change(seen, own.folder, self._by, [own])
             seen = self._models.current()
-        return seen, {known.folder: known for known in self._models.known()}
+        return seen, {published.folder: published for published in self._models.published()}
 
-    def _own(self) -> KnownModel | None:
+    def _own(self) -> PublishedModel | None:
         """Return the bundle that this host uses; None if it cannot be opened."""
         try:
             name = self._folder.current().model
@@ -234,12 +234,12 @@ class Publisher:
             return None
 
     def _target(
-        self, name: str | None, seen: Current, known: dict[str | None, KnownModel], withdrawn: frozenset[str]
-    ) -> KnownModel:
-        names = [str(one.model) for one in known.values() if str(one.model) not in withdrawn]
+        self, name: str | None, seen: Current, published: dict[str | None, PublishedModel], withdrawn: frozenset[str]
+    ) -> PublishedModel:
+        names = [str(one.model) for one in published.values() if str(one.model) not in withdrawn]
         if name is not None:
             named = ModelVersion.parse(name)
-            target = known.get(named.folder) if named else None
+            target = published.get(named.folder) if named else None
             if target is None:
                 raise PublishingError(f"there is no model {name!r}; there are {names}")
             if str(target.model) in withdrawn:
@@ -248,16 +248,16 @@ class Publisher:
                     f"autotag model publish --again {self._folder.root / target.folder}"
                 )
             return target
-        sequence = known[seen.model].sequence
-        earlier = [one for one in known.values() if one.sequence < sequence and str(one.model) not in withdrawn]
+        sequence = published[seen.model].sequence
+        earlier = [one for one in published.values() if one.sequence < sequence and str(one.model) not in withdrawn]
         if not earlier:
             raise PublishingError(f"all earlier models are withdrawn; there are {names}")
         return next((one for one in earlier if one.folder == seen.before), earlier[-1])
 
-    def _restore(self, candidate: Path, known: KnownModel) -> bool:
+    def _restore(self, candidate: Path, published: PublishedModel) -> bool:
         """Replace this host's copy of a published bundle if it is damaged or missing; return True if it was."""
-        folder = self._folder.root / known.folder
-        if open_if_intact(folder, known.version):
+        folder = self._folder.root / published.folder
+        if open_if_intact(folder, published.version):
             return False
         with self._copied(candidate) as copy, locked(self._folder.root / ".lock"):
             move_into_place(copy, folder)
@@ -277,11 +277,11 @@ class Publisher:
             copy.touch()  # the folder's time is the time of publication
             yield copy
 
-    def _add_to_store(self, known: KnownModel) -> None:
+    def _add_to_store(self, published: PublishedModel) -> None:
         """Add a model to the store if its classes are on this host: only then can it be withdrawn."""
-        classes = self._folder.root / known.folder / CLASSES
-        if known.model not in self._store.runs.read().models and classes.exists():
-            self._store.runs.add_model(known.model, ClassTable.open(classes))
+        classes = self._folder.root / published.folder / CLASSES
+        if published.model not in self._store.runs.read().models and classes.exists():
+            self._store.runs.add_model(published.model, ClassTable.open(classes))
 
     def _use_here(self, name: str) -> None:
         if (self._folder.root / name).is_dir():

@@ -1,10 +1,10 @@
 """ModelRegistry: the published models, the current one, and the model that each worker uses. Only this file uses kazoo.
 
-Nodes below the path in `Settings.registry`, each with a JSON object:
+Nodes below the path in `Settings.model_registry`, each with a JSON object:
 
-    known/<NNNNNN-version12>     name, version, sequence, classes, location, published_by, published_us; never changed
-    current                      model (a name below known), by, since_us, before; empty before the first one
-    workers/<topology>/<task>    host, pid, model, since_us, refused; ephemeral: removed when its worker ends
+    published/<NNNNNN-version12>    name, version, sequence, classes, location, published_by, published_us; immutable
+    current                         model (a name below published), by, since_us, before; empty before the first one
+    workers/<topology>/<task>       host, pid, model, since_us, refused; ephemeral: removed when its worker ends
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ RETRY_S = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class KnownModel:
+class PublishedModel:
     """A published model. Times are microseconds since 1970."""
 
     name: str
@@ -99,7 +99,7 @@ class Worker:
 
 
 class ModelRegistry:
-    """The registry that `Settings.registry` names; `connect` comes first. Safe for many threads; a context manager.
+    """The registry in `Settings.model_registry`; `connect` comes first. Safe for many threads; a context manager.
 
     Args:
         session_s: the session time-out, in seconds. A command takes a short one, so that errors come soon.
@@ -177,17 +177,18 @@ class ModelRegistry:
                 return Current()
             return Current(**_object(data), revision=stat.version) if data else Current(revision=stat.version)
 
-    def known(self) -> list[KnownModel]:
+    def published(self) -> list[PublishedModel]:
         """Return all models that were ever published, the newest last."""
-        with self._answering("known"):
-            return sorted((self._known(name) for name in self._children("known")), key=lambda known: known.sequence)
+        with self._answering("published"):
+            models = [self._published(name) for name in self._children("published")]
+        return sorted(models, key=lambda model: model.sequence)
 
-    def known_model(self, name: str) -> KnownModel:
+    def published_model(self, name: str) -> PublishedModel:
         """Return the published model with this folder name; raise RegistryError if there is none."""
-        with self._answering(f"known/{name}"):
-            return self._known(name)
+        with self._answering(f"published/{name}"):
+            return self._published(name)
 
-    def change(self, seen: Current, model: str, by: str, new: Iterable[KnownModel] = ()) -> bool:
+    def change(self, seen: Current, model: str, by: str, new: Iterable[PublishedModel] = ()) -> bool:
         """Make a model current and add the `new` models, in one transaction.
 
         Returns:
@@ -197,8 +198,8 @@ class ModelRegistry:
         with self._answering("current"):
             self._prepare()
             transaction = self._client.transaction()
-            for known in new:
-                transaction.create(f"{self._root}/known/{known.folder}", _json(dataclasses.asdict(known)))
+            for published in new:
+                transaction.create(f"{self._root}/published/{published.folder}", _json(dataclasses.asdict(published)))
             transaction.set_data(f"{self._root}/current", _json(value), seen.revision)
             results = transaction.commit_async().get(timeout=ANSWER_S)
             failed = [result for result in results if isinstance(result, Exception)]
@@ -233,7 +234,7 @@ class ModelRegistry:
         return sorted(workers, key=lambda worker: (worker.topology, worker.task))
 
     def _prepare(self) -> None:
-        for name in ("known", "workers"):
+        for name in ("published", "workers"):
             self._client.ensure_path_async(f"{self._root}/{name}").get(timeout=ANSWER_S)
         if not self._client.exists_async(f"{self._root}/current").get(timeout=ANSWER_S):
             try:
@@ -255,11 +256,11 @@ class ModelRegistry:
             return {}
         return _object(data)
 
-    def _known(self, name: str) -> KnownModel:
-        known = KnownModel(**self._read(f"known/{name}"))
-        if known.folder != name:
-            raise ValueError(f"it describes the model {known.folder}")
-        return known
+    def _published(self, name: str) -> PublishedModel:
+        model = PublishedModel(**self._read(f"published/{name}"))
+        if model.folder != name:
+            raise ValueError(f"it describes the model {model.folder}")
+        return model
 
     @contextmanager
     def _answering(self, what: str) -> Iterator[None]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from autotag.bundles.build import CALIBRATION_PHOTOS, RECIPES, build_bundle
 from autotag.bundles.publisher import Change, HostModels, Publisher
-from autotag.bundles.registry import KnownModel, ModelRegistry
+from autotag.bundles.registry import ModelRegistry, PublishedModel
 from autotag.cli import CommandLine, print_json, print_table, user_name, with_json, with_settings
 from autotag.cli.interrupts import interruptible
 from autotag.cli.progress import ProgressBars
@@ -220,15 +220,15 @@ def list_(line: CommandLine, as_json: bool) -> None:
     withdrawn = open_store(settings).runs.read().withdrawn
     listed = [
         {
-            "model": str(known.model),
-            "state": "withdrawn" if str(known.model) in withdrawn else "current" if current else "",
-            "classes": known.classes,
-            "published_time": iso_time(known.published_us),
-            "published_by": known.published_by,
+            "model": str(published.model),
+            "state": "withdrawn" if str(published.model) in withdrawn else "current" if current else "",
+            "classes": published.classes,
+            "published_time": iso_time(published.published_us),
+            "published_by": published.published_by,
             "here": here,
-            "location": known.location,
+            "location": published.location,
         }
-        for known, current, here in _listed(settings)
+        for published, current, here in _listed(settings)
     ]
     if as_json:
         for values in listed:
@@ -238,18 +238,18 @@ def list_(line: CommandLine, as_json: bool) -> None:
     print_table([[str(values[name])[:80] or "-" for name in names] for values in listed], names)
 
 
-def _listed(settings: Settings) -> list[tuple[KnownModel, bool, bool]]:
+def _listed(settings: Settings) -> list[tuple[PublishedModel, bool, bool]]:
     """Return each model with two truths: it is current; it is in this host's folder."""
     folder = HostModels(settings)
-    here = {known.folder: known for known in folder.known()}
-    current, known = folder.current().model, dict(here)
+    here = {published.folder: published for published in folder.published()}
+    current, published = folder.current().model, dict(here)
     try:
         with ModelRegistry(settings).connect() as registry:
             current = registry.current().model or current
-            known |= {one.folder: one for one in registry.known()}
+            published |= {one.folder: one for one in registry.published()}
     except RegistryError as error:
         click.echo(f"this host's folder only: {error}", err=True)
-    in_order = sorted(known.values(), key=lambda one: (one.sequence, one.version))
+    in_order = sorted(published.values(), key=lambda one: (one.sequence, one.version))
     return [(one, one.folder == current, one.folder in here) for one in in_order]
 
 

@@ -132,9 +132,9 @@ class TaggerSwap:
         return True
 
     def _load(self, name: str, beside: Tagger | None = None) -> Tagger:
-        known = self._registry.known_model(name)
-        fetch_bundle(known, self._root)
-        bundle = Bundle.find(self._root, known.sequence, known.version)
+        published = self._registry.published_model(name)
+        fetch_bundle(published, self._root)
+        bundle = Bundle.find(self._root, published.sequence, published.version)
         return Tagger.load(bundle, self._settings, beside=beside)
 
     def _use(self, tagger: Tagger, name: str) -> None:

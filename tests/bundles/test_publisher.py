@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from autotag.bundles.publisher import HostModels, Publisher, use_current
-from autotag.bundles.registry import Current, KnownModel, ModelRegistry, Refusal, Worker
+from autotag.bundles.registry import Current, ModelRegistry, PublishedModel, Refusal, Worker
 from autotag.errors import PublishingError, RegistryError, SettingsError
 from autotag.settings import Settings
 from autotag.stores import PhotoStore, open_store
@@ -75,11 +75,11 @@ def test_a_published_bundle_is_current_everywhere_and_what_was_used_before_is_kn
     )
     current = registry.current()
     assert (current.model, current.by, current.before) == (bundle.folder.name, "ann", first.folder.name)
-    assert [(known.model.sequence, known.published_by, known.classes) for known in registry.known()] == [
+    assert [(known.model.sequence, known.published_by, known.classes) for known in registry.published()] == [
         (1, "", 6),
         (2, "ann", 6),
     ]
-    assert registry.known()[1].location == bundle.folder.as_uri()
+    assert registry.published()[1].location == bundle.folder.as_uri()
     assert {str(model) for model in store.runs.read().models} == {
         f"small/{folder.name}" for folder in (first.folder, bundle.folder)
     }
@@ -92,11 +92,11 @@ def test_publishing_what_is_current_changes_nothing(
 ) -> None:
     write_colour_bundle(tmp_path / "candidate", weight=2)
     publisher.publish(tmp_path / "candidate")
-    before = (registry.current(), registry.known(), names(settings))
+    before = (registry.current(), registry.published(), names(settings))
     change = publisher.publish(tmp_path / "candidate")
     assert (change.changed, change.model.sequence) == (False, 2)
     assert publisher.publish(Bundle.open(tmp_path / "bundles").folder).changed is False
-    assert (registry.current(), registry.known(), names(settings)) == before
+    assert (registry.current(), registry.published(), names(settings)) == before
 
 
 def damage(folder: Path, how: str) -> None:
@@ -169,7 +169,7 @@ def test_a_bundle_that_was_made_from_another_than_the_current_one_is_published_b
     message = rf"{learned}: was made from {first}, and {second.sequence:06d}-.* is current, .* or give --force"
     with pytest.raises(PublishingError, match=message):
         publisher.publish(learned)
-    assert len(registry.known()) == 2
+    assert len(registry.published()) == 2
     assert publisher.publish(learned, force=True).model.sequence == 3
 
 
@@ -222,7 +222,7 @@ def test_publishers_at_once_on_hosts_of_their_own_get_a_number_each(
 
     with ThreadPoolExecutor(4) as pool:
         sequences = list(pool.map(publish_from, range(4)))
-    known = registry.known()
+    known = registry.published()
     assert [1, *sorted(sequences)] == [one.sequence for one in known]  # with gaps, where one was overtaken
     assert len(set(sequences)) == 4
     assert len({one.version for one in known}) == 5
@@ -240,7 +240,7 @@ def test_going_back_makes_the_one_before_current_and_what_was_current_count_no_m
     change = publisher.roll_back()
     assert (change.model.sequence, change.changed) == (2, True)
     assert Bundle.open(tmp_path / "bundles").sequence == 2
-    third = str(registry.known()[2].model)
+    third = str(registry.published()[2].model)
     assert store.runs.read().withdrawn == {third}
     with pytest.raises(
         PublishingError, match=rf"{third} is withdrawn.*autotag model publish --again {tmp_path}/bundles/000003"
@@ -260,7 +260,7 @@ def test_going_back_makes_the_one_before_current_and_what_was_current_count_no_m
     ):
         publisher.publish(tmp_path / "candidate3")
     change = publisher.publish(tmp_path / "candidate3", again=True)
-    assert (change.model.sequence, registry.known()[3].version) == (4, registry.known()[2].version)
+    assert (change.model.sequence, registry.published()[3].version) == (4, registry.published()[2].version)
     assert publisher.roll_back().model.sequence == 1
 
 
@@ -270,7 +270,7 @@ def test_going_back_by_name_skips_those_between(
     for weight in (2, 3):
         write_colour_bundle(tmp_path / f"candidate{weight}", weight=weight)
         publisher.publish(tmp_path / f"candidate{weight}")
-    first, _, third = registry.known()
+    first, _, third = registry.published()
     assert publisher.roll_back(first.folder).model == first.model
     assert store.runs.read().withdrawn == {str(third.model)}
     write_colour_bundle(tmp_path / "candidate4", weight=4)
@@ -295,7 +295,7 @@ def test_a_rollback_that_another_change_overtakes_withdraws_nothing_else(
         pytest.raises(PublishingError, match=r"000002-.* was withdrawn, but meanwhile another has become current"),
     ):
         Publisher(settings, store, overtaken, "bob").roll_back()
-    assert registry.known()[2].folder == registry.current().model
+    assert registry.published()[2].folder == registry.current().model
     assert len(store.runs.read().withdrawn) == 1
 
 
@@ -318,7 +318,7 @@ def test_a_bundle_that_is_damaged_or_computes_something_else_here_is_refused_and
         message = "probe.npy: the network here gives other features"
     with pytest.raises(ModelError, match=message):
         publisher.publish(tmp_path / "candidate")
-    assert (registry.current(), registry.known(), names(settings)) == (Current(), [], before)
+    assert (registry.current(), registry.published(), names(settings)) == (Current(), [], before)
     assert store.runs.read().models == {}
 
 
@@ -398,13 +398,13 @@ def test_a_worker_is_there_for_as_long_as_its_session(settings: Settings, regist
 
 
 def test_what_is_not_ours_is_named(settings: Settings, registry: ModelRegistry) -> None:
-    known = KnownModel(
+    known = PublishedModel(
         name="small", version="f" * 64, sequence=1, classes=1, location="x", published_by="ann", published_us=1
     )
     assert registry.change(Current(), known.folder, "ann", [known])
-    registry._client.set(f"{settings.model_registry_address[1]}/known/{known.folder}", b"?")
+    registry._client.set(f"{settings.model_registry_address[1]}/published/{known.folder}", b"?")
     with pytest.raises(RegistryError, match="/known: holds what autotag did not write"):
-        registry.known()
+        registry.published()
     registry._client.set(f"{settings.model_registry_address[1]}/current", b"[]")
     with pytest.raises(RegistryError, match="/current: holds what autotag did not write"):
         registry.current()

@@ -94,7 +94,7 @@ def runs(config: Path) -> list[dict[str, Any]]:
 
 def known(settings: Settings) -> list[str]:
     with ModelRegistry(settings).connect() as registry:
-        return [str(one.model) for one in registry.known()]
+        return [str(one.model) for one in registry.published()]
 
 
 def test_the_whole_chain_ends_with_the_corpus_tagged_and_is_not_done_again(

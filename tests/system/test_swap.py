@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from autotag.bundles.registry import KnownModel, ModelRegistry
+from autotag.bundles.registry import ModelRegistry, PublishedModel
 from autotag.events import PhotoEvent
 from autotag.localcluster.cluster import Cluster
 from autotag.photos.source import PhotoSource
@@ -132,7 +132,7 @@ def test_while_models_are_published_no_photo_is_lost_and_each_is_tagged_as_the_m
         damaged = install(write_colour_bundle(tmp_path / "bad", weight=9).folder, settings.path(settings.model))
         path = damaged.folder / BANKS / "colours" / "weights.npy"
         path.write_bytes(path.read_bytes()[:-1] + b"?")
-        known = KnownModel(
+        known = PublishedModel(
             name="small",
             version=damaged.version,
             sequence=damaged.sequence,

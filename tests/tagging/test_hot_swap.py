@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from autotag.bundles.publisher import Publisher
-from autotag.bundles.registry import KnownModel, ModelRegistry, Worker
+from autotag.bundles.registry import ModelRegistry, PublishedModel, Worker
 from autotag.localcluster.processes import processes_with
 from autotag.photos.source import PhotoSource
 from autotag.settings import Settings
@@ -72,7 +72,7 @@ class World:
 
     def register(self, bundle: Bundle, location: str) -> str:
         """Make a bundle current, wherever and whatever it is."""
-        known = KnownModel(
+        known = PublishedModel(
             name=bundle.name,
             version=bundle.version,
             sequence=bundle.sequence,
