@@ -1,4 +1,4 @@
-"""The files of a bulk run: JSON lines or Parquet, read record by record from any place on."""
+"""Reads the files of a bulk run, JSON lines or Parquet, record by record from any offset."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Source:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A digest of the files' names and sizes, with words for people."""
+        """A digest of the files' names and sizes, after a description for people."""
         listed = [[os.fsencode(one.name).hex(), size] for one, size in zip(self.files, self.sizes, strict=True)]
         digest = hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:16]
         what = shown(self.files[0]) if len(self.files) == 1 else f"{len(self.files)} files"
@@ -94,11 +94,10 @@ def read(path: Path, offset: int = 0, number: int = 0) -> Iterator[Record]:
             plain = opened.enter_context(gzip.GzipFile(fileobj=raw))
             lines = io.BufferedReader(plain, BUFFER_BYTES)
         lines.seek(offset)
-        for line in bounded_lines(lines, MAX_LINE_BYTES, offset, number):
-            done_bytes = line.end if lines is raw else raw.tell()
-            too_long = ResultError(f"longer than {MAX_LINE_BYTES} bytes")
-            fields = too_long if line.text is None else _parsed(line.text)
-            yield Record(line.number, line.end, done_bytes, fields)
+        for line_number, end, text in bounded_lines(lines, MAX_LINE_BYTES, offset, number):
+            done_bytes = end if lines is raw else raw.tell()
+            fields = ResultError(f"longer than {MAX_LINE_BYTES} bytes") if text is None else _parsed(text)
+            yield Record(line_number, end, done_bytes, fields)
 
 
 def _rows(path: Path, start: int) -> Iterator[Record]:
@@ -129,7 +128,7 @@ def _parsed(line: bytes) -> Any:
         return ResultError(f"not UTF-8: {error.reason} at byte {error.start + 1}")
     except json.JSONDecodeError as error:
         return ResultError(f"not JSON: {error.msg} at character {error.pos + 1}")
-    except ValueError as error:  # an integer of more digits than Python reads
+    except ValueError as error:  # an integer with more digits than Python parses
         return ResultError(f"not JSON: {error}")
     except RecursionError:
         return ResultError("not JSON: nested too deeply")

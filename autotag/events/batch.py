@@ -31,8 +31,8 @@ def read_events(file: BinaryIO) -> Iterator[Candidate]:
         if text.strip() or len(text) > MAX_EVENT_BYTES:
             break
         number, offset = number + 1, offset + len(start)
-    for line in bounded_lines(file, MAX_EVENT_BYTES, offset, number, start):
-        yield f"line {line.number}", EventError(TOO_LONG) if line.text is None else _event(line.text.strip())
+    for place, _, line in bounded_lines(file, MAX_EVENT_BYTES, offset, number, start):
+        yield f"line {place}", EventError(TOO_LONG) if line is None else _event(line.strip())
 
 
 def _event(text: bytes) -> PhotoEvent | EventError:

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 BOM = b"\xef\xbb\xbf"
 """UTF-8's byte order mark; it is no part of a file's first line."""
 
-
-class BoundedLine(NamedTuple):
-    """A line that is not blank."""
-
-    number: int
-    """From 1; blank lines count."""
-    end: int
-    """Offset of the next line in the file, in bytes."""
-    text: bytes | None
-    """The line with its end; None if it is longer than the bound."""
+BoundedLine = tuple[int, int, bytes | None]
+"""A line's number, from 1; the offset of the next line, in bytes; and the line with its end, None if it is too long."""
 
 
 def bounded_lines(
     file: BinaryIO, max_bytes: int, offset: int = 0, number: int = 0, start: bytes = b""
 ) -> Iterator[BoundedLine]:
-    """Yield the lines that are not blank. At most `max_bytes` of a line, and one more, are in memory.
+    """Yield the lines that are not blank; blank ones count. At most `max_bytes` of a line, and one more, are in memory.
 
     Args:
         max_bytes: the bound, with the line's end; a longer line is skipped to its end.
@@ -40,6 +32,6 @@ def bounded_lines(
             while line and not line.endswith(b"\n"):
                 line = file.readline(max_bytes)
                 offset += len(line)
-            yield BoundedLine(number, offset, None)
-        elif text.strip():
-            yield BoundedLine(number, offset, text)
+            yield number, offset, None
+        elif text and not text.isspace():
+            yield number, offset, text

@@ -187,11 +187,11 @@ def open_url(url: str) -> BinaryIO:
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[int, str | FaultError]]:
-    for line in bounded_lines(file, MAX_LINE_BYTES):
-        if line.text is None:
-            yield line.number, FaultError(Fault.TOO_LONG, f"longer than {MAX_LINE_BYTES} bytes")
+    for number, _, text in bounded_lines(file, MAX_LINE_BYTES):
+        if text is None:
+            yield number, FaultError(Fault.TOO_LONG, f"longer than {MAX_LINE_BYTES} bytes")
         else:
-            yield line.number, _text(line.text.rstrip(b"\r\n"))
+            yield number, _text(text.rstrip(b"\r\n"))
 
 
 def _text(line: bytes) -> str | FaultError:
