@@ -28,8 +28,9 @@ def test_all_lines_are_read_and_the_rest_is_read_from_each_end(data: bytes, mark
         assert list(bounded_lines(file, BOUND, end, number)) == lines[count:]
 
 
-@given(st.lists(PIECES).map(b"".join))
-def test_a_line_whose_beginning_was_read_already_is_read_on(data: bytes) -> None:
+@given(st.lists(PIECES).map(b"".join), st.sampled_from([b"", BOM]))
+def test_a_line_whose_beginning_was_read_already_is_read_on(data: bytes, mark: bytes) -> None:
+    data = mark + data
     file = io.BytesIO(data)
     start = file.readline(BOUND + 1)
     assert list(bounded_lines(file, BOUND, start=start)) == list(bounded_lines(io.BytesIO(data), BOUND))
