@@ -100,15 +100,15 @@ def with_implied(found: Standing, class_ids: tuple[str, ...], ancestors: Ancesto
     for low, places in enumerate(above):
         for high in places:
             below[high].append(low)
-    follows = {1: _Lists(above), -1: _Lists(below)}
+    follows = {1: _JoinedLists(above), -1: _JoinedLists(below)}
     cuts = np.searchsorted(found.rows, np.arange(0, len(found.exhaustive) + _PHOTOS, _PHOTOS))
     pieces = [_imply(found, slice(*ends), follows, len(class_ids)) for ends in itertools.pairwise(cuts.tolist())]
     keys, values = (np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
     return replace(found, rows=keys // len(class_ids), classes=keys % len(class_ids), values=values)
 
 
-class _Lists:
-    """Lists of places, one after another."""
+class _JoinedLists:
+    """Lists of places, joined in one array."""
 
     def __init__(self, lists: Sequence[Sequence[int]]) -> None:
         self._counts = np.array([len(one) for one in lists])
@@ -116,7 +116,7 @@ class _Lists:
         self._all = np.array([one for some in lists for one in some], np.int64)
 
     def expanded(self, rows: NDArray[np.int64], lists: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
-        """Each row as often as its list is long, and the list's places beside."""
+        """Return each row once for each element of its list, and those elements."""
         counts = self._counts[lists]
         starts = np.cumsum(counts) - counts
         at = np.arange(counts.sum()) + np.repeat(self._starts[lists] - starts, counts)
@@ -124,7 +124,7 @@ class _Lists:
 
 
 def _imply(
-    found: Standing, labels: slice, follows: Mapping[int, _Lists], count: int
+    found: Standing, labels: slice, follows: Mapping[int, _JoinedLists], count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
     """These labels and what follows from them: place of the photo times `count` and of the class, and the value."""
     rows, classes, values = found.rows[labels], found.classes[labels], found.values[labels]
