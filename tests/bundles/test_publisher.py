@@ -286,7 +286,7 @@ def test_a_rollback_that_another_change_overtakes_withdraws_nothing_else(
 
     with (
         Overtaken(settings).connect() as overtaken,
-        pytest.raises(PublishingError, match=r"000002-.* was withdrawn, but meanwhile another has become current"),
+        pytest.raises(PublishingError, match=r"000002-.* was withdrawn, but another model has become current"),
     ):
         Publisher(settings, store, overtaken, "bob").roll_back()
     assert registry.published()[2].folder == registry.current().model
@@ -397,7 +397,7 @@ def test_what_is_not_ours_is_named(settings: Settings, registry: ModelRegistry) 
     )
     assert registry.change(Current(), known.folder, "ann", [known])
     registry._client.set(f"{settings.model_registry_address[1]}/published/{known.folder}", b"?")
-    with pytest.raises(RegistryError, match="/known: holds what autotag did not write"):
+    with pytest.raises(RegistryError, match="/published: holds what autotag did not write"):
         registry.published()
     registry._client.set(f"{settings.model_registry_address[1]}/current", b"[]")
     with pytest.raises(RegistryError, match="/current: holds what autotag did not write"):
@@ -424,13 +424,19 @@ def test_the_command_line_publishes_lists_compares_and_goes_back(config: Path, t
     candidate = write_colour_bundle(tmp_path / "candidate", weight=2)
     (published,) = run(config, "publish", str(tmp_path / "candidate"), "--by", "ann")
     second = f"000002-{candidate.version[:12]}"
-    assert published == {"model": f"small/{second}", "before": first, "changed": True, "restored": False}
+    assert published == {
+        "model": f"small/{second}",
+        "folder": second,
+        "before": first,
+        "changed": True,
+        "restored": False,
+    }
     again = run_command(config, "model", "publish", str(tmp_path / "candidate"))
     assert (again.returncode, again.stdout) == (0, f"small/{second} is current already; nothing was changed\n")
     (difference,) = run(config, "diff", first, f"small/{second}")
     assert difference["network"] is None
     assert difference["banks"]["colours"]["weights"] == ["n3", "n11"]
-    gone_back = {"model": f"small/{first}", "before": second, "changed": True, "restored": False}
+    gone_back = {"model": f"small/{first}", "folder": first, "before": second, "changed": True, "restored": False}
     assert run(config, "rollback") == [gone_back]
     listed = run(config, "list")
     assert [(one["model"], one["state"], one["published_by"]) for one in listed] == [
