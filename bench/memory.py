@@ -46,7 +46,7 @@ def _measure(name: str, training_set: TrainingSet, result: Connection) -> None:
     start = time.perf_counter()
     done = update(training_set, lambda _: frozenset(), workers)
     middle = time.perf_counter()
-    Solver(done.kept.statistics.moments(training_set.scale, done.kept.joined.closed)).classifiers(0.1)
+    Solver(done.sums.statistics.moments(training_set.scale, done.sums.snapshot.closed)).classifiers(0.1)
     result.send({"statistics": middle - start, "solve": time.perf_counter() - middle})
     workers.close()
 

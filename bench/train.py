@@ -20,7 +20,7 @@ from autotag.photos.reader import find_photos
 from autotag.settings import PROJECT, Settings
 from autotag.storage.folder import Folder
 from autotag.training.dataset.join import Inputs, join
-from autotag.training.dataset.snapshot import Joined
+from autotag.training.dataset.snapshot import Snapshot
 from autotag.training.dataset.training_set import TrainingSet
 from autotag.training.fit.fit import Training, Wanted, train
 from autotag.training.fit.update_sums import part_rows, read_features, update
@@ -54,9 +54,9 @@ def joined_set(photos: Path, bundle: Bundle, folder: Path, workers: Workers) -> 
     return training_set
 
 
-def features_of(training_set: TrainingSet, joined: Joined) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
+def features_of(training_set: TrainingSet, snapshot: Snapshot) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
     """All features, int16 [n, d], and the photos' places."""
-    rows = list(part_rows(joined, np.arange(len(joined))))
+    rows = list(part_rows(snapshot, np.arange(len(snapshot))))
     return np.concatenate([read_features(training_set, one) for one in rows]), np.concatenate([r.places for r in rows])
 
 
@@ -67,19 +67,19 @@ def caltech(table: Table, bundle: Bundle, folder: Path, root: Path) -> None:
     training_set = joined_set(folder / "train", bundle, root / "caltech", workers)
     seconds = time.perf_counter() - start
     test_set = joined_set(folder / "test", bundle, root / "caltech-test", workers)
-    test = update(test_set, nothing, workers).kept.joined
+    test = update(test_set, nothing, workers).sums.snapshot
     done = train(training_set, nothing, Wanted(), workers)
     workers.close()
-    photos = len(done.joined)
+    photos = len(done.snapshot)
     table.add(
         "Caltech-101, JOIN with the network's features, 2 processes",
         f"{photos / seconds:.0f} photos/s",
         "-",
         f"{photos} photos, {seconds:.1f} s with the start of the processes",
     )
-    fixed, places = features_of(training_set, done.joined)
+    fixed, places = features_of(training_set, done.snapshot)
     test_fixed, test_places = features_of(test_set, test)
-    truth = only_class(done.joined)[places]
+    truth = only_class(done.snapshot)[places]
     test_truth = only_class(test)[test_places]
     test_features = from_fixed(test_fixed, test_set.scale)
     scores = test_features @ done.classifiers.weights + done.classifiers.biases
@@ -105,10 +105,10 @@ def caltech(table: Table, bundle: Bundle, folder: Path, root: Path) -> None:
     calibration(table, done, scores, test_truth)
 
 
-def only_class(joined: Joined) -> NDArray[np.int64]:
+def only_class(snapshot: Snapshot) -> NDArray[np.int64]:
     """The one class of each photo."""
-    found = np.empty(len(joined), np.int64)
-    found[joined.rows[joined.values == 1]] = joined.classes[joined.values == 1]
+    found = np.empty(len(snapshot), np.int64)
+    found[snapshot.rows[snapshot.values == 1]] = snapshot.classes[snapshot.values == 1]
     return found
 
 
@@ -116,12 +116,12 @@ def fit_seconds(
     training_set: TrainingSet, done: Training, fixed: NDArray[np.int16], places: NDArray[np.int64]
 ) -> float:
     """Statistics and solve, from features in memory."""
-    joined = done.joined
-    labels, folds, exhaustive = joined.labels_of(places), joined.folds(places), joined.exhaustive[places]
+    snapshot = done.snapshot
+    labels, folds, exhaustive = snapshot.labels_of(places), snapshot.folds(places), snapshot.exhaustive[places]
     start = time.perf_counter()
-    statistics = Statistics(training_set.dim, joined.class_ids)
+    statistics = Statistics(training_set.dim, snapshot.class_ids)
     statistics.add(fixed, folds, exhaustive, labels)
-    Solver(statistics.moments(training_set.scale, joined.closed)).classifiers(done.strength)
+    Solver(statistics.moments(training_set.scale, snapshot.closed)).classifiers(done.strength)
     return time.perf_counter() - start
 
 
@@ -156,7 +156,7 @@ def calibration(table: Table, done: Training, scores: NDArray[np.float32], truth
         "-",
         f"of probabilities of 0.05 and more only: {sure[0]:.3f}, {sure[1]:.3f}; before: what the moments alone say",
     )
-    kept = done.kept
+    kept = done.kept_classes
     said = after[kept] >= done.calibration.thresholds[kept, None]
     right = said & (positive[kept] == 1)
     table.add(
@@ -248,14 +248,14 @@ def timed(work: Callable[[], object]) -> float:
 
 def one_vs_rest(table: Table, training_set: TrainingSet) -> None:
     """scikit-learn, a class at a time, on the same photos; judged on a fold that neither has seen."""
-    joined = update(training_set, nothing, LocalWorkers(1)).kept.joined
-    fixed, places = features_of(training_set, joined)
+    snapshot = update(training_set, nothing, LocalWorkers(1)).sums.snapshot
+    fixed, places = features_of(training_set, snapshot)
     features = from_fixed(fixed, training_set.scale)
-    unseen = joined.folds(places) == 0
-    statistics = Statistics(training_set.dim, joined.class_ids)
-    labels = joined.labels_of(places)
-    statistics.add(fixed, joined.folds(places), joined.exhaustive[places], labels)
-    made = Solver(statistics.moments(training_set.scale, joined.closed, without=0)).classifiers(0.1)
+    unseen = snapshot.folds(places) == 0
+    statistics = Statistics(training_set.dim, snapshot.class_ids)
+    labels = snapshot.labels_of(places)
+    statistics.add(fixed, snapshot.folds(places), snapshot.exhaustive[places], labels)
+    made = Solver(statistics.moments(training_set.scale, snapshot.closed, without=0)).classifiers(0.1)
     mean, deviation = features.mean(axis=0), features.std(axis=0) + 1e-6
     standard = (features - mean) / deviation
     told = []

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from autotag.events.times import now_us
 from autotag.storage.folder import Folder
 from autotag.training.dataset.photo_states import compact, remove
-from autotag.training.dataset.snapshot import Joined
+from autotag.training.dataset.snapshot import Snapshot
 from autotag.training.dataset.training_set import TrainingSet
 from models.fixed_point import LARGEST
 from models.moments import Statistics
@@ -99,7 +99,7 @@ def assert_same_statistics(one: Statistics, other: Statistics) -> None:
         assert array.tobytes() == second[name].tobytes(), name
 
 
-def assert_same_joined(one: Joined, other: Joined) -> None:
+def assert_same_snapshot(one: Snapshot, other: Snapshot) -> None:
     """Everything that counts."""
     assert one.photo_ids.to_pylist() == other.photo_ids.to_pylist()
     assert [one.parts[part] for part in one.part] == [other.parts[part] for part in other.part]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # Only training needs the packages of these modules.
     from autotag.storage.folder import Folder
     from autotag.training.dataset.join import Inputs
     from autotag.training.dataset.join_summary import JoinSummary, LabelSummary
-    from autotag.training.dataset.photo_states import Removed
+    from autotag.training.dataset.photo_states import Removal
     from autotag.training.dataset.training_set import TrainingSet
 
 
@@ -126,7 +126,7 @@ def needs_training() -> Iterator[None]:
 
 def run_join(
     settings: Settings, bundle: Bundle, options: JoinOptions
-) -> tuple[TrainingSet, JoinSummary | None, Removed | None]:
+) -> tuple[TrainingSet, JoinSummary | None, Removal | None]:
     """Join and remove what the options say, with progress bars.
 
     Returns:
@@ -168,7 +168,7 @@ def _ids(given: str) -> list[str]:
     return [line for line in lines if line]
 
 
-def _print(training_set: TrainingSet, summary: JoinSummary | None, removed: Removed | None) -> None:
+def _print(training_set: TrainingSet, summary: JoinSummary | None, removed: Removal | None) -> None:
     if removed:
         told = f"removed {counted(len(removed.photos), 'photo')}"
         told += f", {len(removed.before)} removed before" if removed.before else ""

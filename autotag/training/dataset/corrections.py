@@ -13,7 +13,7 @@ from autotag.view.decisions import Action, verdicts
 from autotag.view.visibility import Visibility
 
 
-class Corrected(NamedTuple):
+class CorrectedPhoto(NamedTuple):
     """A photo that people decided about, and the labels that follow from the decisions that stand."""
 
     photo_id: str
@@ -25,7 +25,7 @@ class Corrected(NamedTuple):
     """The name of each tag."""
 
 
-def corrections(store: PhotoStore, progress: Progress = silent) -> Iterator[Corrected]:
+def corrections(store: PhotoStore, progress: Progress = silent) -> Iterator[CorrectedPhoto]:
     """Yield every photo that people decided about and that is not deleted. Reads all photos once, in pages."""
     visibility = store.runs.read()
     for photo in store.decided_photos(progress):
@@ -33,7 +33,7 @@ def corrections(store: PhotoStore, progress: Progress = silent) -> Iterator[Corr
             yield one
 
 
-def corrected(photo: DecidedPhoto, visibility: Visibility) -> Corrected | None:
+def corrected(photo: DecidedPhoto, visibility: Visibility) -> CorrectedPhoto | None:
     """Return the labels that follow from people's decisions about one photo; None where none stands."""
     view, decisions = photo
     stand = verdicts(decisions, visibility.ancestors)
@@ -42,4 +42,4 @@ def corrected(photo: DecidedPhoto, visibility: Visibility) -> Corrected | None:
     values |= {tag_id: FALSE for tag_id in sorted(removed) if stand.hides(tag_id, visibility.ancestors)}
     names = {id_: visibility.classes.name(id_) for id_ in values if id_ in visibility.classes}
     names |= {one.tag_id: one.name for one in decisions if one.tag_id in values and one.tag_id not in names}
-    return Corrected(view.photo_id, view.uri, values, names) if values else None
+    return CorrectedPhoto(view.photo_id, view.uri, values, names) if values else None

@@ -23,26 +23,26 @@ from autotag.storage import parquet
 from autotag.storage.folder import Folder
 from autotag.storage.text_lines import open_url
 from autotag.tagging.tagger import Tagger
-from autotag.training.dataset.label_files import BYTES, Photo, row_place
-from autotag.training.dataset.photo_states import Known, State
-from autotag.training.dataset.training_set import Failure, TrainingSet
+from autotag.training.dataset.label_files import BYTES, TrainingPhoto, row_place
+from autotag.training.dataset.photo_states import PhotoState, State
+from autotag.training.dataset.training_set import PhotoFailure, TrainingSet
 from models.fixed_point import clipped, to_fixed
 
 PIECE_PHOTOS = 256
 
 
-class Piece(NamedTuple):
+class FeaturePiece(NamedTuple):
     """Photos whose features are computed together, and kept under a name that says of what they are."""
 
     name: str
-    photos: tuple[Photo, ...]
+    photos: tuple[TrainingPhoto, ...]
 
 
-class Done(NamedTuple):
+class PieceResult(NamedTuple):
     """The result of a piece."""
 
     name: str
-    failures: list[Failure]
+    failures: list[PhotoFailure]
     """The photos that gave no features; all the others did."""
     clipped: int = 0
     """Single features that were larger than the fixed point holds."""
@@ -50,29 +50,31 @@ class Done(NamedTuple):
     """By another join, or this one before it was ended."""
 
 
-def pieces(photos: Iterable[Photo], known: Mapping[str, Known], *, retry_failed: bool) -> list[Piece]:
+def pieces(
+    photos: Iterable[TrainingPhoto], states: Mapping[str, PhotoState], *, retry_failed: bool
+) -> list[FeaturePiece]:
     """The photos that are still to be read: new ones, those that are elsewhere now, and those that may work now.
 
     Two joins of the same photos make the same pieces, of which each is then done once.
     """
-    new: list[Photo] = []
-    again: list[Photo] = []
+    new: list[TrainingPhoto] = []
+    again: list[TrainingPhoto] = []
     for photo in photos:
-        before = known.get(photo.id)
+        before = states.get(photo.id)
         if before is None:
             new.append(photo)
         elif before.uri != photo.uri or before.state is State.FAILED or (before.state is State.BAD and retry_failed):
             again.append(photo)  # last, or a join that begins later would cut the new ones at other places
     return [
-        Piece(_name(some, known), tuple(some))
+        FeaturePiece(_name(some, states), tuple(some))
         for group in (new, again)
         for some in (group[start : start + PIECE_PHOTOS] for start in range(0, len(group), PIECE_PHOTOS))
     ]
 
 
-def _name(photos: Sequence[Photo], known: Mapping[str, Known]) -> str:
+def _name(photos: Sequence[TrainingPhoto], states: Mapping[str, PhotoState]) -> str:
     """The digest of the photos and of when each was last known: what is tried again has another name."""
-    facts = [[photo.id, photo.uri, known[photo.id].at_us if photo.id in known else 0] for photo in photos]
+    facts = [[photo.id, photo.uri, states[photo.id].at_us if photo.id in states else 0] for photo in photos]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
@@ -92,41 +94,47 @@ class Extraction:
     computed_us: int
     source: PhotoSource
 
-    def __call__(self, piece: Piece) -> Done:
+    def __call__(self, piece: FeaturePiece) -> PieceResult:
         """Compute a piece and keep it; nothing but a look where that was done before."""
         training_set = TrainingSet.open(self.folder)
-        return _found(training_set, piece) or self._compute(training_set, piece)
+        return _earlier_result(training_set, piece) or self._compute(training_set, piece)
 
-    def _compute(self, training_set: TrainingSet, piece: Piece) -> Done:
+    def _compute(self, training_set: TrainingSet, piece: FeaturePiece) -> PieceResult:
         tagger = worker_tagger(self.settings, self.source)
         training_set.check(tagger.bundle)
         photos: list[tuple[str, str]] = []
         features: list[NDArray[np.float32]] = []
-        failures: list[Failure] = []
+        failures: list[PhotoFailure] = []
         reader = _PieceReader(tagger, self.settings)
-        for photo, (_, found) in zip(
+        for photo, (_, computed) in zip(
             piece.photos, tagger.features(reader.uris(piece.photos), reader.read), strict=True
         ):
-            if isinstance(found, PhotoError):
-                failures.append(Failure(*photo, found.reason, found.detail, not found.transient, self.computed_us))
+            if isinstance(computed, PhotoError):
+                failures.append(
+                    PhotoFailure(*photo, computed.reason, computed.detail, not computed.transient, self.computed_us)
+                )
             else:
                 photos.append((photo.id, photo.uri))
-                features.append(found)
+                features.append(computed)
         fixed = to_fixed(np.array(features, np.float32).reshape(-1, training_set.dim), training_set.scale)
         training_set.write_failures(piece.name, failures)
         training_set.write_part(piece.name, photos, fixed, self.computed_us)
-        return Done(piece.name, failures, clipped(fixed))
+        return PieceResult(piece.name, failures, clipped(fixed))
 
 
-def _found(training_set: TrainingSet, piece: Piece) -> Done | None:
+def _earlier_result(training_set: TrainingSet, piece: FeaturePiece) -> PieceResult | None:
     """Return the result of a piece that was done before, if all its photos are still there."""
     if not training_set.has_part(piece.name):
         return None
     failures = training_set.read_failures(piece.name)
     there = set(training_set.read_part(piece.name, ["photo_id"]).column("photo_id").to_pylist())
     there.update(failure.photo_id for failure in failures)
-    # Names tell what was asked for; a file may have lost rows since.
-    return Done(piece.name, failures, was_done=True) if there.issuperset(photo.id for photo in piece.photos) else None
+    # The name tells which photos were asked for; the file may have lost rows since.
+    return (
+        PieceResult(piece.name, failures, was_done=True)
+        if there.issuperset(photo.id for photo in piece.photos)
+        else None
+    )
 
 
 class _PieceReader:
@@ -138,7 +146,7 @@ class _PieceReader:
         self._bytes: dict[str, bytes | PhotoError] = {}
         """Of rows whose turn has not come, or why they could not be read."""
 
-    def uris(self, photos: Iterable[Photo]) -> Iterator[str]:
+    def uris(self, photos: Iterable[TrainingPhoto]) -> Iterator[str]:
         """The photos' URIs, for `read`; rows are read as they are asked for."""
         for file, group in itertools.groupby(photos, lambda photo: row_place(photo.uri)[0]):
             if not file:

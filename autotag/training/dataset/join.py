@@ -24,11 +24,11 @@ from autotag.storage.text_lines import BadLine, Fault, FaultError
 from autotag.stores import PhotoStore
 from autotag.training.dataset import features
 from autotag.training.dataset.corrections import corrections
-from autotag.training.dataset.features import Done, Extraction
+from autotag.training.dataset.features import Extraction, PieceResult
 from autotag.training.dataset.join_summary import JoinSummary, LabelSummary
 from autotag.training.dataset.label_files import (
     Label,
-    Photo,
+    TrainingPhoto,
     folder_labels,
     is_photo_folder,
     labels_in,
@@ -36,7 +36,7 @@ from autotag.training.dataset.label_files import (
     row_place,
 )
 from autotag.training.dataset.labels import ClassNames, LabelCollector
-from autotag.training.dataset.photo_states import Known, State, known_photos, remove_leftovers
+from autotag.training.dataset.photo_states import PhotoState, State, read_photo_states, remove_leftovers
 from autotag.training.dataset.training_set import TrainingSet
 from models.bundle import Bundle
 
@@ -110,8 +110,8 @@ class _Join:
         self._progress = progress
         log = training_set.log()
         self._begun_us = max([now_us(), *(facts["at_us"] + 1 for facts in log)])
-        self._known = known_photos(training_set)
-        self._photos: dict[str, Photo] = {}
+        self._states = read_photo_states(training_set)
+        self._photos: dict[str, TrainingPhoto] = {}
         self._were_corrected = any(facts["kind"] == "corrections" for facts in log)
         own = {id_: name for facts in reversed(log) for id_, name in facts["names"].items()}
         self._names = ClassNames(bundle.classes, own)
@@ -148,12 +148,12 @@ class _Join:
         for count, photo in enumerate(photos_in(self._inputs.photos)):
             if count % 1000 == 0:
                 self._progress("listing photos", count)
-            if isinstance(photo, Photo):
+            if isinstance(photo, TrainingPhoto):
                 if self._stays_out(photo.id):
                     self.summary.left_out += 1
                     continue
-                known = self._known.get(photo.id)
-                if known and known.state is State.FEATURES and known.uri != photo.uri:
+                state = self._states.get(photo.id)
+                if state and state.state is State.FEATURES and state.uri != photo.uri:
                     self.summary.replaced += 1
                 before = self._photos.setdefault(photo.id, photo)
                 if before.uri == photo.uri:
@@ -164,8 +164,8 @@ class _Join:
                 self._bad_photos.append(photo._asdict())
 
     def _stays_out(self, photo_id: str) -> bool:
-        known = self._known.get(photo_id)
-        return known is not None and known.state is State.REMOVED and not self._inputs.restore
+        state = self._states.get(photo_id)
+        return state is not None and state.state is State.REMOVED and not self._inputs.restore
 
     # Labels
 
@@ -178,7 +178,7 @@ class _Join:
                 self._progress("reading labels", told.lines)
             if isinstance(line, BadLine):
                 self._tell_bad(told, line)
-            elif not self._is_known(line.photo_id):
+            elif not self._is_in_set(line.photo_id):
                 told.add_unknown(line.photo_id)
             else:
                 try:
@@ -187,9 +187,9 @@ class _Join:
                     self._tell_bad(told, BadLine(told.source, line.number, error.reason, error.detail))
         self._keep(told, collector, exhaustive=exhaustive)
 
-    def _is_known(self, photo_id: str) -> bool:
-        known = self._known.get(photo_id)
-        return photo_id in self._photos or (known is not None and known.state is not State.REMOVED)
+    def _is_in_set(self, photo_id: str) -> bool:
+        state = self._states.get(photo_id)
+        return photo_id in self._photos or (state is not None and state.state is not State.REMOVED)
 
     def _tell_bad(self, told: LabelSummary, line: BadLine) -> None:
         told.bad[line.reason] += 1
@@ -220,21 +220,21 @@ class _Join:
             )
         self.summary.labels.append(told)
 
-    def _join_corrections(self, store: PhotoStore) -> list[Photo]:
+    def _join_corrections(self, store: PhotoStore) -> list[TrainingPhoto]:
         """Keep people's decisions as labels; the photos that only the store knows of."""
         told = LabelSummary(self._settings.store, "corrections")
         collector = LabelCollector()
-        photos: list[Photo] = []
+        photos: list[TrainingPhoto] = []
         called = self._ids_by_uri()
         for one in corrections(store, self._progress):
             told.lines += len(one.values)
-            if one.uri in called and not self._is_known(one.photo_id):
+            if one.uri in called and not self._is_in_set(one.photo_id):
                 one = one._replace(photo_id=called[one.uri])
             if one.photo_id not in self._photos:
                 # The URI came with an event, from anybody.
                 if one.uri and not row_place(one.uri)[0] and not self._stays_out(one.photo_id):
-                    photos.append(Photo(one.photo_id, one.uri))
-                elif not self._is_known(one.photo_id):
+                    photos.append(TrainingPhoto(one.photo_id, one.uri))
+                elif not self._is_in_set(one.photo_id):
                     for _ in one.values:
                         told.add_unknown(one.photo_id)
                     continue
@@ -245,15 +245,15 @@ class _Join:
 
     def _ids_by_uri(self) -> dict[str, str]:
         """Return the set's ids by address: a pushed photo has another id than the same photo in a folder."""
-        known = ((one.uri, id_) for id_, one in self._known.items() if one.state is State.FEATURES)
+        state = ((one.uri, id_) for id_, one in self._states.items() if one.state is State.FEATURES)
         listed = ((photo.uri, photo.id) for photo in self._photos.values())
-        return {uri: id_ for uri, id_ in (*known, *listed) if uri != id_}
+        return {uri: id_ for uri, id_ in (*state, *listed) if uri != id_}
 
     # Features
 
-    def _extract(self, photos: list[Photo], source: PhotoSource) -> None:
+    def _extract(self, photos: list[TrainingPhoto], source: PhotoSource) -> None:
         """Compute the features that are not there yet, and count what became of each photo."""
-        pieces = features.pieces(photos, self._known, retry_failed=self._inputs.retry_failed)
+        pieces = features.pieces(photos, self._states, retry_failed=self._inputs.retry_failed)
         random.shuffle(pieces)  # two joins at once then find much of each other's work done
         extraction = Extraction(self._settings, self._set.folder, self._begun_us, source)
         named = {piece.name: piece.photos for piece in pieces}
@@ -267,14 +267,14 @@ class _Join:
             close_tagger()
         self._count(photos)
 
-    def _learn(self, photos: Sequence[Photo], done: Done) -> None:
-        self._known |= {photo.id: Known(self._begun_us, State.FEATURES, photo.uri) for photo in photos}
-        self._known |= {failure.photo_id: Known.failed(failure) for failure in done.failures}
+    def _learn(self, photos: Sequence[TrainingPhoto], done: PieceResult) -> None:
+        self._states |= {photo.id: PhotoState(self._begun_us, State.FEATURES, photo.uri) for photo in photos}
+        self._states |= {failure.photo_id: PhotoState.failed(failure) for failure in done.failures}
         self.summary.clipped += done.clipped
         self.summary.new += 0 if done.was_done else len(photos) - len(done.failures)
 
-    def _count(self, photos: list[Photo]) -> None:
-        failures = [failure for photo in photos if (failure := self._known[photo.id].failure)]
+    def _count(self, photos: list[TrainingPhoto]) -> None:
+        failures = [failure for photo in photos if (failure := self._states[photo.id].failure)]
         self.summary.photos += len(photos)
         self.summary.failed.update(failure.reason for failure in failures)
         self._bad_photos += [failure._asdict() for failure in failures[:LISTED]]

@@ -37,7 +37,7 @@ _ROW = re.compile(r"parquet-row:(.+)#row=([1-9]\d*)", re.DOTALL)
 """A scheme of our own: whatever others write into a list or an event is refused, or read as what it says."""
 
 
-class Photo(NamedTuple):
+class TrainingPhoto(NamedTuple):
     """A photo and where its pixels are: a URI, or a Parquet file and row (`row_place`)."""
 
     id: str
@@ -68,7 +68,7 @@ def row_place(uri: str) -> tuple[str, int]:
 # Photos
 
 
-def photos_in(url: str) -> Iterator[Photo | BadLine]:
+def photos_in(url: str) -> Iterator[TrainingPhoto | BadLine]:
     """The photos of a folder, of a list, or of Parquet, in their order.
 
     - a folder: all files below it that are called like photos; a photo's id is its path from there, with '/'
@@ -91,7 +91,7 @@ def is_photo_folder(url: str) -> bool:
     return Folder(url).is_folder() and not _files(url, (PARQUET,))
 
 
-def _folder_photos(folder: Folder) -> Iterator[Photo | BadLine]:
+def _folder_photos(folder: Folder) -> Iterator[TrainingPhoto | BadLine]:
     if folder.is_local:
         start = folder.path
         for path in find_photos(start):
@@ -102,7 +102,7 @@ def _folder_photos(folder: Folder) -> Iterator[Photo | BadLine]:
                 yield _photo(folder.url, 0, name, f"{folder.url}/{name}")
 
 
-def _listed_photos(url: str) -> Iterator[Photo | BadLine]:
+def _listed_photos(url: str) -> Iterator[TrainingPhoto | BadLine]:
     for number, line in photo_lines(url):
         if isinstance(line, FaultError):
             yield BadLine(url, number, line.reason, line.detail)
@@ -110,7 +110,7 @@ def _listed_photos(url: str) -> Iterator[Photo | BadLine]:
             yield _photo(url, number, line.photo_id, line.uri)
 
 
-def _parquet_photos(url: str) -> Iterator[Photo | BadLine]:
+def _parquet_photos(url: str) -> Iterator[TrainingPhoto | BadLine]:
     names = parquet.column_names(open_url(url), url)
     if PHOTO_ID not in names or not {BYTES, URI} & set(names):
         raise InputError(f"{url}: photos need the columns {PHOTO_ID}, and {BYTES} or {URI}. It has {', '.join(names)}")
@@ -128,16 +128,16 @@ def _parquet_photos(url: str) -> Iterator[Photo | BadLine]:
             yield _photo(url, number, _as_text(values[0]), uri, row_uri(url, number) if BYTES in names else "")
 
 
-def _photo(source: str, number: int, photo_id: str, uri: str, row: str = "") -> Photo | BadLine:
+def _photo(source: str, number: int, photo_id: str, uri: str, row: str = "") -> TrainingPhoto | BadLine:
     """The photo at a URI that others wrote, or in a row of Parquet."""
     try:
         text_field({PHOTO_ID: photo_id}, PHOTO_ID)
     except EventError as error:
         return BadLine(source, number, Fault.PHOTO_ID, str(error))
     if row:
-        return Photo(photo_id, row)
+        return TrainingPhoto(photo_id, row)
     if uri and not row_place(uri)[0]:
-        return Photo(photo_id, uri)
+        return TrainingPhoto(photo_id, uri)
     detail = "cannot be a row of Parquet: hand in that file" if uri else "has no URI"
     return BadLine(source, number, Fault.URI, f"photo {photo_id!r:.100} {detail}")
 
@@ -171,7 +171,7 @@ def labels_in(url: str, formats: list[str] | None = None) -> Iterator[Label | Ba
             yield from _text_labels(file, [] if formats is None else formats)
 
 
-def folder_labels(photos: Sequence[Photo], source: str) -> Iterator[Label | BadLine]:
+def folder_labels(photos: Sequence[TrainingPhoto], source: str) -> Iterator[Label | BadLine]:
     """Yield a label for each photo of a folder: its class is the name of the folder that it lies in."""
     for photo in photos:
         parent, _, _ = photo.id.rpartition("/")

@@ -90,25 +90,25 @@ def standing_labels(log: LabelLog, photo_ids: pa.Array) -> Standing:
     return Standing(keys[last] // count, keys[last] % count, values[order[last]], exhaustive)
 
 
-def with_implied(found: Standing, class_ids: tuple[str, ...], ancestors: Ancestors) -> Standing:
-    """The labels with those that follow from which class contains which; see `joined.join_labels`."""
+def with_implied(standing: Standing, class_ids: tuple[str, ...], ancestors: Ancestors) -> Standing:
+    """The labels with those that follow from which class contains which; see `snapshot.take_snapshot`."""
     place = {id_: index for index, id_ in enumerate(class_ids)}
     above = [[place[one] for one in ancestors(id_) if one in place] for id_ in class_ids]
-    if not any(above) or not len(found.rows):
-        return found
+    if not any(above) or not len(standing.rows):
+        return standing
     below: list[list[int]] = [[] for _ in class_ids]
     for low, places in enumerate(above):
         for high in places:
             below[high].append(low)
-    follows = {1: _JoinedLists(above), -1: _JoinedLists(below)}
-    cuts = np.searchsorted(found.rows, np.arange(0, len(found.exhaustive) + _PHOTOS, _PHOTOS))
-    pieces = [_imply(found, slice(*ends), follows, len(class_ids)) for ends in itertools.pairwise(cuts.tolist())]
+    follows = {1: _PlaceLists(above), -1: _PlaceLists(below)}
+    cuts = np.searchsorted(standing.rows, np.arange(0, len(standing.exhaustive) + _PHOTOS, _PHOTOS))
+    pieces = [_imply(standing, slice(*ends), follows, len(class_ids)) for ends in itertools.pairwise(cuts.tolist())]
     keys, values = (np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
-    return replace(found, rows=keys // len(class_ids), classes=keys % len(class_ids), values=values)
+    return replace(standing, rows=keys // len(class_ids), classes=keys % len(class_ids), values=values)
 
 
-class _JoinedLists:
-    """Lists of places, joined in one array."""
+class _PlaceLists:
+    """Lists of places, one after another."""
 
     def __init__(self, lists: Sequence[Sequence[int]]) -> None:
         self._counts = np.array([len(one) for one in lists])
@@ -124,15 +124,15 @@ class _JoinedLists:
 
 
 def _imply(
-    found: Standing, labels: slice, follows: Mapping[int, _JoinedLists], count: int
+    standing: Standing, labels: slice, follows: Mapping[int, _PlaceLists], count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
     """These labels and what follows from them: place of the photo times `count` and of the class, and the value."""
-    rows, classes, values = found.rows[labels], found.classes[labels], found.values[labels]
+    rows, classes, values = standing.rows[labels], standing.classes[labels], standing.values[labels]
     own = rows * count + classes
     new: list[NDArray[np.int64]] = []
     for value, lists in follows.items():
         # A photo that is exhaustive is FALSE for all that nothing is said of.
-        telling = (values == value) if value == 1 else (values == value) & ~found.exhaustive[rows]
+        telling = (values == value) if value == 1 else (values == value) & ~standing.exhaustive[rows]
         their_rows, targets = lists.expanded(rows[telling], classes[telling])
         keys = np.unique(their_rows * count + targets)
         new.append(keys[~np.isin(keys, own, assume_unique=True)])

@@ -34,8 +34,8 @@ def label_value(text: str) -> int:
     """TRUE, FALSE or UNKNOWN; raises FaultError for any other word."""
     value = _VALUES.get(text.strip().casefold())
     if value is None:
-        known = "; ".join(f"{name}: {', '.join(filter(None, WORDS[value]))}" for name, value in NAMES.items())
-        raise FaultError(Fault.LABEL, f"the label must be empty or one of {known}. Given: {text[:80]!r}")
+        own_names = "; ".join(f"{name}: {', '.join(filter(None, WORDS[value]))}" for name, value in NAMES.items())
+        raise FaultError(Fault.LABEL, f"the label must be empty or one of {own_names}. Given: {text[:80]!r}")
     return value
 
 
@@ -47,16 +47,16 @@ class ClassNames:
         known: names of people's own classes by id, as they were spelled first.
     """
 
-    def __init__(self, classes: ClassTable, known: Mapping[str, str]) -> None:
+    def __init__(self, classes: ClassTable, own_names: Mapping[str, str]) -> None:
         self._classes = classes
-        self.names = dict(known)
+        self.names = dict(own_names)
         """Of every class that was named: id to display name."""
         self._ids: dict[str, str] = {}
 
     def id(self, text: str) -> str:
         """The id of the class that goes by a name or id; raises FaultError where the text can be no name."""
-        found = self._ids.get(text)
-        return found if found is not None else self._resolved(text)
+        spellings = self._ids.get(text)
+        return spellings if spellings is not None else self._resolved(text)
 
     def _resolved(self, text: str) -> str:
         given = text.strip()
@@ -87,10 +87,10 @@ class ClassNames:
     @property
     def spellings(self) -> dict[str, list[str]]:
         """Classes that were spelled in several ways: id to the sorted spellings."""
-        found: dict[str, set[str]] = {}
+        spellings: dict[str, set[str]] = {}
         for text, class_id in self._ids.items():
-            found.setdefault(class_id, set()).add(text.strip())
-        return {class_id: sorted(texts) for class_id, texts in found.items() if len(texts) > 1}
+            spellings.setdefault(class_id, set()).add(text.strip())
+        return {class_id: sorted(texts) for class_id, texts in spellings.items() if len(texts) > 1}
 
 
 @dataclass(frozen=True)

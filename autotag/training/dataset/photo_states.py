@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from autotag.training.dataset.labels import LabelCollector
-from autotag.training.dataset.training_set import Failure, TrainingSet
+from autotag.training.dataset.training_set import PhotoFailure, TrainingSet
 
 LEFTOVER_S = 24 * 3600.0
 _LEFTOVER = re.compile(r"\..+\.[0-9a-f]{32}")
@@ -30,41 +30,41 @@ class State(Enum):
     REMOVED = "removed"
 
 
-class Known(NamedTuple):
+class PhotoState(NamedTuple):
     """The latest that a training set knows of a photo, as of `at_us`, microseconds since 1970."""
 
     at_us: int
     state: State
     uri: str
-    failure: Failure | None = None
+    failure: PhotoFailure | None = None
     """Of a photo that failed."""
 
     @classmethod
-    def failed(cls, failure: Failure) -> Known:
+    def failed(cls, failure: PhotoFailure) -> PhotoState:
         """A photo that gave no features."""
         return cls(failure.at_us, State.BAD if failure.permanent else State.FAILED, failure.uri, failure)
 
 
-def known_photos(training_set: TrainingSet) -> dict[str, Known]:
+def read_photo_states(training_set: TrainingSet) -> dict[str, PhotoState]:
     """The latest of each photo, removed ones included. Reads no features; some 300 bytes of memory a photo."""
-    known: dict[str, Known] = {}
+    states: dict[str, PhotoState] = {}
 
-    def learn(photo_id: str, now: Known) -> None:
-        before = known.get(photo_id)
+    def learn(photo_id: str, now: PhotoState) -> None:
+        before = states.get(photo_id)
         # At the same moment both were computed, of two joins say; then the features are there.
         if before is None or (now.at_us, now.state is State.FEATURES) >= (before.at_us, before.state is State.FEATURES):
-            known[photo_id] = now
+            states[photo_id] = now
 
     for _, rows in _rows(training_set):
         for photo_id, uri, at_us in rows:
-            learn(photo_id, Known(at_us, State.FEATURES, uri))
+            learn(photo_id, PhotoState(at_us, State.FEATURES, uri))
     for name in training_set.failures():
         for one in training_set.read_failures(name):
-            learn(one.photo_id, Known.failed(one))
+            learn(one.photo_id, PhotoState.failed(one))
     for photo_id, at_us in removals(training_set).items():
-        if photo_id not in known or known[photo_id].at_us <= at_us:
-            known[photo_id] = Known(at_us, State.REMOVED, "")
-    return known
+        if photo_id not in states or states[photo_id].at_us <= at_us:
+            states[photo_id] = PhotoState(at_us, State.REMOVED, "")
+    return states
 
 
 def removals(training_set: TrainingSet) -> dict[str, int]:
@@ -77,7 +77,7 @@ def removals(training_set: TrainingSet) -> dict[str, int]:
     return found
 
 
-class Removed(NamedTuple):
+class Removal(NamedTuple):
     """The result of a removal."""
 
     photos: list[str]
@@ -88,15 +88,15 @@ class Removed(NamedTuple):
     """That were removed before."""
 
 
-def remove(training_set: TrainingSet, photo_ids: Iterable[str], by: str) -> Removed:
+def remove(training_set: TrainingSet, photo_ids: Iterable[str], by: str) -> Removal:
     """Take away these photos' labels and features, from this moment on; those that come later count again.
 
     Their rows stay in the files until `compact`.
     """
-    known = known_photos(training_set)
-    removed = Removed([], [], [])
+    states = read_photo_states(training_set)
+    removed = Removal([], [], [])
     for photo_id in dict.fromkeys(photo_ids):
-        found = known.get(photo_id)
+        found = states.get(photo_id)
         group = removed.unknown if found is None else removed.photos
         (removed.before if found and found.state is State.REMOVED else group).append(photo_id)
     collector = LabelCollector()
@@ -104,7 +104,7 @@ def remove(training_set: TrainingSet, photo_ids: Iterable[str], by: str) -> Remo
         collector.add(photo_id, "", 0)
     if len(collector):
         # No earlier than what is removed, whoever's clock that was written by.
-        at_us = max((known[photo_id].at_us for photo_id in removed.photos), default=0)
+        at_us = max((states[photo_id].at_us for photo_id in removed.photos), default=0)
         facts = {"kind": "removal", "exhaustive": False, "names": {}, "source": "", "by": by, "at_us": at_us}
         training_set.add_labels(collector.table()[0], facts)
     return removed
@@ -116,7 +116,7 @@ def compact(training_set: TrainingSet) -> int:
     Gone are the rows of removed photos, and of each photo all but the latest. Each file is replaced at once, under its
     own name; ended at any moment, this can be asked again. What a join writes meanwhile stays.
     """
-    known, removed = known_photos(training_set), removals(training_set)
+    states, removed = read_photo_states(training_set), removals(training_set)
     latest: dict[str, tuple[int, str]] = {}
     for name, rows in _rows(training_set):
         for photo_id, _, at_us in rows:
@@ -133,7 +133,7 @@ def compact(training_set: TrainingSet) -> int:
             gone += _rewrite(training_set, name, counts)
     for name in training_set.failures():
         failures = training_set.read_failures(name)
-        left = [one for one in failures if one.photo_id not in known or known[one.photo_id].at_us <= one.at_us]
+        left = [one for one in failures if one.photo_id not in states or states[one.photo_id].at_us <= one.at_us]
         if len(left) < len(failures):
             training_set.write_failures(name, left)
             gone += len(failures) - len(left)
@@ -157,10 +157,10 @@ def _rewrite(training_set: TrainingSet, name: str, counts: Callable[[str, str, i
     """Leave out what does not count of a piece; how many rows that was."""
     table = training_set.read_part(name)
     rows = _facts(table)
-    kept = [at for at, (photo_id, _, at_us) in enumerate(rows) if counts(name, photo_id, at_us)]
-    fixed = training_set.fixed_features(table)[kept]
-    training_set.write_part(name, [rows[at][:2] for at in kept], fixed, [rows[at][2] for at in kept])
-    return len(rows) - len(kept)
+    left = [at for at, (photo_id, _, at_us) in enumerate(rows) if counts(name, photo_id, at_us)]
+    fixed = training_set.fixed_features(table)[left]
+    training_set.write_part(name, [rows[at][:2] for at in left], fixed, [rows[at][2] for at in left])
+    return len(rows) - len(left)
 
 
 def _rows(training_set: TrainingSet) -> Iterator[tuple[str, list[tuple[str, str, int]]]]:

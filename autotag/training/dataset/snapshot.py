@@ -38,7 +38,7 @@ class StaleStatisticsError(InputError):
 
 
 @dataclass(frozen=True)
-class Joined:
+class Snapshot:
     """Photos that have features, in the order of their ids, with their labels; the same whatever order they came in."""
 
     photo_ids: pa.Array
@@ -111,7 +111,7 @@ class Joined:
         return sink.getvalue()
 
     @classmethod
-    def read(cls, data: bytes) -> Joined:
+    def read(cls, data: bytes) -> Snapshot:
         """Read a file of `write`."""
         table = pq.read_table(io.BytesIO(data)).combine_chunks()
         facts = json.loads(table.schema.metadata[_METADATA])
@@ -131,7 +131,7 @@ class Joined:
         )
 
     @classmethod
-    def nothing(cls) -> Joined:
+    def empty(cls) -> Snapshot:
         """No photos and no labels."""
         empty = np.zeros(0, np.int32)
         return cls(
@@ -148,7 +148,7 @@ class Joined:
         )
 
 
-def join_labels(training_set: TrainingSet, known: Joined, ancestors: Ancestors) -> Joined:
+def take_snapshot(training_set: TrainingSet, earlier: Snapshot, ancestors: Ancestors) -> Snapshot:
     """Return the snapshot of the training set as it is now.
 
     Args:
@@ -161,62 +161,62 @@ def join_labels(training_set: TrainingSet, known: Joined, ancestors: Ancestors) 
     """
     log = LabelLog(training_set)
     parts = tuple(training_set.parts())
-    used = {known.parts[part] for part in np.unique(known.part)}
+    used = {earlier.parts[part] for part in np.unique(earlier.part)}
     if gone := sorted(used.difference(parts)):
         raise StaleStatisticsError(f"{training_set.folder}: features {gone[0]} are not there any more: train again")
-    photos = _photos(training_set, known, log, parts)
+    photos = _photos(training_set, earlier, log, parts)
     photo_ids = _chunk(photos["photo_id"])
     class_ids = tuple(sorted(log.names))
-    found = with_implied(standing_labels(log, photo_ids), class_ids, ancestors)
-    counts = np.bincount(found.rows, minlength=len(photos))
-    return Joined(
+    standing = with_implied(standing_labels(log, photo_ids), class_ids, ancestors)
+    counts = np.bincount(standing.rows, minlength=len(photos))
+    return Snapshot(
         photo_ids=photo_ids,
         parts=parts,
         part=np.array(photos["part"]),
         computed_us=np.array(photos["computed_us"]),
-        exhaustive=found.exhaustive,
+        exhaustive=standing.exhaustive,
         offsets=np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]),
-        classes=found.classes.astype(np.int32),
-        values=found.values,
+        classes=standing.classes.astype(np.int32),
+        values=standing.values,
         class_ids=class_ids,
         closed=np.array([id_ in log.closed for id_ in class_ids], np.bool_),
         names=log.names,
     )
 
 
-def changes(old: Joined, new: Joined) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def changes(old: Snapshot, new: Snapshot) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the difference of two snapshots: places in `old` to subtract, and places in `new` to add."""
     place = index_in(old.photo_ids, new.photo_ids)
-    kept = np.flatnonzero(place >= 0)
-    there = place[kept]
+    common = np.flatnonzero(place >= 0)
+    there = place[common]
     same = (
-        (_signatures(old)[kept] == _signatures(new)[there])
-        & (old.exhaustive[kept] == new.exhaustive[there])
-        & (old.computed_us[kept] == new.computed_us[there])
-        & (np.array(old.parts, object)[old.part[kept]] == np.array(new.parts, object)[new.part[there]])
+        (_signatures(old)[common] == _signatures(new)[there])
+        & (old.exhaustive[common] == new.exhaustive[there])
+        & (old.computed_us[common] == new.computed_us[there])
+        & (np.array(old.parts, object)[old.part[common]] == np.array(new.parts, object)[new.part[there]])
     )
     stays_old, stays_new = np.zeros(len(old), np.bool_), np.zeros(len(new), np.bool_)
-    stays_old[kept[same]] = stays_new[there[same]] = True
+    stays_old[common[same]] = stays_new[there[same]] = True
     return np.flatnonzero(~stays_old), np.flatnonzero(~stays_new)
 
 
-def _signatures(joined: Joined) -> NDArray[np.uint64]:
+def _signatures(snapshot: Snapshot) -> NDArray[np.uint64]:
     """Return for each photo a digest of its labels; it depends on nothing else."""
     # What a label adds to the sums depends on whether its class is closed.
-    classes = zip(joined.class_ids, joined.closed.tolist(), strict=True)
+    classes = zip(snapshot.class_ids, snapshot.closed.tolist(), strict=True)
     texts = [f"{id_}\0{closed}\0{value}" for id_, closed in classes for value in (-1, 0, 1)]
     digests = b"".join(hashlib.sha256(text.encode()).digest()[:8] for text in texts)
-    hashes = np.frombuffer(digests, "<u8")[joined.classes.astype(np.int64) * 3 + joined.values + 1]
+    hashes = np.frombuffer(digests, "<u8")[snapshot.classes.astype(np.int64) * 3 + snapshot.values + 1]
     sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(hashes, dtype=np.uint64)])
-    return np.asarray(sums[joined.offsets[1:]] - sums[joined.offsets[:-1]])
+    return np.asarray(sums[snapshot.offsets[1:]] - sums[snapshot.offsets[:-1]])
 
 
-def _photos(training_set: TrainingSet, known: Joined, log: LabelLog, parts: tuple[str, ...]) -> pa.Table:
+def _photos(training_set: TrainingSet, earlier: Snapshot, log: LabelLog, parts: tuple[str, ...]) -> pa.Table:
     """photo_id, part and computed_us of every photo, in the order of ids."""
     place = {name: index for index, name in enumerate(parts)}
-    moved = np.array([place.get(name, -1) for name in known.parts], np.int32)[known.part]
-    tables = [_places(known.photo_ids, moved, pa.array(known.computed_us))]
-    before = set(known.parts)
+    moved = np.array([place.get(name, -1) for name in earlier.parts], np.int32)[earlier.part]
+    tables = [_places(earlier.photo_ids, moved, pa.array(earlier.computed_us))]
+    before = set(earlier.parts)
     for name in parts:
         if name not in before:
             part = training_set.read_part(name, ["photo_id", "computed_us"])

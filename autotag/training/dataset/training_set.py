@@ -39,7 +39,7 @@ _PART = re.compile(r"([0-9a-f]{32})\.(parquet|jsonl)")
 _LOG = re.compile(r"(\d{6})\.parquet")
 
 
-class Failure(NamedTuple):
+class PhotoFailure(NamedTuple):
     """A photo that gave no features when it was tried, at `at_us`, microseconds since 1970."""
 
     photo_id: str
@@ -80,12 +80,14 @@ class TrainingSet:
             facts = json.loads(folder.read(ABOUT))
             if (facts["format"], facts["format_version"]) != (FORMAT, FORMAT_VERSION):
                 raise ValueError(f"its format is {facts['format']!r}, version {facts['format_version']!r}")
-            found = cls(folder, str(facts["network"]), int(facts["dim"]), int(facts["scale"]), str(facts["model"]))
-            if found.dim < 1 or found.scale < 1:
-                raise ValueError(f"dim and scale must be above 0. They are {found.dim} and {found.scale}")
+            training_set = cls(
+                folder, str(facts["network"]), int(facts["dim"]), int(facts["scale"]), str(facts["model"])
+            )
+            if training_set.dim < 1 or training_set.scale < 1:
+                raise ValueError(f"dim and scale must be above 0. They are {training_set.dim} and {training_set.scale}")
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{folder}/{ABOUT}: is of no training set, version {FORMAT_VERSION}: {error}") from error
-        return found
+        return training_set
 
     @classmethod
     def open_or_create(cls, folder: Folder, bundle: Bundle) -> TrainingSet:
@@ -110,9 +112,9 @@ class TrainingSet:
             except InputError as error:
                 why = error.__cause__ or error
                 raise InputError(f"{folder}: no training set can be made here ({why}): name another folder") from error
-        found = cls.open(folder)
-        found.check(bundle)
-        return found
+        training_set = cls.open(folder)
+        training_set.check(bundle)
+        return training_set
 
     def check(self, bundle: Bundle) -> None:
         """Refuse a bundle whose network is another: its features are not comparable with these.
@@ -189,17 +191,17 @@ class TrainingSet:
         """The names of all pieces with photos that gave no features, for `read_failures`."""
         return _names(self.folder.folder("failures"), _PART)
 
-    def read_failures(self, name: str) -> list[Failure]:
+    def read_failures(self, name: str) -> list[PhotoFailure]:
         """The photos of a piece that gave no features; none where all did."""
         if not self.folder.exists(f"failures/{name}.jsonl"):
             return []
         text = self.folder.read(f"failures/{name}.jsonl").decode()
         try:
-            return [Failure(**json.loads(line)) for line in text.splitlines()]
+            return [PhotoFailure(**json.loads(line)) for line in text.splitlines()]
         except (ValueError, TypeError) as error:
             raise InputError(f"{self.folder}/failures/{name}.jsonl: is no list of failures: {error}") from error
 
-    def write_failures(self, name: str, failures: Iterable[Failure]) -> None:
+    def write_failures(self, name: str, failures: Iterable[PhotoFailure]) -> None:
         """Write a piece's failures, over those of a try that was ended; before the piece itself."""
         if lines := [json.dumps(one._asdict()) for one in failures]:
             self.folder.write(f"failures/{name}.jsonl", "".join(f"{line}\n" for line in lines).encode())

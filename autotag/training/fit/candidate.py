@@ -142,27 +142,27 @@ def learned_without(base: Bundle, ids: Sequence[str]) -> BankContent | None:
 
 def _ids(base: Bundle, class_ids: Sequence[str]) -> list[str]:
     """The ids in the bundle to be."""
-    found: dict[str, str] = {}
+    given_as: dict[str, str] = {}
     for given in class_ids:
         id_ = base.classes.find(given) or given
-        if id_ in found:
+        if id_ in given_as:
             raise JobError(
-                f"classes {found[id_]!r} and {given!r} are both class {base.classes.name(id_)!r} of {base.folder}: "
+                f"classes {given_as[id_]!r} and {given!r} are both class {base.classes.name(id_)!r} of {base.folder}: "
                 "join their labels under one name into a new training set"
             )
-        found[id_] = given
-    return list(found)
+        given_as[id_] = given
+    return list(given_as)
 
 
 def _class_table(base: Bundle, bank: str, ids: Sequence[str], content: BankContent) -> ClassTable:
     """The base's classes but those that only the bank had that is replaced, and the new ones."""
-    known = base.classes
-    needed = {id_ for one in base.banks if one.name != bank for id_ in one.ids} | (set(ids) & set(known.ids))
-    needed |= {above for id_ in needed for above in known.ancestors(id_)}
+    base_classes = base.classes
+    needed = {id_ for one in base.banks if one.name != bank for id_ in one.ids} | (set(ids) & set(base_classes.ids))
+    needed |= {above for id_ in needed for above in base_classes.ancestors(id_)}
     replaced = {id_ for one in base.banks if one.name == bank for id_ in one.ids} - needed
-    rows = [(id_, known.name(id_), known.parents[id_]) for id_ in known.ids if id_ not in replaced]
+    rows = [(id_, base_classes.name(id_), base_classes.parents[id_]) for id_ in base_classes.ids if id_ not in replaced]
     names = dict(zip(ids, (content.names[given] for given in content.class_ids), strict=True))
-    return ClassTable([*rows, *((id_, name, ()) for id_, name in names.items() if id_ not in known)])
+    return ClassTable([*rows, *((id_, name, ()) for id_, name in names.items() if id_ not in base_classes)])
 
 
 def _write_bank(folder: Path, bank: str, base: Bundle, ids: Sequence[str], content: BankContent) -> None:

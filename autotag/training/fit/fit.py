@@ -15,10 +15,10 @@ from autotag.errors import JobError
 from autotag.jobs.workers import Workers
 from autotag.progress import Progress, silent
 from autotag.training.dataset.label_log import Ancestors
-from autotag.training.dataset.snapshot import Joined, StaleStatisticsError
+from autotag.training.dataset.snapshot import Snapshot, StaleStatisticsError
 from autotag.training.dataset.training_set import TrainingSet
 from autotag.training.fit.regulariser import compare
-from autotag.training.fit.saved_sums import Kept
+from autotag.training.fit.saved_sums import SavedSums
 from autotag.training.fit.scoring import Scores, score
 from autotag.training.fit.update_sums import Update, update
 from models.calibration import RELIABILITY_BINS, Calibration, Quality, calibrate, reliability, uncalibrated
@@ -45,10 +45,10 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Training:
-    """Classifiers of all classes of a training set, in the order of `Joined.class_ids`, and how good they are."""
+    """Classifiers of all classes of a training set, in the order of `Snapshot.class_ids`, and how good they are."""
 
     training_set: TrainingSet
-    joined: Joined
+    snapshot: Snapshot
     update: Update
     wanted: Wanted
     strength: float
@@ -69,9 +69,9 @@ class Training:
     """What each step took."""
 
     @property
-    def kept(self) -> NDArray[np.int64]:
+    def kept_classes(self) -> NDArray[np.int64]:
         """The places of the classes that are good enough."""
-        return np.array([at for at, id_ in enumerate(self.joined.class_ids) if id_ not in self.left_out], np.int64)
+        return np.array([at for at, id_ in enumerate(self.snapshot.class_ids) if id_ not in self.left_out], np.int64)
 
 
 def train(
@@ -83,7 +83,7 @@ def train(
     removed by another training), all is read again.
 
     Args:
-        ancestors: see `joined.join_labels`.
+        ancestors: see `snapshot.take_snapshot`.
 
     Raises:
         JobError: nothing is labelled, or a worker ended.
@@ -107,7 +107,7 @@ def _train(
 ) -> Training:
     clock = _Clock()
     done = update(training_set, ancestors, workers, progress, afresh=afresh)
-    _check(training_set, done.kept)
+    _check(training_set, done.sums)
     clock.lap("statistics")
     # With another number of threads other last digits would come of the same statistics.
     with threadpool_limits(1, user_api="blas"):
@@ -118,14 +118,14 @@ def _trained(
     training_set: TrainingSet, done: Update, wanted: Wanted, workers: Workers, progress: Progress, clock: _Clock
 ) -> Training:
     """The classifiers of statistics that are up to date, and how good they are."""
-    joined, statistics = done.kept.joined, done.kept.statistics
+    snapshot, statistics = done.sums.snapshot, done.sums.statistics
     progress("solving")
-    moments = statistics.moments(training_set.scale, joined.closed)
+    moments = statistics.moments(training_set.scale, snapshot.closed)
     solver = Solver(moments)
     clock.lap("solve")
     progress("choosing the regulariser")
-    by_fold = [Solver(statistics.moments(training_set.scale, joined.closed, without=fold)) for fold in range(FOLDS)]
-    strengths = compare(training_set, joined, by_fold)
+    by_fold = [Solver(statistics.moments(training_set.scale, snapshot.closed, without=fold)) for fold in range(FOLDS)]
+    strengths = compare(training_set, snapshot, by_fold)
     # The stronger of two that do as well.
     strength = max(strengths, key=lambda one: (round(strengths[one], 4), one))
     clock.lap("choosing the regulariser")
@@ -133,7 +133,7 @@ def _trained(
     clock.lap("solve")
     scores = score(
         training_set,
-        joined,
+        snapshot,
         [one.classifiers(strength) for one in by_fold],
         classifiers.positive_scores,
         wanted.sample,
@@ -147,7 +147,7 @@ def _trained(
     clock.lap("calibration")
     return Training(
         training_set=training_set,
-        joined=joined,
+        snapshot=snapshot,
         update=done,
         wanted=wanted,
         strength=strength,
@@ -160,22 +160,22 @@ def _trained(
         scores=scores,
         error_before=error_before,
         error_after=error_after,
-        left_out=_left_out(joined, moments, calibration, quality, wanted),
+        left_out=_left_out(snapshot, moments, calibration, quality, wanted),
         seconds=clock.seconds,
     )
 
 
-def _check(training_set: TrainingSet, kept: Kept) -> None:
+def _check(training_set: TrainingSet, sums: SavedSums) -> None:
     """Refuse what no classifier can be made of."""
-    joined, where = kept.joined, training_set.folder
-    if not len(joined):
+    snapshot, where = sums.snapshot, training_set.folder
+    if not len(snapshot):
         raise JobError(f"{where}: holds no photos: autotag join --photos ...")
-    if not (joined.values == 1).any():
-        raise JobError(f"{where}: none of its {len(joined)} photos shows a class: autotag join --labels ...")
-    if np.count_nonzero(kept.statistics.counts[:, 0]) < 2:
+    if not (snapshot.values == 1).any():
+        raise JobError(f"{where}: none of its {len(snapshot)} photos shows a class: autotag join --labels ...")
+    if np.count_nonzero(sums.statistics.counts[:, 0]) < 2:
         raise JobError(
-            f"{where}: {len(joined)} photos are too few to be judged by others than they are trained on: autotag join "
-            "--photos ..."
+            f"{where}: {len(snapshot)} photos are too few: each must be scored by classifiers that were trained on "
+            "others. Add some: autotag join --photos ..."
         )
 
 
@@ -217,40 +217,40 @@ def _error(sums: NDArray[np.float64]) -> float:
 
 
 def _left_out(
-    joined: Joined,
+    snapshot: Snapshot,
     moments: Moments,
     calibration: Calibration,
     quality: Quality,
     wanted: Wanted,
 ) -> dict[str, str]:
     """Return the reason for each class that misses the wanted quality."""
-    found = {}
+    reasons = {}
     positives, negatives = moments.positives, moments.negatives
-    for at, id_ in enumerate(joined.class_ids):
+    for at, id_ in enumerate(snapshot.class_ids):
         if not positives[at]:
-            found[id_] = "no photo is labelled TRUE"
+            reasons[id_] = "no photo is labelled TRUE"
         elif not negatives[at]:
-            found[id_] = "no photo is known to be FALSE: label some, or say that the labels are --exhaustive"
+            reasons[id_] = "no photo is known to be FALSE: label some, or say that the labels are --exhaustive"
         elif not np.isfinite(calibration.least_scores[at]):
-            found[id_] = f"precision {wanted.precision:g} is never reached, with {positives[at]} positives"
+            reasons[id_] = f"precision {wanted.precision:g} is never reached, with {positives[at]} positives"
         elif _at_best(quality.precision[at], quality.recall[at] * positives[at]) < wanted.precision:
             share = f"{quality.precision[at]:.0%}"
-            found[id_] = f"is right {share} of the time, too little for precision {wanted.precision:g} to be chance"
+            reasons[id_] = f"is right {share} of the time, too little for precision {wanted.precision:g} to be chance"
         elif not quality.recall[at] >= wanted.least_recall:
-            found[id_] = (
+            reasons[id_] = (
                 f"finds {quality.recall[at]:.0%} at precision {wanted.precision:g}, less than {wanted.least_recall:.0%}"
             )
-    return found
+    return reasons
 
 
-def _at_best(precision: float, found: float) -> float:
+def _at_best(precision: float, reasons: float) -> float:
     """Return the upper bound of a measured precision: Wilson's 95 % interval for so many true positives.
 
     Of 30 positives nobody can measure it to a hundredth; what is only a little below may be as wanted.
     """
     if not precision > 0:
         return precision
-    said = found / precision
+    said = reasons / precision
     spread = _SURE**2 / said
     middle = precision + spread / 2
     return float((middle + _SURE * math.sqrt((precision * (1 - precision) + spread / 4) / said)) / (1 + spread))

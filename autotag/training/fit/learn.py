@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotag.errors import JobError
-from autotag.training.dataset.snapshot import Joined
+from autotag.training.dataset.snapshot import Snapshot
 from autotag.training.dataset.training_set import TrainingSet
 from autotag.training.fit.candidate import LEARNED, BankContent, ClassQuality, learned_without
 from autotag.training.fit.saved_sums import latest
@@ -75,18 +75,18 @@ def learn(
         )
     if others := [bank.name for bank in bundle.banks if bank.name != LEARNED and class_id in bank.ids]:
         raise JobError(f"{name!r} is a class of bank {others[0]!r} already: correct its photos, and train it with them")
-    kept = latest(training_set)
-    if kept is None or not len(kept.joined):
+    sums = latest(training_set)
+    if sums is None or not len(sums.snapshot):
         raise JobError(
             f"{training_set.folder}: has no statistics to learn against; `autotag join --photos FOLDER` some thousand "
             "photos such as will be tagged, and `autotag train`"
         )
-    moments = kept.statistics.arranged(()).moments(training_set.scale, np.zeros(0, np.bool_))
+    moments = sums.statistics.arranged(()).moments(training_set.scale, np.zeros(0, np.bool_))
     # All examples, and then all but one of them, each in turn.
     total, count = examples.astype(np.float64).sum(axis=0), len(examples)
     means = np.vstack([total / count, (total - examples) / (count - 1)])
     made = Solver(_against_all(moments, means, count)).classifiers(STRENGTH)
-    background = _without(_background(training_set, kept.joined, class_id), examples)
+    background = _without(_background(training_set, sums.snapshot, class_id), examples)
     if len(background) < 2:
         raise JobError(f"{training_set.folder}: has no other photos to learn against: join some, and train")
     scores = np.sort(background @ made.weights[:, 0] + made.biases[0])[::-1]
@@ -131,19 +131,19 @@ def _against_all(moments: Moments, means: NDArray[np.float64], count: int) -> Mo
     )
 
 
-def _background(training_set: TrainingSet, joined: Joined, class_id: str) -> NDArray[np.float32]:
+def _background(training_set: TrainingSet, snapshot: Snapshot, class_id: str) -> NDArray[np.float32]:
     """The features of photos of the set that are not known to show the class; whole files, chosen by hash."""
-    positives = np.zeros(len(joined), np.bool_)
-    if class_id in joined.class_ids:
-        place = joined.class_ids.index(class_id)
-        positives[joined.rows[(joined.classes == place) & (joined.values == 1)]] = True
-    first = np.full(len(joined.parts), np.iinfo(np.uint64).max, np.uint64)
-    np.minimum.at(first, joined.part, joined.hashes())
+    positives = np.zeros(len(snapshot), np.bool_)
+    if class_id in snapshot.class_ids:
+        place = snapshot.class_ids.index(class_id)
+        positives[snapshot.rows[(snapshot.classes == place) & (snapshot.values == 1)]] = True
+    first = np.full(len(snapshot.parts), np.iinfo(np.uint64).max, np.uint64)
+    np.minimum.at(first, snapshot.part, snapshot.hashes())
     found: list[NDArray[np.float32]] = []
     for part in np.argsort(first, kind="stable"):
         if sum(map(len, found)) >= BACKGROUND:
             break
-        for rows in part_rows(joined, np.flatnonzero((joined.part == part) & ~positives)):
+        for rows in part_rows(snapshot, np.flatnonzero((snapshot.part == part) & ~positives)):
             found.append(from_fixed(read_features(training_set, rows), training_set.scale))
     return np.concatenate(found) if found else np.zeros((0, training_set.dim), np.float32)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from autotag.training.dataset.snapshot import Joined
+from autotag.training.dataset.snapshot import Snapshot
 from autotag.training.dataset.training_set import TrainingSet
 from autotag.training.fit.update_sums import part_rows, read_features
 from models.fixed_point import from_fixed
@@ -15,18 +15,18 @@ CLASSES, PHOTOS, POSITIVES = 200, 10_000, 50
 """What the regulariser is chosen on, at most: classes, photos by hash, and positives of each of those classes."""
 
 
-def compare(training_set: TrainingSet, joined: Joined, by_fold: list[Solver]) -> dict[float, float]:
+def compare(training_set: TrainingSet, snapshot: Snapshot, by_fold: list[Solver]) -> dict[float, float]:
     """The mean average precision that each candidate gives on photos that it was not trained on."""
-    classes = _compared_classes(joined)
+    classes = _compared_classes(snapshot)
     if not len(classes):
         return {STRENGTHS[-1]: 0.0}
-    photos = _compared_photos(joined, classes)
-    rows = list(part_rows(joined, photos))
+    photos = _compared_photos(snapshot, classes)
+    rows = list(part_rows(snapshot, photos))
     features = from_fixed(np.concatenate([read_features(training_set, one) for one in rows]), training_set.scale)
     places = np.concatenate([one.places for one in rows])
-    folds = joined.folds(places)
-    truth = _truth(joined, places, classes)
-    found: dict[float, float] = {}
+    folds = snapshot.folds(places)
+    truth = _truth(snapshot, places, classes)
+    precisions: dict[float, float] = {}
     for strength in STRENGTHS:
         scores = np.empty((len(places), len(classes)), np.float32)
         for fold, solver in enumerate(by_fold):
@@ -34,36 +34,36 @@ def compare(training_set: TrainingSet, joined: Joined, by_fold: list[Solver]) ->
             here = folds == fold
             scores[here] = features[here] @ made.weights + made.biases
         each = [_average_precision(scores[:, at], truth[:, at]) for at in range(len(classes))]
-        found[strength] = float(np.mean(each))
-    return found
+        precisions[strength] = float(np.mean(each))
+    return precisions
 
 
-def _compared_classes(joined: Joined) -> NDArray[np.int64]:
+def _compared_classes(snapshot: Snapshot) -> NDArray[np.int64]:
     """Some classes of two positives or more, evenly spread over how many they have."""
-    counts = np.bincount(joined.classes[joined.values == 1], minlength=len(joined.class_ids))
+    counts = np.bincount(snapshot.classes[snapshot.values == 1], minlength=len(snapshot.class_ids))
     usable = np.flatnonzero(counts >= 2)
     usable = usable[np.argsort(counts[usable], kind="stable")]
     return usable[np.linspace(0, len(usable) - 1, min(len(usable), CLASSES)).astype(np.int64)]
 
 
-def _compared_photos(joined: Joined, classes: NDArray[np.int64]) -> NDArray[np.int64]:
-    by_hash = np.argsort(joined.hashes(), kind="stable")
-    rank = np.empty(len(joined), np.int64)
-    rank[by_hash] = np.arange(len(joined))
-    true = joined.values == 1
-    rows, labelled = joined.rows[true], joined.classes[true]
+def _compared_photos(snapshot: Snapshot, classes: NDArray[np.int64]) -> NDArray[np.int64]:
+    by_hash = np.argsort(snapshot.hashes(), kind="stable")
+    rank = np.empty(len(snapshot), np.int64)
+    rank[by_hash] = np.arange(len(snapshot))
+    true = snapshot.values == 1
+    rows, labelled = snapshot.rows[true], snapshot.classes[true]
     order = np.lexsort((rank[rows], labelled))
     starts = np.searchsorted(labelled[order], np.stack([classes, classes + 1]))
     positives = [rows[order[start:end]][:POSITIVES] for start, end in starts.T.tolist()]
     return np.unique(np.concatenate([by_hash[:PHOTOS], *positives]))
 
 
-def _truth(joined: Joined, places: NDArray[np.int64], classes: NDArray[np.int64]) -> NDArray[np.int8]:
+def _truth(snapshot: Snapshot, places: NDArray[np.int64], classes: NDArray[np.int64]) -> NDArray[np.int8]:
     """1 TRUE, -1 FALSE, 0 unknown: int8 [photos, classes]."""
-    column = np.full(len(joined.class_ids), -1, np.int64)
+    column = np.full(len(snapshot.class_ids), -1, np.int64)
     column[classes] = np.arange(len(classes))
-    truth = np.where(joined.exhaustive[places][:, None] & joined.closed[classes], -1, 0).astype(np.int8)
-    labels = joined.labels_of(places)
+    truth = np.where(snapshot.exhaustive[places][:, None] & snapshot.closed[classes], -1, 0).astype(np.int8)
+    labels = snapshot.labels_of(places)
     columns = column[labels.classes]
     wanted = columns >= 0
     truth[labels.rows[wanted], columns[wanted]] = labels.values[wanted]
@@ -71,8 +71,8 @@ def _truth(joined: Joined, places: NDArray[np.int64], classes: NDArray[np.int64]
 
 
 def _average_precision(scores: NDArray[np.float32], truth: NDArray[np.int8]) -> float:
-    known = truth != 0
-    right = truth[known][np.argsort(-scores[known], kind="stable")] == 1
+    labelled = truth != 0
+    right = truth[labelled][np.argsort(-scores[labelled], kind="stable")] == 1
     if not right.any():
         return 0.0
     return float((np.cumsum(right) / np.arange(1, len(right) + 1))[right].mean())

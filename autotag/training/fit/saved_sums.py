@@ -1,6 +1,6 @@
 """Statistics kept beside the features of a training set, with what they are of.
 
-    statistics/<number>-<digest>/arrays.npz, joined.parquet, done.json (written last)
+    statistics/<number>-<digest>/arrays.npz, snapshot.parquet, done.json (written last)
 
 The newest that is whole counts. Nothing is ever changed in place: a training that is killed leaves the one before, and
 of two at once the one with the higher number is read next.
@@ -20,7 +20,7 @@ import numpy as np
 
 from autotag.errors import InputError
 from autotag.storage.folder import Folder
-from autotag.training.dataset.snapshot import Joined
+from autotag.training.dataset.snapshot import Snapshot
 from autotag.training.dataset.training_set import TrainingSet
 from models.errors import ModelError
 from models.moments import Statistics
@@ -28,29 +28,29 @@ from models.moments import Statistics
 log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"(\d{6})-[0-9a-f]{12}")
-_ARRAYS, _JOINED, _DONE = "arrays.npz", "joined.parquet", "done.json"
+_ARRAYS, _SNAPSHOT, _DONE = "arrays.npz", "snapshot.parquet", "done.json"
 
 
 @dataclass(frozen=True)
-class Kept:
+class SavedSums:
     """A snapshot, and the sums of exactly its photos and labels."""
 
-    joined: Joined
+    snapshot: Snapshot
     statistics: Statistics
 
 
-def latest(training_set: TrainingSet) -> Kept | None:
+def latest(training_set: TrainingSet) -> SavedSums | None:
     """The statistics as of the last training; None where there are none that are whole."""
     folder = training_set.folder.folder("statistics")
     for name in sorted(filter(_NAME.fullmatch, folder.names()), reverse=True):
-        if found := _read(folder.folder(name)):
-            return found
+        if sums := _read(folder.folder(name)):
+            return sums
     return None
 
 
-def keep(training_set: TrainingSet, kept: Kept) -> None:
+def save(training_set: TrainingSet, sums: SavedSums) -> None:
     """Write statistics, and remove those before the last ones; raises InputError where that cannot be."""
-    files = {_ARRAYS: sums_to_bytes(kept.statistics), _JOINED: kept.joined.write()}
+    files = {_ARRAYS: sums_to_bytes(sums.statistics), _SNAPSHOT: sums.snapshot.write()}
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     folder = training_set.folder.folder("statistics")
     names = sorted(filter(_NAME.fullmatch, folder.names()))
@@ -63,16 +63,16 @@ def keep(training_set: TrainingSet, kept: Kept) -> None:
         folder.remove(name)
 
 
-def _read(folder: Folder) -> Kept | None:
+def _read(folder: Folder) -> SavedSums | None:
     """Return what `keep` saved; None if it is damaged, which is logged."""
     try:
         digests = json.loads(folder.read(_DONE))
-        files = {name: folder.read(name) for name in (_ARRAYS, _JOINED)}
+        files = {name: folder.read(name) for name in (_ARRAYS, _SNAPSHOT)}
         for name, data in files.items():
             if hashlib.sha256(data).hexdigest() != digests[name]:
                 raise ValueError(f"{name} is damaged")
-        joined = Joined.read(files[_JOINED])
-        return Kept(joined, sums_from_bytes(joined.class_ids, files[_ARRAYS]))
+        snapshot = Snapshot.read(files[_SNAPSHOT])
+        return SavedSums(snapshot, sums_from_bytes(snapshot.class_ids, files[_ARRAYS]))
     except (InputError, ValueError, TypeError, KeyError, ModelError) as error:
         log.warning("%s: left out, these statistics are not whole: %s", folder, error)
         return None

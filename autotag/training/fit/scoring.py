@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from autotag.jobs.workers import Workers
 from autotag.progress import Progress, silent
-from autotag.training.dataset.snapshot import Joined
+from autotag.training.dataset.snapshot import Snapshot
 from autotag.training.dataset.training_set import TrainingSet
 from autotag.training.fit.scratch import work_folder
 from autotag.training.fit.update_sums import PartRows, concatenated, part_rows, together
@@ -47,10 +47,10 @@ class Extremes:
         classes, scores, photos = classes[high], scores[high], photos[high]
         touched = np.zeros(len(self.scores), np.bool_)
         touched[classes] = True
-        kept = np.isfinite(self.scores) & touched[:, None]
-        all_classes = np.concatenate([np.nonzero(kept)[0], classes])
-        all_scores = np.concatenate([self.scores[kept], scores])
-        all_photos = np.concatenate([self.photos[kept], photos])
+        filled = np.isfinite(self.scores) & touched[:, None]
+        all_classes = np.concatenate([np.nonzero(filled)[0], classes])
+        all_scores = np.concatenate([self.scores[filled], scores])
+        all_photos = np.concatenate([self.photos[filled], photos])
         order = np.lexsort((all_photos, -all_scores, all_classes))
         sorted_classes = all_classes[order]
         rank = np.arange(len(order)) - np.searchsorted(sorted_classes, sorted_classes)
@@ -83,8 +83,8 @@ class Scores:
         """Add another's of the same classes."""
         self.counts.merge(other.counts)
         for mine, theirs in ((self.false, other.false), (self.missed, other.missed)):
-            kept = np.isfinite(theirs.scores)
-            mine.add(np.nonzero(kept)[0], theirs.scores[kept], theirs.photos[kept])
+            filled = np.isfinite(theirs.scores)
+            mine.add(np.nonzero(filled)[0], theirs.scores[filled], theirs.photos[filled])
 
     def write(self) -> bytes:
         data = io.BytesIO()
@@ -125,7 +125,7 @@ class _Piece:
 
 def score(
     training_set: TrainingSet,
-    joined: Joined,
+    snapshot: Snapshot,
     by_fold: Sequence[Classifiers],
     positive_scores: NDArray[np.float32],
     sample: int,
@@ -149,7 +149,7 @@ def score(
     with work_folder(training_set.folder) as work:
         classifiers = f"{work}/classifiers.npy"
         training_set.folder.write(classifiers, data.getvalue())
-        lists = zip_longest(*(_split(rows, workers.count) for rows in _chosen(joined, sample)), fillvalue=[])
+        lists = zip_longest(*(_split(rows, workers.count) for rows in _chosen(snapshot, sample)), fillvalue=[])
         pieces = [
             _Piece(training_set, tuple(whole), tuple(labelled), classifiers, f"{work}/{index}.npz")
             for index, (whole, labelled) in enumerate(lists)
@@ -157,7 +157,7 @@ def score(
         photos = {piece.result: sum(len(one.photo_ids) for one in (*piece.whole, *piece.labelled)) for piece in pieces}
         done, to_score = 0, sum(photos.values())
         progress("scoring", done, to_score)
-        for result in workers.map(_Scorer(positive_scores, joined.closed), pieces):
+        for result in workers.map(_Scorer(positive_scores, snapshot.closed), pieces):
             total.merge(Scores.read(positive_scores, training_set.folder.read(result)))
             training_set.folder.remove(result)
             done += photos[result]
@@ -165,16 +165,16 @@ def score(
     return total
 
 
-def _chosen(joined: Joined, sample: int) -> tuple[list[PartRows], list[PartRows]]:
+def _chosen(snapshot: Snapshot, sample: int) -> tuple[list[PartRows], list[PartRows]]:
     """The photos to be scored for all classes, and those only for their labels."""
-    exhaustive = np.flatnonzero(joined.exhaustive)
-    chosen = exhaustive[np.argsort(joined.hashes(exhaustive), kind="stable")[:sample]]
-    is_whole = np.zeros(len(joined), np.bool_)
+    exhaustive = np.flatnonzero(snapshot.exhaustive)
+    chosen = exhaustive[np.argsort(snapshot.hashes(exhaustive), kind="stable")[:sample]]
+    is_whole = np.zeros(len(snapshot), np.bool_)
     is_whole[chosen] = True
-    has_labels = np.diff(joined.offsets) > 0
+    has_labels = np.diff(snapshot.offsets) > 0
     return (
-        list(part_rows(joined, np.flatnonzero(is_whole))),
-        list(part_rows(joined, np.flatnonzero(~is_whole & has_labels))),
+        list(part_rows(snapshot, np.flatnonzero(is_whole))),
+        list(part_rows(snapshot, np.flatnonzero(~is_whole & has_labels))),
     )
 
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from autotag.jobs.workers import Workers
 from autotag.progress import Progress, silent
 from autotag.training.dataset.label_log import Ancestors
-from autotag.training.dataset.snapshot import Joined, StaleStatisticsError, changes, join_labels
+from autotag.training.dataset.snapshot import Snapshot, StaleStatisticsError, changes, take_snapshot
 from autotag.training.dataset.training_set import TrainingSet
-from autotag.training.fit.saved_sums import Kept, keep, latest, sums_from_bytes, sums_to_bytes
+from autotag.training.fit.saved_sums import SavedSums, latest, save, sums_from_bytes, sums_to_bytes
 from autotag.training.fit.scratch import work_folder
 from models.moments import Labels, Statistics
 
@@ -29,7 +29,7 @@ _FEW = 20_000
 class Update:
     """Statistics brought up to date, and what it took."""
 
-    kept: Kept
+    sums: SavedSums
     taken_away: int
     """Photos that were taken out of the sums, to be added with other labels, or gone."""
     added: int
@@ -42,7 +42,7 @@ class PartRows:
     part: str
     photo_ids: tuple[str, ...]
     places: NDArray[np.int64]
-    """Of the photos, in `Joined`."""
+    """Of the photos, in `Snapshot`."""
     folds: NDArray[np.int8]
     exhaustive: NDArray[np.bool_]
     labels: Labels
@@ -72,7 +72,7 @@ def update(
     """Bring the statistics up to date, and keep them; reads the features of what has changed since, and no others.
 
     Args:
-        ancestors: see `join_labels`.
+        ancestors: see `take_snapshot`.
         afresh: read everything, whatever is kept.
 
     Raises:
@@ -81,12 +81,12 @@ def update(
         JobError: a worker ended. What was kept before stays.
     """
     before = None if afresh else latest(training_set)
-    before = before or Kept(Joined.nothing(), Statistics(training_set.dim, ()))
-    joined = join_labels(training_set, before.joined, ancestors)
-    taken_away, added = changes(before.joined, joined)
-    statistics = before.statistics.arranged(joined.class_ids)
-    away = list(part_rows(_with_classes(before.joined, joined.class_ids), taken_away))
-    new = list(part_rows(joined, added))
+    before = before or SavedSums(Snapshot.empty(), Statistics(training_set.dim, ()))
+    snapshot = take_snapshot(training_set, before.snapshot, ancestors)
+    taken_away, added = changes(before.snapshot, snapshot)
+    statistics = before.statistics.arranged(snapshot.class_ids)
+    away = list(part_rows(_with_classes(before.snapshot, snapshot.class_ids), taken_away))
+    new = list(part_rows(snapshot, added))
     if len(taken_away) + len(added) <= _FEW or workers.count == 1:
         counts = _add_up(statistics, training_set, away, new)
     else:
@@ -97,26 +97,32 @@ def update(
         for photos in counts:
             done += photos
             progress("adding up", done, changed)
-    kept = Kept(joined, statistics)
-    if afresh or away or new or joined.parts != before.joined.parts or joined.class_ids != before.joined.class_ids:
-        keep(training_set, kept)
-    return Update(kept, len(taken_away), len(added))
+    sums = SavedSums(snapshot, statistics)
+    if (
+        afresh
+        or away
+        or new
+        or snapshot.parts != before.snapshot.parts
+        or snapshot.class_ids != before.snapshot.class_ids
+    ):
+        save(training_set, sums)
+    return Update(sums, len(taken_away), len(added))
 
 
-def part_rows(joined: Joined, photos: NDArray[np.int64]) -> Iterator[PartRows]:
+def part_rows(snapshot: Snapshot, photos: NDArray[np.int64]) -> Iterator[PartRows]:
     """Photos, by their places, file by file in the order of the files' names."""
-    order = photos[np.argsort(joined.part[photos], kind="stable")]
-    folds = joined.folds(order)
-    cuts = np.flatnonzero(np.diff(joined.part[order])) + 1
+    order = photos[np.argsort(snapshot.part[photos], kind="stable")]
+    folds = snapshot.folds(order)
+    cuts = np.flatnonzero(np.diff(snapshot.part[order])) + 1
     for some, their_folds in zip(np.split(order, cuts), np.split(folds, cuts), strict=True):
         if len(some):
             yield PartRows(
-                part=joined.parts[joined.part[some[0]]],
-                photo_ids=tuple(joined.photo_ids.take(some).to_pylist()),
+                part=snapshot.parts[snapshot.part[some[0]]],
+                photo_ids=tuple(snapshot.photo_ids.take(some).to_pylist()),
                 places=some,
                 folds=their_folds,
-                exhaustive=joined.exhaustive[some],
-                labels=joined.labels_of(some),
+                exhaustive=snapshot.exhaustive[some],
+                labels=snapshot.labels_of(some),
             )
 
 
@@ -234,16 +240,16 @@ def _add_up(
             yield len(features)
 
 
-def _with_classes(joined: Joined, class_ids: tuple[str, ...]) -> Joined:
+def _with_classes(snapshot: Snapshot, class_ids: tuple[str, ...]) -> Snapshot:
     """The same, with the places of classes in these."""
-    if joined.class_ids == class_ids:
-        return joined
+    if snapshot.class_ids == class_ids:
+        return snapshot
     place = {id_: index for index, id_ in enumerate(class_ids)}
-    missing = [id_ for id_ in joined.class_ids if id_ not in place]
+    missing = [id_ for id_ in snapshot.class_ids if id_ not in place]
     if missing:
         raise StaleStatisticsError(f"the log of labels has lost class {missing[0]!r}: train again")
-    moved = np.array([place[id_] for id_ in joined.class_ids], np.int32)
+    moved = np.array([place[id_] for id_ in snapshot.class_ids], np.int32)
     closed = np.zeros(len(class_ids), np.bool_)
-    closed[moved] = joined.closed
-    classes = moved[joined.classes] if len(moved) else joined.classes
-    return replace(joined, classes=classes, class_ids=class_ids, closed=closed)
+    closed[moved] = snapshot.closed
+    classes = moved[snapshot.classes] if len(moved) else snapshot.classes
+    return replace(snapshot, classes=classes, class_ids=class_ids, closed=closed)

@@ -225,19 +225,19 @@ def make_findings(training: Training, base: Bundle, bank: str) -> Findings:
     Raises:
         InputError: a file of the training set or of `base` cannot be read.
     """
-    joined, quality = training.joined, training.quality
+    snapshot, quality = training.snapshot, training.quality
     uris = _uris(training)
     before = read_quality(base, bank)
-    in_base = [base.classes.find(id_) or id_ for id_ in joined.class_ids]
-    kept, values = training.kept, joined.values
+    in_base = [base.classes.find(id_) or id_ for id_ in snapshot.class_ids]
+    kept, values = training.kept_classes, snapshot.values
     return Findings(
         made=iso_time(now_us()),
         bank=bank,
         training_set=training.training_set.folder.url,
         network=training.training_set.network,
         base=f"{base.name}/{base.sequence:06d}-{base.version[:12]}",
-        photos=len(joined),
-        exhaustive=int(joined.exhaustive.sum()),
+        photos=len(snapshot),
+        exhaustive=int(snapshot.exhaustive.sum()),
         changed=ChangedPhotos(training.update.added, training.update.taken_away),
         labels=LabelCounts(*(int((values == value).sum()) for value in (1, -1, 0))),
         wanted=training.wanted,
@@ -260,12 +260,12 @@ def make_findings(training: Training, base: Bundle, bank: str) -> Findings:
 
 def bank_content(training: Training, findings: Findings) -> BankContent:
     """Return a bank of the classes that are good enough."""
-    kept = training.kept
-    ids = [training.joined.class_ids[at] for at in kept]
+    kept = training.kept_classes
+    ids = [training.snapshot.class_ids[at] for at in kept]
     calibration = training.calibration
     return BankContent(
         class_ids=ids,
-        names=training.joined.names,
+        names=training.snapshot.names,
         weights=training.classifiers.weights[:, kept],
         biases=training.classifiers.biases[kept],
         rule=Sigmoid(
@@ -279,11 +279,11 @@ def bank_content(training: Training, findings: Findings) -> BankContent:
 
 
 def _class(training: Training, at: int, uris: Mapping[int, str], before: ClassQuality | None) -> ClassFindings:
-    joined, quality, calibration = training.joined, training.quality, training.calibration
-    id_ = joined.class_ids[at]
+    snapshot, quality, calibration = training.snapshot, training.quality, training.calibration
+    id_ = snapshot.class_ids[at]
     return ClassFindings(
         id=id_,
-        name=joined.names.get(id_, id_),
+        name=snapshot.names.get(id_, id_),
         quality=ClassQuality(
             positives=int(training.positives[at]),
             negatives=int(training.negatives[at]),
@@ -323,21 +323,21 @@ def _mistakes(training: Training, at: int, extremes: Extremes, sign: int, uris: 
         if photo >= 0:
             logit = training.calibration.slopes[at] * sign * score + training.calibration.offsets[at]
             probability = 1 / (1 + math.exp(-min(max(logit, -700), 700)))
-            id_ = training.joined.photo_ids[photo].as_py()
+            id_ = training.snapshot.photo_ids[photo].as_py()
             mistakes.append(Mistake(id_, uris.get(photo, ""), _number(probability)))
     return mistakes
 
 
 def _uris(training: Training) -> dict[int, str]:
     """Return the URIs of the photos with the worst mistakes, by their places."""
-    joined = training.joined
+    snapshot = training.snapshot
     photos = np.unique(np.concatenate([training.scores.false.photos.ravel(), training.scores.missed.photos.ravel()]))
     photos = photos[photos >= 0]
     uris: dict[int, str] = {}
-    for part in np.unique(joined.part[photos]):
-        here = photos[joined.part[photos] == part]
-        table = training.training_set.read_part(joined.parts[part], ["photo_id", "uri"])
-        rows = pc.index_in(joined.photo_ids.take(here), value_set=table["photo_id"].combine_chunks())
+    for part in np.unique(snapshot.part[photos]):
+        here = photos[snapshot.part[photos] == part]
+        table = training.training_set.read_part(snapshot.parts[part], ["photo_id", "uri"])
+        rows = pc.index_in(snapshot.photo_ids.take(here), value_set=table["photo_id"].combine_chunks())
         uris |= dict(zip(here.tolist(), table["uri"].take(rows).to_pylist(), strict=True))
     return uris
 

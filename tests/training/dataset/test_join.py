@@ -31,8 +31,8 @@ from autotag.tagging.tagger import Tagger
 from autotag.training.dataset.features import PIECE_PHOTOS, pieces
 from autotag.training.dataset.join import Inputs, join
 from autotag.training.dataset.join_summary import JoinSummary
-from autotag.training.dataset.label_files import Photo
-from autotag.training.dataset.photo_states import Known, State, compact, known_photos, remove
+from autotag.training.dataset.label_files import TrainingPhoto
+from autotag.training.dataset.photo_states import PhotoState, State, compact, read_photo_states, remove
 from autotag.training.dataset.training_set import TrainingSet
 from models.bundle import Bundle
 from models.fixed_point import from_fixed
@@ -372,7 +372,7 @@ def test_a_removed_photo_stays_out_though_it_is_listed(
     again = joined(**inputs, by_folder=True)
     assert (again.photos, again.new, again.reused, again.left_out) == (5, 0, 5, 1)
     assert [(one.kept, one.unknown_first) for one in again.labels] == [(5, []), (0, ["Dog/1.png"])]
-    assert known_photos(training_set)["Dog/1.png"].state is State.REMOVED
+    assert read_photo_states(training_set)["Dog/1.png"].state is State.REMOVED
 
 
 def test_a_removed_photo_comes_back_with_its_labels_when_it_is_restored(
@@ -413,18 +413,18 @@ def test_a_join_removes_what_killed_ones_left_long_ago(
 
 
 def test_what_is_done_is_in_no_piece_and_what_is_tried_again_has_another_name() -> None:
-    photos = [Photo(f"p{number:04d}", f"file:///{number}") for number in range(2 * PIECE_PHOTOS + 10)]
+    photos = [TrainingPhoto(f"p{number:04d}", f"file:///{number}") for number in range(2 * PIECE_PHOTOS + 10)]
     first = pieces(photos, {}, retry_failed=False)
     assert [len(piece.photos) for piece in first] == [PIECE_PHOTOS, PIECE_PHOTOS, 10]
     assert pieces(photos, {}, retry_failed=False) == first
-    known = {photo.id: Known(1, State.FEATURES, photo.uri) for photo in first[1].photos}
+    known = {photo.id: PhotoState(1, State.FEATURES, photo.uri) for photo in first[1].photos}
     assert pieces(photos, known, retry_failed=False) == [first[0], first[2]]
-    failed = {photo.id: Known(1, State.FAILED, photo.uri) for photo in first[0].photos}
+    failed = {photo.id: PhotoState(1, State.FAILED, photo.uri) for photo in first[0].photos}
     last = pieces(photos, known | failed, retry_failed=False)
     assert last[0] == first[2]
     assert last[1].photos == first[0].photos
     assert last[1].name != first[0].name
-    bad = {photo.id: Known(1, State.BAD, photo.uri) for photo in photos}
+    bad = {photo.id: PhotoState(1, State.BAD, photo.uri) for photo in photos}
     assert pieces(photos, bad, retry_failed=False) == []
     assert [piece.photos for piece in pieces(photos, bad, retry_failed=True)] == [piece.photos for piece in first]
 

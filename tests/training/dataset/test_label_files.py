@@ -26,7 +26,7 @@ from autotag.storage.text_lines import MAX_LINE_BYTES, BadLine, Fault, FaultErro
 from autotag.training.dataset.label_files import (
     GROUP_ROWS,
     Label,
-    Photo,
+    TrainingPhoto,
     folder_labels,
     is_photo_folder,
     labels_in,
@@ -65,7 +65,7 @@ def good(lines: Iterable[Label | BadLine]) -> list[tuple[str, str, int]]:
     return [line[1:] for line in lines if isinstance(line, Label)]  # type: ignore[misc]
 
 
-def bad(lines: Iterable[Label | Photo | BadLine]) -> list[tuple[int, Fault]]:
+def bad(lines: Iterable[Label | TrainingPhoto | BadLine]) -> list[tuple[int, Fault]]:
     return [(line.number, line.reason) for line in lines if isinstance(line, BadLine)]
 
 
@@ -256,9 +256,9 @@ def test_a_folders_photos_have_their_paths_as_ids(tmp_path: Path) -> None:
     assert is_photo_folder(str(tmp_path))
     found = list(photos_in(str(tmp_path)))
     assert found == [
-        Photo("top.webp", (tmp_path / "top.webp").as_uri()),
-        Photo("a/x y#%.png", (tmp_path / "a").as_uri() + "/x%20y%23%25.png"),
-        Photo("b/2.JPG", (tmp_path / "b/2.JPG").as_uri()),
+        TrainingPhoto("top.webp", (tmp_path / "top.webp").as_uri()),
+        TrainingPhoto("a/x y#%.png", (tmp_path / "a").as_uri() + "/x%20y%23%25.png"),
+        TrainingPhoto("b/2.JPG", (tmp_path / "b/2.JPG").as_uri()),
     ]
 
 
@@ -272,8 +272,8 @@ def test_a_folder_elsewhere_is_listed_too() -> None:
         with fsspec.open(f"memory://album/{name}", "wb") as file:
             file.write(b"x")
     assert list(photos_in("memory://album")) == [
-        Photo("dog/1.jpg", "memory://album/dog/1.jpg"),
-        Photo("dog/_2.PNG", "memory://album/dog/_2.PNG"),
+        TrainingPhoto("dog/1.jpg", "memory://album/dog/1.jpg"),
+        TrainingPhoto("dog/_2.PNG", "memory://album/dog/_2.PNG"),
     ]
 
 
@@ -294,13 +294,13 @@ def test_a_list_names_photos_by_uri_or_path(write: Write, tmp_path: Path, name: 
         "9\t\n"
     )
     found = list(photos_in(write(name, text.encode())))
-    assert [one for one in found if isinstance(one, Photo)] == [
-        Photo("1", "http://example.org/a%20b.jpg"),
-        Photo("a b", (tmp_path / "sub/c d.jpg").as_uri()),
-        Photo("3", "file:///tmp/x.jpg"),
-        Photo("4", "s3://bucket/x.jpg"),
-        Photo("6", (tmp_path / "c d.jpg").as_uri()),
-        Photo("7", (tmp_path / "e.jpg").as_uri()),
+    assert [one for one in found if isinstance(one, TrainingPhoto)] == [
+        TrainingPhoto("1", "http://example.org/a%20b.jpg"),
+        TrainingPhoto("a b", (tmp_path / "sub/c d.jpg").as_uri()),
+        TrainingPhoto("3", "file:///tmp/x.jpg"),
+        TrainingPhoto("4", "s3://bucket/x.jpg"),
+        TrainingPhoto("6", (tmp_path / "c d.jpg").as_uri()),
+        TrainingPhoto("7", (tmp_path / "e.jpg").as_uri()),
     ]
     assert bad(found) == [(7, Fault.FIELDS), (8, Fault.PHOTO_ID), (11, Fault.FIELDS), (12, Fault.URI)]
 
@@ -313,9 +313,9 @@ def test_rubbish_in_a_list_is_told(write: Write) -> None:
 def test_photos_in_parquet_are_known_by_their_row(tmp_path: Path) -> None:
     url = parquet(tmp_path / "photos.parquet", photo_id=["a", None, "c"], bytes=[b"1", b"2", b"3"])
     found = list(photos_in(url))
-    assert [one for one in found if isinstance(one, Photo)] == [
-        Photo("a", row_uri(url, 1)),
-        Photo("c", row_uri(url, 3)),
+    assert [one for one in found if isinstance(one, TrainingPhoto)] == [
+        TrainingPhoto("a", row_uri(url, 1)),
+        TrainingPhoto("c", row_uri(url, 3)),
     ]
     assert bad(found) == [(2, Fault.PHOTO_ID)]
     assert row_place(row_uri(url, 3)) == (url, 3)
@@ -340,8 +340,8 @@ def test_a_folder_of_parquet_lists_photos_by_uri(tmp_path: Path) -> None:
     parquet(tmp_path / "out/part-0.parquet", photo_id=[1, 2, 3], uri=["http://x/1", None, "sub/3.jpg"])
     write_photo(tmp_path / "out/4.jpg")
     found = list(photos_in(str(tmp_path / "out")))
-    assert found[0] == Photo("1", "http://x/1")
-    assert found[2] == Photo("3", (tmp_path / "out/sub/3.jpg").as_uri())
+    assert found[0] == TrainingPhoto("1", "http://x/1")
+    assert found[2] == TrainingPhoto("3", (tmp_path / "out/sub/3.jpg").as_uri())
     assert bad(found) == [(2, Fault.URI)]
     assert not is_photo_folder(str(tmp_path / "out"))
 
@@ -374,7 +374,7 @@ def test_parquet_that_names_no_photos_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_photos_folder_names_its_class() -> None:
-    photos = [Photo("dog/1.jpg", ""), Photo("animals/cat/2.jpg", ""), Photo("3.jpg", "")]
+    photos = [TrainingPhoto("dog/1.jpg", ""), TrainingPhoto("animals/cat/2.jpg", ""), TrainingPhoto("3.jpg", "")]
     told = list(folder_labels(photos, "album"))
     assert good(told) == [("dog", "dog/1.jpg", TRUE), ("cat", "animals/cat/2.jpg", TRUE)]
     assert bad(told) == [(0, Fault.NO_FOLDER)]
@@ -530,8 +530,8 @@ def test_a_file_that_is_no_text_is_refused(write: Write) -> None:
 def test_a_list_with_semicolons_has_paths_with_blanks(tmp_path: Path) -> None:
     (tmp_path / "photos.csv").write_text("p1;/my photos/a.jpg\r\np2;/my photos/b c.jpg\r\n")
     assert list(photos_in(str(tmp_path / "photos.csv"))) == [
-        Photo("p1", "file:///my%20photos/a.jpg"),
-        Photo("p2", "file:///my%20photos/b%20c.jpg"),
+        TrainingPhoto("p1", "file:///my%20photos/a.jpg"),
+        TrainingPhoto("p2", "file:///my%20photos/b%20c.jpg"),
     ]
 
 
@@ -572,4 +572,4 @@ def test_a_table_is_read_back_whatever_program_wrote_it(
 @pytest.mark.parametrize("separator", [";", ",", "\t", " "])
 def test_lists_of_photos_may_be_separated_as_tables_are(separator: str, tmp_path: Path) -> None:
     (tmp_path / "photos.csv").write_text(f"photo_id{separator}uri\r\np1{separator}file:///a.jpg\r\n")
-    assert list(photos_in(str(tmp_path / "photos.csv"))) == [Photo("p1", "file:///a.jpg")]
+    assert list(photos_in(str(tmp_path / "photos.csv"))) == [TrainingPhoto("p1", "file:///a.jpg")]

@@ -11,7 +11,7 @@ from hypothesis import settings as hypothesis_settings
 
 from autotag.jobs.workers import LocalWorkers
 from autotag.training.dataset import label_log
-from autotag.training.dataset.snapshot import Joined, StaleStatisticsError, changes, join_labels
+from autotag.training.dataset.snapshot import Snapshot, StaleStatisticsError, changes, take_snapshot
 from autotag.training.dataset.training_set import TrainingSet
 from autotag.training.fit.update_sums import update
 from models.moments import FOLDS
@@ -19,7 +19,7 @@ from tests.set_histories import (
     CLASSES,
     Step,
     ancestors,
-    assert_same_joined,
+    assert_same_snapshot,
     assert_same_statistics,
     histories,
     joined_photos,
@@ -33,19 +33,19 @@ Photo = tuple[str, bool, dict[str, int]]
 """The file of its features, whether it is exhaustive, and its labels."""
 
 
-def join(training_set: TrainingSet, known: Joined | None = None) -> Joined:
-    return join_labels(training_set, known or Joined.nothing(), ancestors)
+def join(training_set: TrainingSet, known: Snapshot | None = None) -> Snapshot:
+    return take_snapshot(training_set, known or Snapshot.empty(), ancestors)
 
 
-def described(joined: Joined) -> dict[str, Photo]:
+def described(snapshot: Snapshot) -> dict[str, Photo]:
     found: dict[str, Photo] = {}
-    for at, id_ in enumerate(joined.photo_ids.to_pylist()):
-        labels = slice(joined.offsets[at], joined.offsets[at + 1])
-        pairs = zip(joined.classes[labels].tolist(), joined.values[labels].tolist(), strict=True)
+    for at, id_ in enumerate(snapshot.photo_ids.to_pylist()):
+        labels = slice(snapshot.offsets[at], snapshot.offsets[at + 1])
+        pairs = zip(snapshot.classes[labels].tolist(), snapshot.values[labels].tolist(), strict=True)
         found[id_] = (
-            joined.parts[joined.part[at]],
-            bool(joined.exhaustive[at]),
-            {joined.class_ids[class_]: value for class_, value in pairs},
+            snapshot.parts[snapshot.part[at]],
+            bool(snapshot.exhaustive[at]),
+            {snapshot.class_ids[class_]: value for class_, value in pairs},
         )
     return found
 
@@ -108,7 +108,7 @@ def test_looking_at_what_is_new_alone_comes_to_the_same_as_looking_at_all(first:
         known = join(training_set)
         for step in then:
             step(training_set)
-        assert_same_joined(join(training_set, known), join(training_set))
+        assert_same_snapshot(join(training_set, known), join(training_set))
 
 
 @given(histories)
@@ -117,11 +117,11 @@ def test_what_is_written_is_read_back(history: list[Step]) -> None:
     with new_set() as training_set:
         for step in history:
             step(training_set)
-        joined = join(training_set)
-        back = Joined.read(joined.write())
-        assert_same_joined(back, joined)
-        assert back.parts == joined.parts
-        assert back.write() == joined.write()
+        snapshot = join(training_set)
+        back = Snapshot.read(snapshot.write())
+        assert_same_snapshot(back, snapshot)
+        assert back.parts == snapshot.parts
+        assert back.write() == snapshot.write()
 
 
 @given(histories, histories)
@@ -192,8 +192,8 @@ def test_a_class_whose_labels_were_all_withdrawn_is_a_class_still(tmp_path: Path
     training_set = some_set(tmp_path)
     for step in (joined_photos(["a"], 0), labelled([("a", "teapot", 1)], "labels", True), removed(["a"])):
         step(training_set)
-    joined = join(training_set)
-    assert (len(joined), joined.class_ids) == (0, ("teapot",))
+    snapshot = join(training_set)
+    assert (len(snapshot), snapshot.class_ids) == (0, ("teapot",))
 
 
 def test_implied_labels_do_not_depend_on_where_they_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,7 +205,7 @@ def test_implied_labels_do_not_depend_on_where_they_are_cut(tmp_path: Path, monk
         step(training_set)
     whole = join(training_set)
     monkeypatch.setattr(label_log, "_PHOTOS", 7)
-    assert_same_joined(join(training_set), whole)
+    assert_same_snapshot(join(training_set), whole)
 
 
 def test_a_file_of_features_that_is_gone_is_told(tmp_path: Path) -> None:
@@ -221,12 +221,12 @@ def test_a_file_of_features_that_is_gone_is_told(tmp_path: Path) -> None:
 def test_a_photo_is_in_one_fold_for_ever(tmp_path: Path) -> None:
     training_set = some_set(tmp_path)
     joined_photos([f"photo-{number}" for number in range(1000)], 0)(training_set)
-    joined = join(training_set)
+    snapshot = join(training_set)
     # As the first 8 bytes of SHA-256 have it; whoever changes them throws away everybody's statistics.
-    assert joined.folds()[:8].tolist() == [1, 2, 0, 4, 4, 4, 4, 2]
-    assert np.bincount(joined.folds(), minlength=FOLDS).min() > 150
+    assert snapshot.folds()[:8].tolist() == [1, 2, 0, 4, 4, 4, 4, 2]
+    assert np.bincount(snapshot.folds(), minlength=FOLDS).min() > 150
     some = np.array([5, 3])
-    assert joined.folds(some).tolist() == joined.folds()[some].tolist()
+    assert snapshot.folds(some).tolist() == snapshot.folds()[some].tolist()
 
 
 def test_labels_of_some_photos_are_those_that_all_have(tmp_path: Path) -> None:
@@ -234,10 +234,10 @@ def test_labels_of_some_photos_are_those_that_all_have(tmp_path: Path) -> None:
     rows = [("a", "dog", 1), ("c", "dog", -1), ("c", "teapot", 1)]
     for step in (joined_photos(["a", "b", "c"], 0), labelled(rows, "labels", False)):
         step(training_set)
-    joined = join(training_set)
-    labels = joined.labels_of(np.array([2, 1, 0]))
+    snapshot = join(training_set)
+    labels = snapshot.labels_of(np.array([2, 1, 0]))
     found = [
-        (int(row), joined.class_ids[class_], int(value))
+        (int(row), snapshot.class_ids[class_], int(value))
         for row, class_, value, _ in zip(*vars(labels).values(), strict=True)
     ]
     assert found == [(0, "dog", -1), (0, "teapot", 1), (2, "dog", 1)]
@@ -252,13 +252,13 @@ def test_silence_about_an_exhaustive_photo_means_false_only_of_classes_that_exha
     history = joined_photos(photos, 0), labelled(whole, "labels", True), labelled(corrected, "corrections", False)
     for step in history:
         step(training_set)
-    before = update(training_set, ancestors, LocalWorkers(1)).kept
-    moments = before.statistics.moments(training_set.scale, before.joined.closed)
-    assert dict(zip(before.joined.class_ids, moments.positives.tolist(), strict=True)) == {"dog": 2, "sky": 2}
-    assert dict(zip(before.joined.class_ids, moments.negatives.tolist(), strict=True)) == {"dog": 1, "sky": 1}
+    before = update(training_set, ancestors, LocalWorkers(1)).sums
+    moments = before.statistics.moments(training_set.scale, before.snapshot.closed)
+    assert dict(zip(before.snapshot.class_ids, moments.positives.tolist(), strict=True)) == {"dog": 2, "sky": 2}
+    assert dict(zip(before.snapshot.class_ids, moments.negatives.tolist(), strict=True)) == {"dog": 1, "sky": 1}
     labelled([("p3", "sky", -1)], "labels", True)(training_set)  # from now on they are about the sky, too
-    after = update(training_set, ancestors, LocalWorkers(1)).kept
-    moments = after.statistics.moments(training_set.scale, after.joined.closed)
-    assert dict(zip(after.joined.class_ids, moments.negatives.tolist(), strict=True)) == {"dog": 2, "sky": 3}
-    afresh = update(training_set, ancestors, LocalWorkers(1), afresh=True).kept
+    after = update(training_set, ancestors, LocalWorkers(1)).sums
+    moments = after.statistics.moments(training_set.scale, after.snapshot.closed)
+    assert dict(zip(after.snapshot.class_ids, moments.negatives.tolist(), strict=True)) == {"dog": 2, "sky": 3}
+    afresh = update(training_set, ancestors, LocalWorkers(1), afresh=True).sums
     assert_same_statistics(after.statistics, afresh.statistics)

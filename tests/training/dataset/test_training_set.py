@@ -14,8 +14,8 @@ import pytest
 
 from autotag.errors import InputError, JobError
 from autotag.storage.folder import Folder
-from autotag.training.dataset.photo_states import State, compact, known_photos, remove, remove_leftovers
-from autotag.training.dataset.training_set import Failure, TrainingSet
+from autotag.training.dataset.photo_states import State, compact, read_photo_states, remove, remove_leftovers
+from autotag.training.dataset.training_set import PhotoFailure, TrainingSet
 from models.bundle import Bundle
 from tests.model_files import write_small_bundle
 from tests.training_sets import add_photos, facts, features_of, label_table, labels_of
@@ -32,8 +32,8 @@ def training_set(tmp_path: Path, bundle: Bundle) -> TrainingSet:
     return TrainingSet.open_or_create(Folder(str(tmp_path / "set")), bundle)
 
 
-def failed(photo_id: str, at_us: int, *, permanent: bool = True) -> Failure:
-    return Failure(photo_id, f"file:///{photo_id}", "damaged", "it is", permanent, at_us)
+def failed(photo_id: str, at_us: int, *, permanent: bool = True) -> PhotoFailure:
+    return PhotoFailure(photo_id, f"file:///{photo_id}", "damaged", "it is", permanent, at_us)
 
 
 # Which network
@@ -122,7 +122,7 @@ def test_a_damaged_part_is_named_with_what_to_do(training_set: TrainingSet, bund
     else:
         training_set.folder.write(path, damaged[damage])
     with pytest.raises(InputError, match=rf"{path}: .*remove the file, and the next join computes its photos again"):
-        known_photos(training_set)
+        read_photo_states(training_set)
 
 
 def test_a_wrong_byte_in_kept_features_is_told_with_the_file(training_set: TrainingSet) -> None:
@@ -239,7 +239,7 @@ def test_reports_have_numbers_of_their_own(training_set: TrainingSet) -> None:
 def test_the_latest_of_a_photo_is_what_is_known(training_set: TrainingSet) -> None:
     add_photos(training_set, ["new", "old", "again"], at_us=5)
     training_set.write_failures("1" * 32, [failed("old", 3), failed("again", 9, permanent=False), failed("bad", 4)])
-    known = known_photos(training_set)
+    known = read_photo_states(training_set)
     assert {photo_id: (one.state, one.at_us) for photo_id, one in known.items()} == {
         "new": (State.FEATURES, 5),
         "old": (State.FEATURES, 5),
@@ -253,7 +253,7 @@ def test_a_removal_takes_what_is_older_and_leaves_what_comes_later(training_set:
     add_photos(training_set, ["a", "b"], at_us=far)
     removed = remove(training_set, ["a", "nobody", "a"], "ann")
     assert (removed.photos, removed.unknown, removed.before) == (["a"], ["nobody"], [])
-    known = known_photos(training_set)
+    known = read_photo_states(training_set)
     assert [known[photo_id].state for photo_id in ("a", "b", "nobody")] == [
         State.REMOVED,
         State.FEATURES,
@@ -263,7 +263,7 @@ def test_a_removal_takes_what_is_older_and_leaves_what_comes_later(training_set:
     assert (again.photos, again.before) == ([], ["a"])
     assert training_set.label_files() == ["000001"]
     add_photos(training_set, ["a"], at_us=far + 1)
-    assert known_photos(training_set)["a"].state is State.FEATURES
+    assert read_photo_states(training_set)["a"].state is State.FEATURES
 
 
 def filled(training_set: TrainingSet) -> list[str]:

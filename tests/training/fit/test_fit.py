@@ -43,7 +43,7 @@ def done(drawn_set: TrainingSet) -> Training:
 
 
 def place(done: Training, class_id: str) -> int:
-    return done.joined.class_ids.index(class_id)
+    return done.snapshot.class_ids.index(class_id)
 
 
 def said(done: Training, features: NDArray[np.int16]) -> NDArray[np.bool_]:
@@ -66,7 +66,7 @@ def test_clear_classes_are_found_and_what_is_noise_is_left_out(done: Training) -
     assert done.quality.average_precision[place(done, "noise")] < 0.15
     assert "never reached" in done.left_out["noise"]
     assert done.left_out["rare"] == "no photo is labelled TRUE"
-    assert [done.joined.class_ids[at] for at in done.kept] == sorted(set(DRAWN.ids) - done.left_out.keys())
+    assert [done.snapshot.class_ids[at] for at in done.kept_classes] == sorted(set(DRAWN.ids) - done.left_out.keys())
 
 
 def test_what_is_said_of_new_photos_is_as_right_as_was_promised(done: Training) -> None:
@@ -258,6 +258,6 @@ def test_features_that_were_lost_and_computed_again_are_noticed(
     with caplog.at_level(logging.WARNING):
         done = trained(training_set)
     assert "read again" in caplog.text
-    assert len(done.joined) == 599
+    assert len(done.snapshot) == 599
     training_set.folder.remove("statistics")
     assert_same(done, trained(training_set))

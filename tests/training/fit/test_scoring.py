@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from autotag.jobs.workers import LocalWorkers, Workers
-from autotag.training.dataset.snapshot import Joined
+from autotag.training.dataset.snapshot import Snapshot
 from autotag.training.dataset.training_set import TrainingSet
 from autotag.training.fit import scoring
 from autotag.training.fit.scoring import MISTAKES, Extremes, Scores, score
@@ -53,8 +53,8 @@ def training_set(tmp_path: Path) -> TrainingSet:
     return drawn_set(tmp_path)
 
 
-def joined_of(training_set: TrainingSet) -> Joined:
-    return update(training_set, lambda _: (), HERE).kept.joined
+def snapshot_of(training_set: TrainingSet) -> Snapshot:
+    return update(training_set, lambda _: (), HERE).sums.snapshot
 
 
 def classifiers_by_fold() -> list[Classifiers]:
@@ -70,8 +70,8 @@ def classifiers_by_fold() -> list[Classifiers]:
 
 
 def scored(training_set: TrainingSet, sample: int, workers: Workers = HERE) -> Scores:
-    joined = joined_of(training_set)
-    found = score(training_set, joined, classifiers_by_fold(), np.ones(CLASSES, np.float32), sample, workers)
+    snapshot = snapshot_of(training_set)
+    found = score(training_set, snapshot, classifiers_by_fold(), np.ones(CLASSES, np.float32), sample, workers)
     assert training_set.folder.folder("work").names() == []
     return found
 
@@ -80,22 +80,22 @@ def plain(
     training_set: TrainingSet, sample: int
 ) -> tuple[ScoreCounts, list[list[tuple[float, int]]], list[list[tuple[float, int]]]]:
     """Counts, and of each class the negatives with the highest scores and the positives with the lowest."""
-    joined = joined_of(training_set)
+    snapshot = snapshot_of(training_set)
     features = features_of(training_set)
     by_fold = classifiers_by_fold()
     counts = ScoreCounts(np.ones(CLASSES, np.float32))
-    exhaustive = np.flatnonzero(joined.exhaustive)
-    chosen = set(sorted(exhaustive.tolist(), key=lambda place: int(joined.hashes()[place]))[:sample])
+    exhaustive = np.flatnonzero(snapshot.exhaustive)
+    chosen = set(sorted(exhaustive.tolist(), key=lambda place: int(snapshot.hashes()[place]))[:sample])
     false: list[list[tuple[float, int]]] = [[] for _ in range(CLASSES)]
     missed: list[list[tuple[float, int]]] = [[] for _ in range(CLASSES)]
-    for place, photo_id in enumerate(joined.photo_ids.to_pylist()):
-        fold = int(joined.folds()[place])
+    for place, photo_id in enumerate(snapshot.photo_ids.to_pylist()):
+        fold = int(snapshot.folds()[place])
         row = from_fixed(np.array(features[photo_id], np.int16), training_set.scale)
         values = row @ by_fold[fold].weights + by_fold[fold].biases
-        here = slice(joined.offsets[place], joined.offsets[place + 1])
-        labels = dict(zip(joined.classes[here].tolist(), joined.values[here].tolist(), strict=True))
+        here = slice(snapshot.offsets[place], snapshot.offsets[place + 1])
+        labels = dict(zip(snapshot.classes[here].tolist(), snapshot.values[here].tolist(), strict=True))
         for class_ in range(CLASSES):
-            closed = joined.exhaustive[place] and class_ < 3
+            closed = snapshot.exhaustive[place] and class_ < 3
             value = labels.get(class_, -1 if closed else 0)
             where = class_, counts.bins(values[class_ : class_ + 1], np.array([class_]))[0]
             if value == 1:
@@ -142,17 +142,17 @@ def test_any_number_of_processes_gives_the_same_bytes(
 
 def test_progress_is_told_of_all_photos_with_labels(training_set: TrainingSet) -> None:
     told: list[tuple[str, int, int | None]] = []
-    joined = joined_of(training_set)
+    snapshot = snapshot_of(training_set)
     score(
         training_set,
-        joined,
+        snapshot,
         classifiers_by_fold(),
         np.ones(CLASSES, np.float32),
         1000,
         HERE,
         lambda *one: told.append(one),
     )
-    photos = np.count_nonzero(joined.exhaustive | (np.diff(joined.offsets) > 0))
+    photos = np.count_nonzero(snapshot.exhaustive | (np.diff(snapshot.offsets) > 0))
     assert (told[0], told[-1]) == (("scoring", 0, photos), ("scoring", photos, photos))
 
 
@@ -163,10 +163,10 @@ def test_scores_are_kept_and_taken_back(training_set: TrainingSet) -> None:
 
 
 def test_no_scores_leave_nothing_behind_when_a_file_cannot_be_read(training_set: TrainingSet) -> None:
-    joined = joined_of(training_set)
+    snapshot = snapshot_of(training_set)
     training_set.folder.write(f"features/{training_set.parts()[0]}.parquet", b"damaged")
     with pytest.raises(Exception, match="remove the file"):
-        score(training_set, joined, classifiers_by_fold(), np.ones(CLASSES, np.float32), 10, HERE)
+        score(training_set, snapshot, classifiers_by_fold(), np.ones(CLASSES, np.float32), 10, HERE)
     assert training_set.folder.folder("work").names() == []
 
 

@@ -22,13 +22,13 @@ from autotag.training.dataset.snapshot import StaleStatisticsError
 from autotag.training.dataset.training_set import TrainingSet
 from autotag.training.fit import scratch
 from autotag.training.fit import update_sums as statistics_module
-from autotag.training.fit.saved_sums import Kept, keep, latest
+from autotag.training.fit.saved_sums import SavedSums, latest, save
 from autotag.training.fit.update_sums import Update, part_rows, read_features, split, together, update
 from tests.set_histories import (
     PHOTOS,
     Step,
     ancestors,
-    assert_same_joined,
+    assert_same_snapshot,
     assert_same_statistics,
     compacted,
     histories,
@@ -65,10 +65,10 @@ def updated(training_set: TrainingSet, workers: Workers = HERE) -> Update:
     return update(training_set, ancestors, workers)
 
 
-def assert_as_afresh(training_set: TrainingSet, kept: Kept) -> None:
-    afresh = update(training_set, ancestors, HERE, afresh=True).kept
-    assert_same_joined(kept.joined, afresh.joined)
-    assert_same_statistics(kept.statistics, afresh.statistics)
+def assert_as_afresh(training_set: TrainingSet, sums: SavedSums) -> None:
+    afresh = update(training_set, ancestors, HERE, afresh=True).sums
+    assert_same_snapshot(sums.snapshot, afresh.snapshot)
+    assert_same_statistics(sums.statistics, afresh.statistics)
 
 
 @contextlib.contextmanager
@@ -106,10 +106,10 @@ def test_whatever_comes_and_goes_the_statistics_are_those_of_reading_everything_
         for history, compacts in steps:
             for step in history:
                 step(training_set)
-            kept = updated(training_set).kept
+            sums = updated(training_set).sums
             if compacts:
                 compacted(training_set)
-        assert_as_afresh(training_set, kept)
+        assert_as_afresh(training_set, sums)
 
 
 @given(histories, histories, st.integers(0, 9))
@@ -126,7 +126,7 @@ def test_killed_between_any_two_writes_the_next_training_goes_on(
         with killed_at_write(number), contextlib.suppress(Killed):
             updated(training_set)
             compacted(training_set)
-        assert_as_afresh(training_set, updated(training_set).kept)
+        assert_as_afresh(training_set, updated(training_set).sums)
 
 
 def test_only_what_has_changed_is_read(training_set: TrainingSet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +152,7 @@ def test_a_label_that_changes_moves_its_photo_alone(training_set: TrainingSet) -
     labelled([(PHOTOS[0], "teapot", 1)], "corrections", False)(training_set)
     done = updated(training_set)
     assert (done.taken_away, done.added) == (1, 1)
-    assert_as_afresh(training_set, done.kept)
+    assert_as_afresh(training_set, done.sums)
 
 
 def test_nothing_new_writes_nothing(training_set: TrainingSet) -> None:
@@ -174,17 +174,17 @@ def test_several_processes_add_up_to_the_same(training_set: TrainingSet, monkeyp
     changed = done.taken_away + done.added
     assert done.added == 3
     assert (told[0], told[-1]) == (("adding up", 0, changed), ("adding up", changed, changed))
-    assert_as_afresh(training_set, done.kept)
+    assert_as_afresh(training_set, done.sums)
     assert training_set.folder.folder("work").names() == []
 
 
 def test_two_trainings_at_once_both_keep_what_is_true(training_set: TrainingSet) -> None:
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(updated, [training_set] * 2)
-    assert_same_statistics(first.kept.statistics, second.kept.statistics)
+    assert_same_statistics(first.sums.statistics, second.sums.statistics)
     found = latest(training_set)
     assert found is not None
-    assert_same_statistics(found.statistics, first.kept.statistics)
+    assert_same_statistics(found.statistics, first.sums.statistics)
 
 
 def test_of_a_training_that_began_before_a_removal_and_ended_after_it_the_next_recovers(
@@ -200,11 +200,11 @@ def test_of_a_training_that_began_before_a_removal_and_ended_after_it_the_next_r
         statistics.write(f"000009{name[6:]}", data)
     with pytest.raises(StaleStatisticsError, match=r"have no photo 'photo 0' any more"):
         updated(training_set)
-    assert_as_afresh(training_set, update(training_set, ancestors, HERE, afresh=True).kept)
+    assert_as_afresh(training_set, update(training_set, ancestors, HERE, afresh=True).sums)
     assert updated(training_set).added == 0
 
 
-# What is kept
+# Saved sums
 
 
 def test_the_last_two_are_kept(training_set: TrainingSet) -> None:
@@ -215,12 +215,12 @@ def test_the_last_two_are_kept(training_set: TrainingSet) -> None:
     assert [name[:6] for name in names] == ["000003", "000004"]
 
 
-@pytest.mark.parametrize("file", ["arrays.npz", "joined.parquet", "done.json"])
+@pytest.mark.parametrize("file", ["arrays.npz", "snapshot.parquet", "done.json"])
 @pytest.mark.parametrize("damage", ["cut", "changed", "gone", "[]", "{}"])
 def test_what_is_damaged_is_left_out_with_a_warning_and_made_again(
     training_set: TrainingSet, file: str, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    wanted = updated(training_set).kept
+    wanted = updated(training_set).sums
     folder = training_set.folder.folder("statistics")
     name = f"{folder.names()[0]}/{file}"
     data = folder.read(name)
@@ -233,8 +233,8 @@ def test_what_is_damaged_is_left_out_with_a_warning_and_made_again(
         assert latest(training_set) is None
     assert "not whole" in caplog.text
     done = updated(training_set)
-    assert done.added == len(wanted.joined)
-    assert_same_statistics(done.kept.statistics, wanted.statistics)
+    assert done.added == len(wanted.snapshot)
+    assert_same_statistics(done.sums.statistics, wanted.statistics)
 
 
 def test_where_the_newest_is_damaged_the_one_before_counts(training_set: TrainingSet) -> None:
@@ -245,14 +245,14 @@ def test_where_the_newest_is_damaged_the_one_before_counts(training_set: Trainin
     folder.remove(f"{folder.names()[-1]}/done.json")
     done = updated(training_set)
     assert done.added == 1
-    assert_as_afresh(training_set, done.kept)
+    assert_as_afresh(training_set, done.sums)
 
 
 def test_statistics_of_another_number_of_folds_are_made_again(training_set: TrainingSet) -> None:
-    kept = updated(training_set).kept
-    kept.statistics.counts = kept.statistics.counts[:2]
+    sums = updated(training_set).sums
+    sums.statistics.counts = sums.statistics.counts[:2]
     training_set.folder.remove("statistics")
-    keep(training_set, kept)
+    save(training_set, sums)
     assert updated(training_set).added == len(PHOTOS) - 1
 
 
@@ -270,7 +270,7 @@ def test_a_file_of_features_that_is_lost_is_no_longer_counted(training_set: Trai
     with pytest.raises(StaleStatisticsError, match="train again"):
         updated(training_set)
     done = update(training_set, ancestors, HERE, afresh=True)
-    assert len(done.kept.joined) == 4
+    assert len(done.sums.snapshot) == 4
     assert updated(training_set).added == 0
 
 
@@ -292,12 +292,12 @@ def test_what_killed_trainings_left_goes_a_week_later(
 
 
 def test_features_come_in_the_order_of_the_photos(training_set: TrainingSet) -> None:
-    joined = updated(training_set).kept.joined
-    for rows in part_rows(joined, np.arange(len(joined))[::-1]):
+    snapshot = updated(training_set).sums.snapshot
+    for rows in part_rows(snapshot, np.arange(len(snapshot))[::-1]):
         table = training_set.read_part(rows.part)
         by_id = dict(zip(table["photo_id"].to_pylist(), training_set.fixed_features(table).tolist(), strict=True))
         assert read_features(training_set, rows).tolist() == [by_id[id_] for id_ in rows.photo_ids]
-        assert joined.photo_ids.take(rows.places).to_pylist() == list(rows.photo_ids)
+        assert snapshot.photo_ids.take(rows.places).to_pylist() == list(rows.photo_ids)
 
 
 @given(st.lists(st.integers(1, 9), max_size=12), st.integers(1, 5), st.integers(1, 20))
@@ -322,6 +322,6 @@ def test_what_is_kept_says_which_photos_it_is_of(training_set: TrainingSet) -> N
     folder = training_set.folder.folder("statistics")
     found = latest(training_set)
     assert found is not None
-    assert found.joined.photo_ids.to_pylist() == sorted(set(PHOTOS) - {PHOTOS[1]})
+    assert found.snapshot.photo_ids.to_pylist() == sorted(set(PHOTOS) - {PHOTOS[1]})
     assert found.statistics.counts[:, 0].sum() == len(PHOTOS) - 1
-    assert set(json.loads(folder.read(f"{folder.names()[0]}/done.json"))) == {"arrays.npz", "joined.parquet"}
+    assert set(json.loads(folder.read(f"{folder.names()[0]}/done.json"))) == {"arrays.npz", "snapshot.parquet"}
