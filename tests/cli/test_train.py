@@ -319,5 +319,5 @@ def test_what_cannot_be_learned_is_told(run: Runner, album: Path, tmp_path: Path
     assert run(learn, "\x07", str(album / "Sky")).exit_code == 2
     with pytest.raises(JobError, match="'Teapot' is a class of bank 'colours'"):
         raise run(learn, "teapot", str(album / "Sky")).exception or AssertionError
-    with pytest.raises(JobError, match="needs 2 different examples"):
+    with pytest.raises(JobError, match="needs at least 2 different, readable examples"):
         raise run(learn, "night", str(album / "Sky" / "2-001.png")).exception or AssertionError
