@@ -1,8 +1,8 @@
 """Tags photos with thousands of classifiers: one at a time, as a stream, or a whole corpus.
 
-from autotag import Settings, Tagger
+from autotag import PhotoSource, Settings, Tagger
 
-with Tagger.open(Settings.from_config(), any_file=True) as tagger:
+with Tagger.open(Settings.from_config(), PhotoSource(any_file=True)) as tagger:
     for uri, tags in tagger.tag(["file:///tmp/cat.jpg"]):
         print(uri, tags)
 """
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from autotag.events import EventType as EventType
     from autotag.events import PhotoEvent as PhotoEvent
     from autotag.photos.errors import PhotoError as PhotoError
+    from autotag.photos.source import PhotoSource as PhotoSource
     from autotag.queues import open_queue as open_queue
     from autotag.settings import Settings as Settings
     from autotag.stores import open_store as open_store
@@ -26,6 +27,7 @@ _MODULES = {
     "errors": ("AutotagError",),
     "events": ("EventType", "PhotoEvent"),
     "photos.errors": ("PhotoError",),
+    "photos.source": ("PhotoSource",),
     "queues": ("open_queue",),
     "settings": ("Settings",),
     "stores": ("open_store",),

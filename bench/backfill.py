@@ -13,8 +13,8 @@ from autotag.jobs.backfill import CHUNK_PHOTOS, Backfill, JobSummary
 from autotag.jobs.photo_list import ListedPhotos
 from autotag.jobs.spark import SparkWorkers
 from autotag.jobs.workers import LocalWorkers, Workers
-from autotag.photos.reader import photo_uri
 from autotag.storage.folder import Folder
+from autotag.storage.uri import photo_uri
 from autotag.stores import open_store
 from autotag.view.results import ModelVersion
 from bench import processes

@@ -12,8 +12,9 @@ from functools import partial
 from pathlib import Path
 
 from autotag.bundles.build import build_bundle
-from autotag.photos.reader import PhotoReader, find_photos, photo_uri
+from autotag.photos.reader import PhotoReader, find_photos
 from autotag.settings import PROJECT
+from autotag.storage.uri import photo_uri
 from autotag.tagging.evaluate import Evaluation, evaluate
 from bench import naive, processes, stages, stream
 from bench.corpus import with_classifiers

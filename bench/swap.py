@@ -15,15 +15,15 @@ from autotag.bundles.publisher import Publisher
 from autotag.bundles.registry import ModelRegistry
 from autotag.events import PhotoEvent
 from autotag.events.times import now_us
-from autotag.photos.reader import photo_uri
 from autotag.queues import EventQueue, open_queue
 from autotag.settings import PROJECT, Settings
+from autotag.storage.uri import photo_uri
 from autotag.stores import open_store
 from bench.corpus import with_classifiers
 from bench.stream import images_per_s, topology
 from bench.table import Table
-from models.bundle import Bundle, publish
-from models.published import make_current
+from models.bundle import Bundle, install
+from models.bundle_folder import make_current
 
 BOLTS = 2
 PHOTOS_PER_S = 100
@@ -35,7 +35,7 @@ def measure(table: Table, bundle: Bundle, photos: list[Path], root: Path) -> Non
     """Publish a bundle of the same network, and then a bundle of another, while photos stream."""
     shutil.copytree(bundle.folder, root / "first")
     bundles = root / "bundles"
-    make_current(bundles, publish(root / "first", bundles).folder.name)
+    make_current(bundles, install(root / "first", bundles).folder.name)
     candidates = {
         "the same network with 5,000 classifiers": with_classifiers(bundle, 5000, root),
         "another network (f32)": build_bundle(
@@ -58,7 +58,7 @@ def swap(settings: Settings, candidate: Path, uris: Sequence[str]) -> tuple[str,
         begin = now_us()
         model = Publisher(settings, open_store(settings), registry, "bench").publish(candidate).model
         published = time.monotonic()
-        name = str(model).rpartition("/")[2]
+        name = model.folder
         while [worker.model for worker in registry.workers()] != [name] * BOLTS:
             time.sleep(0.01)
         seconds, end = time.monotonic() - published, now_us()

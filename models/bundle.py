@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 
 from models import manifest
 from models.bank import ClassifierBank
+from models.bundle_folder import CURRENT, current, folder_name, installed, make_current, parse_folder_name
 from models.classes import ClassTable
 from models.errors import ModelError
 from models.folders import locked
 from models.manifest import BANKS, BUILD_AGAIN, CLASSES, MANIFEST, NETWORK, check_files, read_manifest, write_manifest
 from models.preprocessing import Preprocessing
 from models.probe import PROBE, check_probe, read_probe
-from models.published import CURRENT, current, folder_name, make_current, parse_folder_name, published
 
 __all__ = [
     "BANKS",
@@ -37,10 +37,10 @@ __all__ = [
     "PROBE",
     "Bundle",
     "Tag",
+    "install",
+    "move_into_place",
     "network_key",
-    "opened",
-    "publish",
-    "put",
+    "open_if_intact",
 ]
 
 SCORE_DIGITS = 4
@@ -85,7 +85,7 @@ class Bundle:
 
     @classmethod
     def open(cls, path: Path) -> Bundle:
-        """Open one bundle, or the current one of a folder of published ones. Reads every byte, to check it.
+        """Open one bundle, or the current one of a folder of bundles. Reads every byte, to check it.
 
         Raises:
             ModelError: there is none, or a file is missing, left over or not what the manifest says; the message names
@@ -103,7 +103,7 @@ class Bundle:
 
     @classmethod
     def find(cls, path: Path, sequence: int, version: str) -> Bundle:
-        """Open the bundle of that number and version, in a folder of published ones or that is `path` itself.
+        """Open the bundle of this number and version: in a folder of bundles, or `path` itself.
 
         Raises:
             ModelError: it is not there, or damaged.
@@ -194,8 +194,8 @@ def network_key(network: Path, precision: str, preprocessing: Preprocessing) -> 
     return manifest.network_key(network, precision, preprocessing.to_dict())
 
 
-def opened(folder: Path, version: str) -> Bundle | None:
-    """The bundle in a folder; None where it is not there, damaged or of another version. Reads every byte."""
+def open_if_intact(folder: Path, version: str) -> Bundle | None:
+    """Return the bundle in a folder; None if it is missing, damaged or of another version. Reads every byte."""
     try:
         bundle = Bundle.open(folder)
     except ModelError:
@@ -203,10 +203,11 @@ def opened(folder: Path, version: str) -> Bundle | None:
     return bundle if bundle.version == version else None
 
 
-def put(folder: Path, target: Path) -> Bundle:
-    """Move a sealed bundle to where it shall be, and open it there; what lies there makes way.
+def move_into_place(folder: Path, target: Path) -> Bundle:
+    """Move a sealed bundle to its place and open it there.
 
-    That is kept beside, as `.replaced-<its name>`: another process may have it open, or a person want to look at it.
+    An older folder at that place is renamed to `.replaced-<its name>`: another process may have it open, or a person
+    may want to look at it.
 
     Args:
         folder: on the same file system as `target`.
@@ -219,26 +220,26 @@ def put(folder: Path, target: Path) -> Bundle:
     return Bundle.open(target)
 
 
-def publish(folder: Path, root: Path, at_least: int = 0) -> Bundle:
-    """Move a sealed bundle into a folder of published ones, with the next sequence number; it is not current by that.
+def install(folder: Path, root: Path, at_least: int = 0) -> Bundle:
+    """Move a sealed bundle into a folder of bundles, with the next sequence number. It does not become current.
 
-    Safe for several publishers at once; a reader sees the whole bundle or none of it. Where `root`'s newest bundle has
-    the same version already, and a number above `at_least`, that one is opened; nothing is moved, unless it is damaged:
-    then this one takes its place.
+    Safe for several processes at once; a reader sees the whole bundle or none of it. If `root`'s newest bundle has the
+    same version and a number above `at_least`, that one is opened, and nothing is moved unless it is damaged: then
+    this bundle replaces it.
 
     Args:
         folder: on the same file system as `root`.
-        at_least: the highest number that is given away elsewhere.
+        at_least: the highest number that is taken elsewhere.
     """
     bundle = Bundle.open(folder)
     root.mkdir(parents=True, exist_ok=True)
     with locked(root / ".lock"):
-        newest = next(reversed(published(root)), None)
+        newest = next(reversed(installed(root)), None)
         number, version = (parse_folder_name(newest.name) if newest else None) or (0, "")
         if newest and number > at_least and bundle.version.startswith(version):
-            return opened(newest, bundle.version) or put(folder, newest)
+            return open_if_intact(newest, bundle.version) or move_into_place(folder, newest)
         if newest and not (root / CURRENT).exists():
-            make_current(root, newest.name)  # or what is only published here would be taken for current
+            make_current(root, newest.name)  # or the new bundle would become current
         target = root / folder_name(max(number, at_least) + 1, bundle.version)
         folder.rename(target)
     return Bundle.open(target)

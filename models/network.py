@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from models.errors import ModelError
 from models.preprocessing import PRECISIONS
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 INFERENCE_PHOTOS = (4, 1)
 """Numbers of photos that one inference may take; a batch is cut into these."""
@@ -63,9 +63,7 @@ class FeatureNetwork:
             raise ModelError(f"{path}: the network is missing")
         core = openvino.Core()
         if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            logger.warning(
-                "this CPU has no bf16: %s is computed in f32, slower and with scores a little different", path
-            )
+            log.warning("this CPU has no bf16: %s is computed in f32, slower and with scores a little different", path)
             precision = "f32"
         properties = {
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",

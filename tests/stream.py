@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from autotag.events import PhotoEvent
-from autotag.photos.reader import photo_uri
 from autotag.queues import EventQueue
+from autotag.storage.uri import photo_uri
 from autotag.stores import PhotoStore
 from autotag.stores.responses import StoredPhoto
 from tests.conftest import make_event

@@ -13,9 +13,9 @@ from autotag.settings import PROJECT
 ORDER = """
 models
 autotag.errors autotag.progress
+autotag.storage
 autotag.settings autotag.events
 autotag.photos autotag.view
-autotag.storage
 autotag.queues autotag.stores
 autotag.localcluster autotag.bulk autotag.bundles
 autotag.tagging
@@ -46,9 +46,9 @@ KNOWN_TO = {
         "autotag/stores/hbase_link.py",
     },
     "Hbase_thrift": {"autotag/stores/hbase_tables.py", "autotag/stores/hbase_link.py"},
-    "pyarrow": {"autotag/bulk/parquet.py", "autotag/storage/parquet.py", "autotag/training/"},
+    "pyarrow": {"autotag/bulk/source.py", "autotag/storage/parquet.py", "autotag/training/"},
     "onnx": {"models/efficientnet.py", "models/quantisation.py"},
-    "fsspec": {"autotag/storage/folder.py"},
+    "fsspec": {"autotag/storage/folder.py", "autotag/photos/object_stores.py"},
     "jinja2": {"autotag/training/report/page.py"},
     "pyspark": {"autotag/jobs/spark.py"},
     "click": {"autotag/cli/"},

@@ -19,7 +19,7 @@ from autotag.view.results import Tagged
 BATCH_PHOTOS = 500
 """Records of one batch."""
 BATCH_TAGS = 50_000
-"""A batch is written when it has so many tags, however few photos they belong to: this bounds the memory."""
+"""A batch is written once it has this many tags, even of few photos. This bounds the memory."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The files of a bulk run: JSON lines or Parquet, read record by record from any place on."""
+"""Reads the files of a bulk run, JSON lines or Parquet, record by record from any offset."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
-from autotag.bulk.parquet import PARQUET, require_pyarrow, rows
-from autotag.bulk.records import Record
+from autotag.bulk.records import FIELDS, TIMES, Micros, Record
 from autotag.errors import InputError, ResultError
+from autotag.storage.bounded_lines import bounded_lines
 
+PARQUET = ".parquet"
 LINES = (".jsonl", ".json", ".ndjson")
 ENDINGS = (*LINES, *(f"{ending}.gz" for ending in LINES), PARQUET)
 MAX_LINE_BYTES = 4 * 1024 * 1024
 """Bytes of one line, its end included: more than `autotag show --json` prints of 10,000 tags."""
 BUFFER_BYTES = 1024 * 1024
-BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Source:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A digest of the files' names and sizes, with words for people."""
+        """A digest of the files' names and sizes, after a description for people."""
         listed = [[os.fsencode(one.name).hex(), size] for one, size in zip(self.files, self.sizes, strict=True)]
         digest = hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:16]
         what = shown(self.files[0]) if len(self.files) == 1 else f"{len(self.files)} files"
@@ -85,7 +85,7 @@ def read(path: Path, offset: int = 0, number: int = 0) -> Iterator[Record]:
         InputError: the file cannot be read, or not to its end; the records before are right.
     """
     if path.name.endswith(PARQUET):
-        yield from rows(path, shown(path), offset)
+        yield from _rows(path, offset)
         return
     with _reported(path), ExitStack() as opened:
         raw = opened.enter_context(path.open("rb", BUFFER_BYTES))
@@ -94,35 +94,31 @@ def read(path: Path, offset: int = 0, number: int = 0) -> Iterator[Record]:
             plain = opened.enter_context(gzip.GzipFile(fileobj=raw))
             lines = io.BufferedReader(plain, BUFFER_BYTES)
         lines.seek(offset)
-        for line in _lines(lines, offset, number):
-            done_bytes = line.end if lines is raw else raw.tell()
-            fields = line.text if isinstance(line.text, ResultError) else _parsed(line.text)
-            yield Record(line.number, line.end, done_bytes, fields)
+        for line_number, end, text in bounded_lines(lines, MAX_LINE_BYTES, offset, number):
+            done_bytes = end if lines is raw else raw.tell()
+            fields = ResultError(f"longer than {MAX_LINE_BYTES} bytes") if text is None else _parsed(text)
+            yield Record(line_number, end, done_bytes, fields)
 
 
-class _Line(NamedTuple):
-    number: int
-    end: int
-    """The place of the next line in the file."""
-    text: bytes | ResultError
-    """A ResultError where the line is too long."""
+def _rows(path: Path, start: int) -> Iterator[Record]:
+    """Yield the rows of a Parquet file after the first `start`."""
+    from autotag.storage.parquet import rows_after
+
+    with _reported(path):
+        size, file = path.stat().st_size, path.open("rb")
+    for number, share, values in rows_after(file, shown(path), start, FIELDS, dict.fromkeys(TIMES, Micros)):
+        fields = ResultError(values) if isinstance(values, str) else values
+        yield Record(number, number, round(size * share), fields)
 
 
-def _lines(file: BinaryIO, offset: int, number: int) -> Iterator[_Line]:
-    """Yield each line that is not blank; of a too long one, no more than `MAX_LINE_BYTES` are in memory."""
-    while line := file.readline(MAX_LINE_BYTES + 1):
-        number += 1
-        if offset == 0:
-            offset = len(BOM) if line.startswith(BOM) else 0
-            line = line.removeprefix(BOM)
-        offset += len(line)
-        if len(line) > MAX_LINE_BYTES:
-            while line and not line.endswith(b"\n"):  # the rest of it, a piece at a time
-                line = file.readline(MAX_LINE_BYTES)
-                offset += len(line)
-            yield _Line(number, offset, ResultError(f"longer than {MAX_LINE_BYTES} bytes"))
-        elif not line.isspace():
-            yield _Line(number, offset, line)
+def require_pyarrow() -> None:
+    """Raise InputError if pyarrow, which reads Parquet files, is not installed."""
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            f"Parquet files need pyarrow, which cannot be loaded ({error}): pip install pyarrow"
+        ) from error
 
 
 def _parsed(line: bytes) -> Any:
@@ -132,7 +128,7 @@ def _parsed(line: bytes) -> Any:
         return ResultError(f"not UTF-8: {error.reason} at byte {error.start + 1}")
     except json.JSONDecodeError as error:
         return ResultError(f"not JSON: {error.msg} at character {error.pos + 1}")
-    except ValueError as error:  # an integer of more digits than Python reads
+    except ValueError as error:  # an integer with more digits than Python parses
         return ResultError(f"not JSON: {error}")
     except RecursionError:
         return ResultError("not JSON: nested too deeply")

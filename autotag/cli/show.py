@@ -14,8 +14,8 @@ import click
 from autotag.cli import CommandLine, print_json, with_json, with_settings
 from autotag.cli.tag_output import tags_text, view_tags_as_dicts
 from autotag.events.times import iso_time
-from autotag.photos.reader import photo_uri
 from autotag.queues import open_queue
+from autotag.storage.uri import photo_uri
 from autotag.stores import PhotoStore, open_store
 from autotag.stores.responses import HistoryEntry, StoredPhoto
 from autotag.view.decisions import Decision

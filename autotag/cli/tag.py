@@ -11,7 +11,9 @@ from autotag.cli.interrupts import interruptible
 from autotag.cli.photos import find_named
 from autotag.cli.progress import ProgressBars
 from autotag.cli.tag_output import tags_as_dicts, tags_text
-from autotag.photos.reader import PhotoError, photo_uri
+from autotag.photos.reader import PhotoError
+from autotag.photos.source import PhotoSource
+from autotag.storage.uri import photo_uri
 from autotag.tagging.tagger import Tagger
 
 
@@ -36,7 +38,7 @@ def tag(line: CommandLine, photos: tuple[str, ...], top: int | None, min_score: 
     failed = done = 0
     with (
         interruptible(lambda: f"the tags of {done} of {len(names)} photos are printed; nothing else is kept"),
-        Tagger.open(line.settings, any_file=True) as tagger,
+        Tagger.open(line.settings, PhotoSource(any_file=True)) as tagger,
         ProgressBars() as progress,
     ):
         classes = tagger.bundle.classes

@@ -1,4 +1,4 @@
-"""Photo events, which the upload pipeline sends as CloudEvents 1.0 JSON objects. Imports errors only.
+"""Photo events, which the upload pipeline sends as CloudEvents 1.0 JSON objects. Imports errors and storage only.
 
 Source: CloudEvents specification 1.0.2, "Required Attributes" and the JSON event format.
 """

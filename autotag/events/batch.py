@@ -9,8 +9,8 @@ from typing import BinaryIO
 
 from autotag.errors import EventError
 from autotag.events import MAX_EVENT_BYTES, PhotoEvent
+from autotag.storage.bounded_lines import BOM, bounded_lines
 
-BOM = b"\xef\xbb\xbf"
 TOO_LONG = f"longer than {MAX_EVENT_BYTES} bytes"
 
 Candidate = tuple[str, PhotoEvent | EventError]
@@ -22,25 +22,17 @@ def read_events(file: BinaryIO) -> Iterator[Candidate]:
 
     A refused event does not end the reading. Memory is bounded by `MAX_EVENT_BYTES`, however long a line or item is.
     """
-    is_first = True
-    for number in itertools.count(1):
-        line = file.readline(MAX_EVENT_BYTES + 1)
-        if not line:
+    number = offset = 0
+    while start := file.readline(MAX_EVENT_BYTES + 1):
+        text = start if offset else start.removeprefix(BOM)
+        if text.lstrip().startswith(b"["):
+            yield from _array_events(itertools.chain([text], iter(lambda: file.read(MAX_EVENT_BYTES), b"")))
             return
-        if number == 1:
-            line = line.removeprefix(BOM)
-        if is_first and line.lstrip().startswith(b"["):
-            chunks = iter(lambda: file.read(MAX_EVENT_BYTES), b"")
-            yield from _array_events(itertools.chain([line], chunks))
-            return
-        if len(line) > MAX_EVENT_BYTES:
-            while line and not line.endswith(b"\n"):  # Skip the rest of the line, a piece at a time.
-                line = file.readline(MAX_EVENT_BYTES)
-            yield f"line {number}", EventError(TOO_LONG)
-            is_first = False
-        elif line.strip():
-            yield f"line {number}", _event(line.strip())
-            is_first = False
+        if text.strip() or len(text) > MAX_EVENT_BYTES:
+            break
+        number, offset = number + 1, offset + len(start)
+    for place, _, line in bounded_lines(file, MAX_EVENT_BYTES, offset, number, start):
+        yield f"line {place}", EventError(TOO_LONG) if line is None else _event(line.strip())
 
 
 def _event(text: bytes) -> PhotoEvent | EventError:

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 from autotag.errors import JobError
 from autotag.settings import PROJECT, Settings
 
-PACKAGES = ("numpy", "openvino", "pillow", "pillow-heif", "requests", "threadpoolctl", "fsspec", "pyarrow")
+PACKAGES = ("numpy", "openvino", "pillow", "pillow-heif", "requests", "threadpoolctl", "fsspec", "pyarrow", "orjson")
 """Packages that workers import; those that they require are added."""
 IF_HERE = ("s3fs",)
 OURS = ("autotag", "models")

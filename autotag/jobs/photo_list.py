@@ -11,12 +11,11 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from autotag.bulk.parquet import PARQUET
-from autotag.bulk.source import LINES
+from autotag.bulk.source import LINES, PARQUET
 from autotag.errors import EventError, InputError
 from autotag.events.checks import brief, text_field
 from autotag.events.times import check_past, iso_time, time_us
-from autotag.storage.folder import Folder, located
+from autotag.storage.folder import Folder, split_url
 from autotag.storage.text_lines import Fault, FaultError, ListedPhoto, listed_uri, photo_lines, text_lines
 from autotag.stores import PhotoStore
 from autotag.view.merge import View
@@ -96,7 +95,7 @@ class ListedPhotos:
         """Name, size and digest of the files' content, and the defaults; reads all files."""
         digest, size = hashlib.sha256(), 0
         for url in self.urls:
-            folder, name = located(url)
+            folder, name = split_url(url)
             with folder.open(name) as file:
                 while data := file.read(HASHED_BYTES):
                     digest.update(data)
@@ -167,7 +166,7 @@ def _files(url: str) -> list[str]:
     """Return the URL of the file, or the URLs of a folder's lists in the order of their names."""
     folder = Folder(url)
     if not folder.is_folder():
-        parent, name = located(url)
+        parent, name = split_url(url)
         if not parent.exists(name):
             raise InputError(f"{url}: there is no such list of photos")
         return [url]
@@ -195,7 +194,7 @@ def _read(url: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
 def _rows(url: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
     from autotag.storage import parquet  # pyarrow is asked for only when there are such files
 
-    folder, name = located(url)
+    folder, name = split_url(url)
     there = parquet.column_names(folder.open(name), url)
     columns = [column for column in FIELDS if column in there]
     if columns[:2] != list(FIELDS[:2]):

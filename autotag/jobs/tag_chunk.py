@@ -22,8 +22,9 @@ from autotag.events.times import iso_time, now_us
 from autotag.jobs.photo_list import BadEntry, CorpusPhoto, Entry, packed, read_entry
 from autotag.jobs.worker_tagger import PACKAGED, worker_tagger
 from autotag.photos.errors import PhotoError
+from autotag.photos.source import PhotoSource
 from autotag.settings import Settings
-from autotag.storage.folder import Folder, located
+from autotag.storage.folder import Folder, split_url
 from autotag.tagging.tagger import PhotoTags, Tagger
 
 PHOTOS, TAGS, FAILED = "photos", "tags", "failed"
@@ -110,7 +111,7 @@ def count_failures(failed: Iterable[dict[str, Any]]) -> Counter[FailureKind]:
 
 
 def _tagger(settings: Settings, model: str) -> Tagger:
-    tagger = worker_tagger(settings)
+    tagger = worker_tagger(settings, PhotoSource(object_stores=True))
     if str(tagger.model) != model:
         where = f"the archive has {tagger.model}" if PACKAGED.exists() else f"{settings.model} is {tagger.model} here"
         raise JobError(f"the job's tags are by model {model}, and {where}; give every worker the same bundle")
@@ -153,7 +154,7 @@ def _write_outputs(records: list[tuple[CorpusPhoto, dict[str, Any]]], threads: i
 
     def write(record: tuple[CorpusPhoto, dict[str, Any]]) -> str | None:
         try:
-            folder, name = located(record[0].output_uri)
+            folder, name = split_url(record[0].output_uri)
             folder.write(name, (json.dumps(record[1], ensure_ascii=False) + "\n").encode())
         except InputError as error:
             return str(error)

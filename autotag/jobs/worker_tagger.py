@@ -4,44 +4,40 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from autotag.photos.source import PhotoSource
 from autotag.settings import PROJECT, Settings
-from autotag.storage.folder import read_photo
 from autotag.tagging.tagger import Tagger
 
 PACKAGED = PROJECT / "packaged.json"
 """Exists in an archive of `autotag package`, whose bundle lies where the settings look for one by default."""
 
-_open: dict[tuple[Settings, bool], Tagger] = {}
+_open: dict[tuple[Settings, PhotoSource], Tagger] = {}
 """This process's Tagger by its settings; one at most."""
 
 
-def worker_tagger(settings: Settings, *, any_file: bool = False) -> Tagger:
-    """Return this process's Tagger with these settings, and open it if needed; it also reads what `read_photo` does.
+def worker_tagger(settings: Settings, source: PhotoSource) -> Tagger:
+    """Return this process's Tagger with these settings, and open it if needed.
 
     In an archive of `autotag package` it uses the archive's bundle. It is closed by `close_tagger`, or when a Tagger
     with other settings is asked for.
 
     Args:
         settings: as for `Tagger.open`; `model` names one bundle, not a folder of them.
-        any_file: read any file, not only those below `photo_roots`.
+        source: the places that photos may be read from.
 
     Raises:
         ModelError: no bundle can be loaded.
     """
-    if (settings, any_file) not in _open:
+    if (settings, source) not in _open:
         close_tagger()
-        _open[settings, any_file] = _opened(settings, any_file)
-    return _open[settings, any_file]
+        _open[settings, source] = _opened(settings, source)
+    return _open[settings, source]
 
 
-def _opened(settings: Settings, any_file: bool) -> Tagger:
+def _opened(settings: Settings, source: PhotoSource) -> Tagger:
     if PACKAGED.exists():
         settings = replace(settings, home=str(PROJECT), model=Settings.model)
-
-    def fetch(uri: str) -> bytes:
-        return read_photo(uri, settings.photo_max_bytes, settings.photo_deadline_s)
-
-    return Tagger.open(settings, any_file=any_file, other_schemes=fetch)
+    return Tagger.open(settings, source)
 
 
 def close_tagger() -> None:

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from autotag.photos import decode_main
-from autotag.photos.decoder_process import COMMAND, DecoderChild, PhotoPixels, Preprocessing
+from autotag.photos.decoder_process import COMMAND, DecoderChild, PhotoPixels
 from autotag.photos.errors import PhotoError, Reason
+from models.preprocessing import Preprocessing
 
 log = logging.getLogger(__name__)
 

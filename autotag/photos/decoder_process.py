@@ -13,13 +13,14 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autotag.photos import decode_main
 from autotag.photos.errors import PhotoError, Reason
+from models.preprocessing import Preprocessing
 
 log = logging.getLogger(__name__)
 
@@ -30,22 +31,6 @@ _PIPE_BYTES = 1 << 20
 """The limit of Linux for any user (fs.pipe-max-size); at a pipe's default, each 64 KiB cost a switch of processes."""
 _START_TIMEOUT_S = 30.0
 _MAX_COMPLAINT_BYTES = 65536
-
-
-class Preprocessing(Protocol):
-    """A network's input: the short side scaled to `resize_short_side` pixels, then the middle `size` pixels cut out.
-
-    `interpolation` names the filter of Pillow that scales.
-    """
-
-    @property
-    def size(self) -> int: ...
-
-    @property
-    def resize_short_side(self) -> int: ...
-
-    @property
-    def interpolation(self) -> str: ...
 
 
 class PhotoPixels(NamedTuple):

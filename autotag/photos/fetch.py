@@ -1,4 +1,4 @@
-"""PhotoFetcher: the bytes that a URI stands for, whoever wrote the URI and whoever answers."""
+"""PhotoFetcher: fetches the bytes of a photo by its URI. The URI and the servers are untrusted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import re
 import time
 import zlib
-from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from types import TracebackType
@@ -18,20 +17,17 @@ import urllib3.exceptions
 from autotag.photos.errors import PhotoError, Reason
 from autotag.photos.http_guard import GuardedAdapter, TransferGuard
 from autotag.photos.local_files import FileFetcher, too_large
+from autotag.photos.source import EVENT_SOURCE, WEB_AND_FILE_SCHEMES, PhotoSource
 from autotag.settings import Settings
-
-Fetch = Callable[[str], bytes]
-"""A photo's bytes by its URI; raises PhotoError."""
 
 MAX_REDIRECTS = 5
 MAX_URI_CHARACTERS = 8192
 
 _CHUNK_BYTES = 1 << 18
 _SHOWN_CHARACTERS = 160
-_HEARD_LATELY_S = 10.0
-"""While some server was heard that lately, a host that cannot be looked up or reached is no sign of an outage."""
+_RECENT_S = 10.0
+"""If any server has answered within this time, one host that cannot be resolved or reached is no outage of ours."""
 
-_SCHEMES = ("file", "http", "https")
 _REDIRECTS = (301, 302, 303, 307, 308)
 _STATUSES = {
     404: Reason.NOT_FOUND,
@@ -45,26 +41,28 @@ _STATUSES = {
     429: Reason.TOO_MANY_REQUESTS,
 }
 _MAX_CODINGS = 3
-"""Of a body; more are no accident."""
+"""Content codings of a body that are undone. No real server applies more."""
+_GZIP = b"\x1f\x8b"
+_MAX_GZIP_MEMBERS = 4096
+"""Each member costs time, however small it is. Parallel compressors write one member per 64 KiB or more."""
+_GZIP_CHUNK_BYTES = 1 << 16
 
 
 class PhotoFetcher:
-    """Fetches photos by ``file``, ``http`` and ``https`` URI. Safe for many threads; a context manager.
+    """Fetches photos by URI. Safe for many threads; a context manager.
 
-    Trusts nobody: not who wrote the URI, not the server, not what it redirects to. Proxies, cookies and
-    passwords of the environment are not used.
+    URIs, servers and redirects are untrusted input. The environment's proxies, cookies and passwords are not used.
 
     Args:
         settings: the ``photo_*`` and `photo_fetch_threads`.
-        any_file: read any file, not only those below `photo_roots`: for a person who names the files.
-        other_schemes: what fetches URIs of other schemes; without it they are refused.
+        source: the places that photos may be read from.
     """
 
-    def __init__(self, settings: Settings, any_file: bool = False, other_schemes: Fetch | None = None) -> None:
+    def __init__(self, settings: Settings, source: PhotoSource = EVENT_SOURCE) -> None:
         self._settings = settings
-        self._other_schemes = other_schemes
-        self._files = FileFetcher(settings, any_file=any_file)
-        self._heard = float("-inf")
+        self._schemes = source.schemes
+        self._files = FileFetcher(settings, any_file=source.any_file)
+        self._last_answer_s = float("-inf")
         self._session = _Session()
         adapter = GuardedAdapter(
             pool_connections=settings.photo_fetch_threads, pool_maxsize=settings.photo_fetch_threads
@@ -73,18 +71,22 @@ class PhotoFetcher:
         self._session.mount("https://", adapter)
 
     def fetch(self, uri: str) -> bytes:
-        """The photo's bytes, at most `photo_max_bytes`, within `photo_deadline_s`.
+        """Return the photo's bytes, at most `photo_max_bytes`, within `photo_deadline_s`.
 
-        A file system that hangs is the one thing that cannot be ended in time.
+        The deadline does not hold for a file system that hangs.
 
         Raises:
-            PhotoError: `reason` says why, `transient` whether it may work later.
+            PhotoError: `reason` says why, `transient` is True if a later try may succeed.
         """
         try:
-            scheme = _scheme(uri, any_scheme=self._other_schemes is not None)
-            if self._other_schemes is not None and scheme not in _SCHEMES:
-                return self._other_schemes(uri)
-            return self._files.fetch(uri) if scheme == "file" else self._fetch_http(uri)
+            scheme = _scheme(uri, self._schemes)
+            if scheme in ("http", "https"):
+                return self._fetch_http(uri)
+            if scheme == "file":
+                return self._files.fetch(uri)
+            from autotag.photos.object_stores import read_photo  # fsspec comes with the extras that set this source.
+
+            return read_photo(uri, self._settings.photo_max_bytes, self._settings.photo_deadline_s)
         except PhotoError as error:
             raise error.about(shortened(uri)) from error
 
@@ -110,21 +112,21 @@ class PhotoFetcher:
             deadline_s=settings.photo_deadline_s,
             connect_timeout_s=settings.photo_connect_timeout_s,
             read_timeout_s=settings.photo_read_timeout_s,
-            # Chunks and headers come on top; a server that needs more for them than for the photo is up to something.
+            # Headers and chunk framing are counted too. No honest server needs more for them than for the photo.
             max_bytes=2 * settings.photo_max_bytes + (1 << 20),
             private_hosts=settings.photo_private_hosts,
         ) as guard:
             try:
                 return self._follow(uri, guard)
             except PhotoError as error:
-                if error.outage and time.monotonic() - self._heard < _HEARD_LATELY_S:
+                if error.outage and time.monotonic() - self._last_answer_s < _RECENT_S:
                     raise PhotoError(Reason.UNREACHABLE, error.detail) from error
                 raise
             except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
                 raise _failure(error) from error
             finally:
-                if guard.heard:
-                    self._heard = time.monotonic()
+                if guard.has_answered:
+                    self._last_answer_s = time.monotonic()
 
     def _follow(self, uri: str, guard: TransferGuard) -> bytes:
         for _ in range(MAX_REDIRECTS + 1):
@@ -142,8 +144,8 @@ class PhotoFetcher:
                 timeouts = (self._settings.photo_connect_timeout_s, self._settings.photo_read_timeout_s)
                 return self._session.get(uri, stream=True, allow_redirects=False, timeout=timeouts)
             except requests.ConnectionError:
-                # A server may close a connection that waits in the pool just when it is used again. That ends one
-                # pooled connection each time, so the loop ends.
+                # A server may close a pooled connection just when it is used again. Each failure removes one pooled
+                # connection, so the loop ends.
                 if guard.connections > connections or guard.left_s() <= 0:
                     raise
 
@@ -165,7 +167,7 @@ class PhotoFetcher:
 
 
 class _Session(requests.Session):
-    """A session that follows nothing and remembers nothing."""
+    """A session that follows no redirects and keeps no cookies."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -174,12 +176,12 @@ class _Session(requests.Session):
         self.headers.update({"User-Agent": "autotag", "Accept-Encoding": "identity"})
 
     def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
-        """None: where there is one, requests reads the whole body, however long, before it hands out the response."""
+        """Return None: requests would read the whole body of a redirect, however long, before it returns."""
         return
 
 
 def shortened(uri: str) -> str:
-    """A URI for a message: one line, quoted, without password and query, which may be secrets, and not too long."""
+    """Return a URI for a message: one short line, quoted, without password and query, which may be secret."""
     text = uri
     try:
         parts = urlsplit(uri)
@@ -193,8 +195,8 @@ def shortened(uri: str) -> str:
     return repr(text)
 
 
-def _scheme(uri: str, *, any_scheme: bool = False) -> str:
-    """``file``, ``http`` or ``https``, or whatever it is where any will do."""
+def _scheme(uri: str, allowed: tuple[str, ...] = WEB_AND_FILE_SCHEMES) -> str:
+    """Return the scheme of a URI, one of `allowed`; raise PhotoError if the URI is malformed or has another scheme."""
     if len(uri) > MAX_URI_CHARACTERS:
         raise PhotoError(Reason.BAD_URI, f"has {len(uri)} characters; at most {MAX_URI_CHARACTERS}")
     try:
@@ -204,41 +206,67 @@ def _scheme(uri: str, *, any_scheme: bool = False) -> str:
         raise PhotoError(Reason.BAD_URI, f"is no URI: {error}") from error
     if re.search(r"[\x00-\x1f\x7f]", uri):
         raise PhotoError(Reason.BAD_URI, "has control characters; percent-encode them")
-    if parts.scheme not in _SCHEMES and not (any_scheme and parts.scheme):
-        raise PhotoError(Reason.BAD_URI, f"the scheme must be file, http or https. Given: {parts.scheme!r}")
+    if parts.scheme not in allowed:
+        listed = f"{', '.join(allowed[:-1])} or {allowed[-1]}"
+        raise PhotoError(Reason.BAD_URI, f"the scheme must be {listed}. Given: {parts.scheme!r}")
     return parts.scheme
 
 
 def _target(uri: str) -> str:
-    """Path and query of a URI as given; only what a request line cannot hold (blanks, other than ASCII) is escaped."""
+    """Return path and query of a URI as given; blanks and characters beyond ASCII are escaped."""
     parts = re.fullmatch(r"[^/?#]*//[^/?#]*([^?#]*)(\?[^#]*)?(?:#.*)?", uri, re.DOTALL)
     path, query = (parts[1], parts[2] or "") if parts else ("", "")
-    return re.sub(r"[^!-~]+", lambda found: quote(found[0]), (path or "/") + query)
+    return re.sub(r"[^!-~]+", lambda match: quote(match[0]), (path or "/") + query)
 
 
 def _decoded(body: bytes, coding: str, limit: int) -> bytes:
-    """A body without its content coding, if the bytes really have it: many stores send a coding in name only.
+    """Return a body without its content coding; the body itself if it does not have that coding, as many stores' do.
 
     Raises:
-        PhotoError: it is more than `limit` bytes then, or ends too early.
+        PhotoError: the unpacked body has more than `limit` bytes, is damaged, or ends too early.
     """
-    gzipped = coding in ("gzip", "x-gzip") and body.startswith(b"\x1f\x8b")
-    if not gzipped and not (coding == "deflate" and body[:1] == b"\x78" and int.from_bytes(body[:2]) % 31 == 0):
+    if coding in ("gzip", "x-gzip") and body.startswith(_GZIP):
+        return _gunzipped(body, coding, limit)
+    if coding != "deflate" or not body:
         return body
-    unpacker = zlib.decompressobj(wbits=31 if gzipped else 15)
+    has_header = body[0] == 0x78 and int.from_bytes(body[:2]) % 31 == 0
+    unpacker = zlib.decompressobj(wbits=15 if has_header else -15)  # Some servers leave out zlib's header.
     try:
         unpacked = unpacker.decompress(body, limit + 1)
     except zlib.error as error:
-        raise PhotoError(Reason.DAMAGED, f"its content coding {coding} is damaged: {error}") from error
+        if has_header:
+            raise PhotoError(Reason.DAMAGED, f"its content coding {coding} is damaged: {error}") from error
+        return body
     if len(unpacked) > limit:
         raise too_large(None, limit)
     if not unpacker.eof:
         raise PhotoError(Reason.INTERRUPTED, f"its content coding {coding} ends too early")
-    return unpacked
+    return body if unpacker.unused_data and not has_header else unpacked
+
+
+def _gunzipped(body: bytes, coding: str, limit: int) -> bytes:
+    """Return the content of all members of a gzip body. Bytes after the last member are ignored, as gzip does."""
+    unpacked, at = bytearray(), 0
+    for _ in range(_MAX_GZIP_MEMBERS):
+        unpacker = zlib.decompressobj(wbits=31)
+        while not unpacker.eof and at < len(body):
+            chunk = body[at : at + _GZIP_CHUNK_BYTES]
+            try:
+                unpacked += unpacker.decompress(chunk, limit + 1 - len(unpacked))
+            except zlib.error as error:
+                raise PhotoError(Reason.DAMAGED, f"its content coding {coding} is damaged: {error}") from error
+            if len(unpacked) > limit:
+                raise too_large(None, limit)
+            at += len(chunk) - len(unpacker.unused_data)
+        if not unpacker.eof:
+            raise PhotoError(Reason.INTERRUPTED, f"its content coding {coding} ends too early")
+        if not body.startswith(_GZIP, at):
+            return bytes(unpacked)
+    raise PhotoError(Reason.DAMAGED, f"its content coding {coding} has more than {_MAX_GZIP_MEMBERS} members")
 
 
 def _wait_s(header: str | None) -> float:
-    """Seconds that a Retry-After header asks for, as a number or a date; 0 where it says nothing of use."""
+    """Return the seconds in a Retry-After header, which has a number or a date; 0 if it has neither."""
     text = (header or "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])
@@ -267,7 +295,7 @@ def _redirected(uri: str, response: requests.Response) -> str:
 
 
 def _failure(error: Exception) -> PhotoError:
-    """Return an error of requests or urllib3 as a PhotoError. Few come here: the guard reports most faults."""
+    """Return an error of requests or urllib3 as a PhotoError. The guard reports most faults itself."""
     cause: object = error
     while isinstance(cause, Exception) and cause.args and isinstance(cause.args[-1], Exception):
         cause = cause.args[-1]
@@ -279,5 +307,5 @@ def _failure(error: Exception) -> PhotoError:
     if isinstance(error, (requests.exceptions.InvalidHeader, urllib3.exceptions.InvalidHeader)):
         return PhotoError(Reason.REFUSED, f"the answer is not HTTP: {said}")
     if isinstance(error, ValueError):  # requests' InvalidURL, MissingSchema and the like are ValueErrors.
-        return PhotoError(Reason.BAD_URI, f"is no URI that can be asked for: {said}")
+        return PhotoError(Reason.BAD_URI, f"is no URI that can be requested: {said}")
     return PhotoError(Reason.INTERRUPTED, f"the connection ended too early: {said}")

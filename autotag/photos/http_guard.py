@@ -1,13 +1,13 @@
-"""HTTP connections that reach only allowed peers, end in time, and speak HTTP as object stores and CDNs do.
+"""HTTP connections with limits on time, bytes and peers, tolerant of what object stores and CDNs send.
 
-requests' time-outs hold for one read each: a server that sends a byte a second is never late. And the address behind a
-host name is only known once it is connected to. So the sockets themselves are guarded: a `TransferGuard` limits time,
-bytes and peers, and every read and every new connection of its thread asks it.
+A time-out of requests covers one read: a server that sends one byte a second never reaches it. The address of a host
+name is certain only once the socket is connected. Therefore the sockets themselves are guarded: each read and each new
+connection consults the `TransferGuard` of its thread.
 
-urllib3 and http.client are stricter than the servers out there in three ways, which the connections here mend: a URL
-goes out as it was given (requests writes ``~`` for ``%7E``, and the signature of a presigned URL no longer fits); any
-informational answer (``103 Early Hints``) is skipped, not only ``100 Continue``; and a header line without a colon is
-left out (the parser would take all headers after it for the body).
+urllib3 and http.client are stricter than real servers in three ways, which the connections here correct:
+- A URL is sent as given. requests writes ``~`` for ``%7E``, which breaks the signature of a presigned URL.
+- All informational responses (``103 Early Hints``) are skipped, not only ``100 Continue``.
+- A header line without a colon is left out. The parser would take all headers after it for the body.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from autotag.photos.errors import PhotoError, Reason
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-"""RFC 6052: the last 32 bits are an IPv4 address."""
+"""RFC 6052. The last 32 bits are an IPv4 address."""
 _LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
-"""RFC 8215: some of the bits are an IPv4 address, and only its network knows which."""
+"""RFC 8215. Some of the bits are an IPv4 address; their position depends on the network."""
 _NETWORK_DOWN = (errno.ENETUNREACH, errno.ENETDOWN)
 
 
 class TransferGuard:
-    """Limits of one fetch: its time, its bytes and its peers. A context manager for the thread that made it.
+    """Limits the time, the bytes and the peers of one fetch. A context manager, used by one thread.
 
     Args:
-        deadline_s: seconds from now for everything, name look-ups included.
-        connect_timeout_s: for each address of a host.
-        read_timeout_s: for each wait for the server.
-        max_bytes: from all servers, headers and framing included.
-        private_hosts: whether loopback, link-local and private addresses may be reached.
+        deadline_s: seconds from now for the whole fetch, name resolution included.
+        connect_timeout_s: seconds for each address of a host.
+        read_timeout_s: seconds for each wait for the server.
+        max_bytes: bytes received from all servers, headers and framing included.
+        private_hosts: True to allow loopback, link-local and private addresses.
     """
 
     def __init__(
@@ -64,11 +64,11 @@ class TransferGuard:
         self._bytes_left = max_bytes
         self._private_hosts = private_hosts
         self.target = "/"
-        """Path and query of the present request, as they go out."""
+        """Path and query of the present request, as sent."""
         self.connections = 0
-        """Made so far; the pool's old ones do not count."""
-        self.heard = False
-        """Whether any server sent anything."""
+        """Connections opened by this fetch, without those from the pool."""
+        self.has_answered = False
+        """True once a server has sent a byte."""
 
     def __enter__(self) -> TransferGuard:
         self._token = _guard.set(self)
@@ -78,10 +78,10 @@ class TransferGuard:
         _guard.reset(self._token)
 
     def left_s(self) -> float:
-        """Seconds to the deadline.
+        """Return the seconds to the deadline.
 
         Raises:
-            PhotoError: it is over.
+            PhotoError: the deadline has passed.
         """
         left_s = self._deadline - time.monotonic()
         if left_s <= 0:
@@ -89,27 +89,27 @@ class TransferGuard:
         return left_s
 
     def receive(self, sock: socket.socket, count: int) -> None:
-        """Note what was received; refuse more than the cap, wherever in the answer it stands."""
-        self.heard = self.heard or count > 0
+        """Count received bytes; raise PhotoError above the limit. Headers and framing count too."""
+        self.has_answered = self.has_answered or count > 0
         self._bytes_left -= count
         if self._bytes_left < 0:
             sock.close()
             raise PhotoError(Reason.TOO_LARGE, "the response exceeds the byte limit")
 
     def read_timeout(self) -> float:
-        """Seconds that the next wait for the server may take."""
+        """Return the seconds that the next wait for the server may take."""
         return min(self._read_timeout_s, self.left_s())
 
     def late(self) -> PhotoError:
-        """Return the error of a wait that took too long; raise it if the deadline is over."""
+        """Return the error for a wait that took too long; raise PhotoError if the deadline has passed."""
         self.left_s()
         return PhotoError(Reason.TIMEOUT, f"the server was silent for {self._read_timeout_s:g} s")
 
     def connect(self, host: str, port: int) -> socket.socket:
-        """A connection to the first of the host's addresses that may be reached and answers.
+        """Connect to the first of the host's addresses that is allowed and accepts.
 
         Raises:
-            PhotoError: there is none. Nothing at all was sent to a peer that may not be reached.
+            PhotoError: there is none. Nothing was sent to an address that is not allowed.
         """
         self.connections += 1
         failure: PhotoError | None = None
@@ -125,7 +125,7 @@ class TransferGuard:
                 peer = str(sock.getpeername()[0])
                 if not self._private_hosts and not is_public(peer):
                     raise self._forbidden(host, peer)
-                sock.settimeout(self.read_timeout())  # The TLS handshake as a whole keeps to it.
+                sock.settimeout(self.read_timeout())  # It also limits the whole TLS handshake.
             except OSError as error:
                 sock.close()
                 failure = self._unconnected(host, port, error)
@@ -137,7 +137,7 @@ class TransferGuard:
         raise failure or PhotoError(Reason.UNREACHABLE, f"the host {host!r} has no address")
 
     def _look_up(self, host: str, port: int) -> list[tuple[Any, Any, int, str, tuple[Any, ...]]]:
-        """getaddrinfo's answer, in time: it knows no deadline, so a thread waits for it."""
+        """Return getaddrinfo's result before the deadline. It takes no time-out, so it runs in a thread."""
         answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
         def look_up() -> None:
@@ -151,7 +151,7 @@ class TransferGuard:
             answer = answers.get(timeout=self.left_s())
         except queue.Empty:
             raise PhotoError(Reason.TIMEOUT, f"the name {host!r} was not looked up in time") from None
-        if isinstance(answer, ValueError):  # UnicodeError among them: it cannot be written for the DNS.
+        if isinstance(answer, ValueError):  # For example a UnicodeError: the DNS cannot encode the name.
             raise PhotoError(Reason.BAD_URI, f"the host {host!r} is no name: {answer}")
         if isinstance(answer, OSError):
             down = isinstance(answer, socket.gaierror) and answer.errno == socket.EAI_AGAIN
@@ -192,7 +192,7 @@ def is_public(address: str) -> bool:
 
 
 def _has_route() -> bool:
-    """Return True if this machine has a route to the internet. Asks the kernel; nothing is sent."""
+    """Return True if this machine has a route to the internet. The kernel knows; nothing is sent."""
     for family, somewhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
         try:
             with socket.socket(family, socket.SOCK_DGRAM) as sock:
@@ -228,14 +228,14 @@ class _GuardedTLSSocket(ssl.SSLSocket):
 
 
 class _HeaderLines:
-    """The file of an answer while its headers are read; leaves out lines that are none."""
+    """Replaces the file of a response while its headers are read; leaves out lines that are no headers."""
 
     def __init__(self, response: _Response) -> None:
         self._response, self._file = response, response.fp
 
     def readline(self, limit: int) -> bytes:
-        """Return the next line that is a header, the continuation of one, or the blank line that ends them."""
-        self._response.fp = self._file  # unless more header lines are to come; also when reading fails
+        """Return the next header line, continuation line, or the blank line at the end."""
+        self._response.fp = self._file  # Restored at the last header line, and if reading fails.
         while True:
             line: bytes = self._file.readline(limit)
             if not line.strip() or len(line) >= limit:
@@ -252,24 +252,24 @@ class _Response(http.client.HTTPResponse):
             if not 100 <= status < 200 or status == http.client.SWITCHING_PROTOCOLS:
                 self.fp: Any = _HeaderLines(self)
                 return version, status, reason
-            http.client.parse_headers(self.fp)  # the final answer follows; the guard bounds how many come before it
+            http.client.parse_headers(self.fp)  # The guard's byte limit bounds their number.
 
 
-class _AsGiven:
-    """Part of a connection: the request line has the guard's target."""
+class _SendsTargetAsGiven:
+    """Mixin of a connection: puts the guard's target into the request line."""
 
     def putrequest(self, method: str, url: str, *more: Any, **options: Any) -> None:  # noqa: ARG002
         super().putrequest(method, _guard.get().target, *more, **options)  # type: ignore[misc]
 
 
-class _GuardedConnection(_AsGiven, HTTPConnection):
+class _GuardedConnection(_SendsTargetAsGiven, HTTPConnection):
     response_class = _Response
 
     def _new_conn(self) -> socket.socket:
         return _guard.get().connect(self._dns_host, self.port)
 
 
-class _GuardedTLSConnection(_AsGiven, HTTPSConnection):
+class _GuardedTLSConnection(_SendsTargetAsGiven, HTTPSConnection):
     response_class = _Response
 
     def _new_conn(self) -> socket.socket:
@@ -285,14 +285,14 @@ class _GuardedTLSPool(HTTPSConnectionPool):
 
 
 class GuardedAdapter(HTTPAdapter):
-    """Makes every connection of a requests session obey the `TransferGuard` of the thread that uses it.
+    """Applies the `TransferGuard` of the present thread to all connections of a requests session.
 
-    Trusts the certificate authorities of the system (OpenSSL's ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` name others)
-    and those that requests brings along.
+    Trusted certificate authorities are those of the system (``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` of OpenSSL name
+    others) and those of certifi.
     """
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **options: Any) -> None:
-        """Called by requests' own constructor."""
+        """Create the pools; called by the constructor of requests."""
         context = ssl.create_default_context()
         context.load_verify_locations(certifi.where())
         context.sslsocket_class = _GuardedTLSSocket
@@ -300,5 +300,5 @@ class GuardedAdapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": _GuardedPool, "https": _GuardedTLSPool}
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:  # noqa: ARG002
-        """Nothing: the context verifies; requests' own would load the authorities again for each connection."""
+        """Leave verification to the context: requests would load the authorities again for each connection."""
         conn.cert_reqs = "CERT_REQUIRED"

@@ -1,4 +1,4 @@
-"""FileFetcher: the bytes of photos on this machine's file systems, and of nothing else there."""
+"""FileFetcher: reads photos on this machine's file systems, and no other files."""
 
 from __future__ import annotations
 
@@ -24,28 +24,29 @@ class FileFetcher:
 
     Args:
         settings: `photo_roots`, `photo_max_bytes` and `photo_deadline_s`.
-        any_file: read any file, not only those below `photo_roots`.
+        any_file: True to read all files, not only those below `photo_roots`.
     """
 
-    def __init__(self, settings: Settings, any_file: bool = False) -> None:
+    def __init__(self, settings: Settings, *, any_file: bool) -> None:
         self._roots = settings.photo_roots
         self._max_bytes = settings.photo_max_bytes
         self._deadline_s = settings.photo_deadline_s
         self._any_file = any_file
 
     def fetch(self, uri: str) -> bytes:
-        """The file's bytes. A file system that hangs cannot be hurried: the deadline counts between two reads.
+        """Return the file's bytes. The deadline is checked between two reads: a read that hangs cannot be ended.
 
         Raises:
-            PhotoError: also when the URI, its links resolved, leads out of the roots, whether or not a file is there.
+            PhotoError: the file cannot be read; or it lies outside the roots once links are resolved, which is checked
+                first and does not tell if it exists.
         """
         path = _path(uri)
         root = None if self._any_file else self._root_of(os.path.realpath(path))
         try:
-            # Not blocking: opening a pipe would wait for a writer.
+            # O_NONBLOCK: opening a pipe would wait for a writer.
             fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
             try:
-                if root is not None:  # Judged by what is open: a link may have changed since.
+                if root is not None:  # The opened file is checked: a link may have changed.
                     self._root_of(str(Path(f"/proc/self/fd/{fd}").readlink()))
                 return self._read(fd)
             finally:
@@ -54,7 +55,7 @@ class FileFetcher:
             raise _failure(error, root) from error
 
     def facts(self, uri: str) -> os.stat_result | None:
-        """Return a fetched file's size and times as they are now, None if it is gone."""
+        """Return a fetched file's present size and times; None if it is gone."""
         try:
             return os.stat(_path(uri))  # noqa: PTH116 - Path's raises for odd names
         except (OSError, PhotoError):
@@ -79,7 +80,7 @@ class FileFetcher:
         return b"".join(chunks)
 
     def _root_of(self, real_path: str) -> str:
-        """The photo root that a path without links lies below."""
+        """Return the photo root above a path without links; raise PhotoError if there is none."""
         for root in self._roots:
             real_root = os.path.realpath(root)
             if real_path == real_root or real_path.startswith(real_root.rstrip("/") + "/"):
@@ -89,13 +90,13 @@ class FileFetcher:
 
 
 def too_large(size: int | None, limit: int) -> PhotoError:
-    """The error for a photo of `size` bytes, or of more than were counted."""
+    """Return the error for a photo of `size` bytes; None if its size is not known, only that it exceeds the limit."""
     has = f"has {size} bytes" if size is not None else "has more bytes"
     return PhotoError(Reason.TOO_LARGE, f"{has}; at most {limit} (autotag.photo.max.bytes)")
 
 
 def _path(uri: str) -> str:
-    """The absolute path in a file URI (RFC 8089); bytes that are no text are kept as surrogates."""
+    """Return the absolute path in a file URI (RFC 8089); bytes that are not UTF-8 become surrogates."""
     parts = urlsplit(uri)
     if parts.netloc not in ("", "localhost"):
         raise PhotoError(Reason.FORBIDDEN, f"it is on another host, {parts.netloc!r}; give it an http or https URI")

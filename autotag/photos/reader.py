@@ -1,20 +1,21 @@
-"""PhotoReader: a photo's URI to the pixels that a network wants; and what people call photos, as URIs."""
+"""PhotoReader: reads the photo at a URI as pixels at the network's size; and finds the photos in a folder."""
 
 from __future__ import annotations
 
 import logging
 import os
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
 from autotag.photos.decoder_pool import DecoderPool
-from autotag.photos.decoder_process import PhotoPixels, Preprocessing
+from autotag.photos.decoder_process import PhotoPixels
 from autotag.photos.errors import PhotoError, Reason
-from autotag.photos.fetch import Fetch, PhotoFetcher, shortened
+from autotag.photos.fetch import PhotoFetcher, shortened
+from autotag.photos.source import EVENT_SOURCE, PhotoSource
 from autotag.settings import Settings
+from models.preprocessing import Preprocessing
 
 __all__ = [
     "EXTENSIONS",
@@ -24,7 +25,6 @@ __all__ = [
     "PhotoReader",
     "Reason",
     "find_photos",
-    "photo_uri",
 ]
 
 EXTENSIONS = frozenset(
@@ -35,32 +35,25 @@ EXTENSIONS = frozenset(
     )
     for name in names.split()
 )
-"""What files with photos are called, in lower case."""
+"""Endings of the names of photos' files, in lower case."""
 
 log = logging.getLogger(__name__)
 
 _FRESH_S, _SECOND_LOOK_S = 10.0, 0.25
-"""A cut file that was written in the last `_FRESH_S` is looked at again after `_SECOND_LOOK_S`."""
+"""The size of a truncated file that was written in the last `_FRESH_S` is checked again after `_SECOND_LOOK_S`."""
 
 
 class PhotoReader:
-    """Fetches and decodes photos. Safe for many threads; a context manager. No photo can end or block the process.
+    """Fetches and decodes photos. Safe for many threads; a context manager. No photo can crash or block the process.
 
     Args:
         settings: the ``photo_*``, `photo_fetch_threads` and `decoders`.
-        preprocessing: the network's.
-        any_file: read any file, not only those below `photo_roots`: for a person who names the files.
-        other_schemes: what fetches URIs that are not file, http or https; without it they are refused.
+        preprocessing: the network's input format.
+        source: the places that photos may be read from.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        preprocessing: Preprocessing,
-        any_file: bool = False,
-        other_schemes: Fetch | None = None,
-    ) -> None:
-        self._fetcher = PhotoFetcher(settings, any_file=any_file, other_schemes=other_schemes)
+    def __init__(self, settings: Settings, preprocessing: Preprocessing, source: PhotoSource = EVENT_SOURCE) -> None:
+        self._fetcher = PhotoFetcher(settings, source)
         self._decoders = DecoderPool(
             settings.photo_decoders,
             preprocessing,
@@ -77,9 +70,9 @@ class PhotoReader:
         """Return the upright middle of a photo. Waits for the network and an idle decoder.
 
         Raises:
-            PhotoError: it gives no pixels; `reason` says why, `transient` if it may work later: a file that is cut and
-                still grows is one.
-            RuntimeError: no decoding process can be started: our mistake, not the photo's.
+            PhotoError: the photo gives no pixels; `reason` says why, `transient` is True if a later try may succeed.
+                A truncated file that still grows is transient.
+            RuntimeError: no decoding process can be started, which is no fault of the photo.
         """
         data = self._fetcher.fetch(uri)
         try:
@@ -93,7 +86,7 @@ class PhotoReader:
         return photo
 
     def _check_written(self, uri: str, size: int) -> None:
-        """Raise a transient PhotoError if a file has another size than was read: its upload is under way."""
+        """Raise a transient PhotoError if a file's size differs from the `size` read: its upload is under way."""
         facts = self._fetcher.file_facts(uri)
         if facts and facts.st_size == size and time.time() - facts.st_mtime < _FRESH_S:
             time.sleep(_SECOND_LOOK_S)
@@ -107,7 +100,7 @@ class PhotoReader:
         return self._decoders.decode(data)
 
     def close(self) -> None:
-        """End the decoding processes, each after the photo it is at, and close the pooled connections."""
+        """End each decoding process after its present photo, and close the pooled connections."""
         self._decoders.close()
         self._fetcher.close()
 
@@ -120,15 +113,8 @@ class PhotoReader:
         self.close()
 
 
-def photo_uri(text: str) -> str:
-    """Return a person's argument as an absolute URI: a path becomes ``file:///...`` with links resolved."""
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://|file:/", text):
-        return text
-    return Path(os.path.realpath(text)).as_uri()
-
-
 def find_photos(folder: Path) -> Iterator[Path]:
-    """The files below a folder that are called like photos, sorted folder by folder; nothing is opened.
+    """Yield the files below a folder whose names end like photos', sorted folder by folder. No file is opened.
 
     Hidden files and folders are left out, and links to folders are not followed. A folder that cannot be read is
     logged and left out.

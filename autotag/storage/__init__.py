@@ -1,4 +1,4 @@
 """Files and folders at any URL, text lines, Parquet, SQLite files and locks.
 
-Imports photos and the layers below it (tests/test_layers.py).
+Imports errors and the layers below it (tests/test_layers.py).
 """

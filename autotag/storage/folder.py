@@ -1,48 +1,40 @@
-"""Folder: a folder anywhere that fsspec reaches: on this machine, in an object store. Only this file knows fsspec."""
+"""Folder: a folder on this machine, in an object store, or in any other file system that fsspec reaches."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar
 
 import fsspec
-from fsspec.asyn import AsyncFileSystem, sync
 
 from autotag.errors import InputError
-from autotag.photos.errors import PhotoError, Reason
-from autotag.photos.local_files import too_large
 
 Value = TypeVar("Value")
 
-PHOTO_SCHEMES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "hdfs", "webhdfs", "sftp", "ssh", "ftp")
-"""Beside file, http and https. Not all of fsspec's: some (local, generic, filecache) lead around `photo_roots`."""
 _ONLY_A_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/*")
-"""Without its slashes it would be a path: a folder of that name here."""
+"""A URL without a path. fsspec would take it for a local folder of that name."""
 _WHOLE = frozenset(("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "http", "https"))
-"""Here a file is there when all of it is, and folders are only parts of names."""
+"""Stores where a file appears only once it is complete, and folders are only parts of names."""
 _MOVES_OVER = frozenset(("sftp", "ssh", "memory"))
-"""Here a file moves over another in one step."""
-_MAY_NOT = ("AccessDenied", "AllAccessDisabled", "InvalidObjectState", "403")
-"""S3's codes for one object that may not be read; its other refusals are about whoever asks."""
+"""File systems where a move replaces an existing file atomically."""
 
 
 class Folder:
-    """A folder named by a path or URL (file, s3, hdfs, ...). Pickles as its name, so that executors may have it.
+    """A folder named by a path or URL (file, s3, hdfs, ...). Pickles as its URL, for executors.
 
     Raises:
-        InputError: from every method: the address is none that can be reached, or the file system says no.
+        InputError: from every method: the address cannot be reached, or the file system refuses.
     """
 
     def __init__(self, url: str) -> None:
         if _ONLY_A_SCHEME.fullmatch(url):
-            raise InputError(f"{url!r}: names no folder; a URL has a path behind its scheme, as in s3://bucket/folder")
+            raise InputError(f"{url!r}: names no folder; write a path after the scheme, as in s3://bucket/folder")
         self.url = url.rstrip("/") or "/"
-        """As it was named; relative paths are made absolute, because executors run elsewhere."""
+        """The URL as given. A relative path is made absolute, because executors run elsewhere."""
         if "://" not in self.url:
             self.url = os.path.abspath(self.url)  # noqa: PTH100 - Path's resolves links, and refuses what fsspec takes
         self._system, self._root = _reached(self.url, lambda: fsspec.core.url_to_fs(self.url))
@@ -66,14 +58,14 @@ class Folder:
         return Path(self._root)
 
     def folder(self, name: str) -> Folder:
-        """A folder below this one."""
+        """Return a folder below this one."""
         return Folder(f"{self.url}/{name}")
 
     def names(self) -> list[str]:
-        """The names of what lies directly in the folder, sorted, but for hidden ones; none where it is not there."""
+        """Return the names directly in the folder, sorted, without hidden ones; none if there is no folder."""
 
         def listed() -> list[str]:
-            self._system.invalidate_cache()  # fsspec keeps listings, and others write here too
+            self._system.invalidate_cache()  # fsspec caches listings, and other processes write here too
             try:
                 paths = self._system.ls(self._root, detail=False)
             except FileNotFoundError:
@@ -83,14 +75,14 @@ class Folder:
         return sorted(name for name in _reached(self.url, listed) if name and not name.startswith("."))
 
     def files(self) -> list[str]:
-        """The files below the folder at any depth, as paths from it with '/', sorted, but for hidden ones."""
+        """Return the files below the folder at any depth: relative paths with '/', sorted, without hidden ones."""
 
-        def found() -> list[str]:
+        def listed() -> list[str]:
             self._system.invalidate_cache()
             start = len(self._root.rstrip("/")) + 1
             return [str(path)[start:] for path in self._system.find(self._root)]
 
-        paths = _reached(self.url, found)
+        paths = _reached(self.url, listed)
         return sorted(path for path in paths if path and not path.startswith(".") and "/." not in path)
 
     def is_folder(self) -> bool:
@@ -112,11 +104,11 @@ class Folder:
         return _reached(self._shown(name), looked)
 
     def read(self, name: str) -> bytes:
-        """All of a file."""
+        """Return the content of a file."""
         return bytes(_reached(self._shown(name), lambda: self._system.cat_file(self._path(name))))
 
     def open(self, name: str) -> BinaryIO:
-        """A file to read, from any place on."""
+        """Open a file for reading; it is seekable."""
         opened: BinaryIO = _reached(self._shown(name), lambda: self._system.open(self._path(name), "rb"))
         return opened
 
@@ -125,10 +117,10 @@ class Folder:
         _reached(self._shown(name), lambda: self._system.get_file(self._path(name), str(path)))
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a whole file, over one that is there: a reader sees all of it or none, and it stays after a crash.
+        """Write a whole file, atomically and durably, replacing an existing one.
 
-        Where a move takes no name that is taken (HDFS), the old file is beside it under a hidden name for a moment,
-        and stays there if the writer is killed in that moment.
+        Where a move cannot replace a file (HDFS), the old file has a hidden name beside it for a moment, and keeps that
+        name if the writer is killed in that moment.
         """
 
         def written() -> None:
@@ -157,9 +149,10 @@ class Folder:
         _reached(self._shown(name), written)
 
     def create(self, name: str, data: bytes) -> bool:
-        """Write a whole file, as `write` does, unless it is there; of several who try, one does. Says whether.
+        """Write a whole file, as `write` does, unless it exists. Return True if this call has written it.
 
-        Sure on this machine's file system and on S3; elsewhere as sure as fsspec makes it.
+        Of several processes one writes: certain on this machine's file system and on S3, elsewhere as far as fsspec
+        makes it so.
         """
 
         def created() -> bool:
@@ -181,7 +174,7 @@ class Folder:
         return _reached(self._shown(name), created)
 
     def remove(self, name: str) -> None:
-        """Remove a file, or a folder with all that is in it; nothing where it is not there."""
+        """Remove a file, or a folder with its content; do nothing if it does not exist."""
 
         def removed() -> None:
             self._system.invalidate_cache()
@@ -191,7 +184,7 @@ class Folder:
         _reached(self._shown(name), removed)
 
     def _make_parent(self, path: str) -> None:
-        if not self._protocols & _WHOLE:  # there it would ask for the bucket, and make one that is not there
+        if not self._protocols & _WHOLE:  # there fsspec would look for the bucket, and create a missing one
             self._system.makedirs(path.rpartition("/")[0], exist_ok=True)
 
     def _path(self, name: str) -> str:
@@ -201,11 +194,11 @@ class Folder:
         return f"{self.url.rstrip('/')}/{name}"
 
 
-def located(url: str) -> tuple[Folder, str]:
-    """The folder of the file that a URL or path names, and its name there.
+def split_url(url: str) -> tuple[Folder, str]:
+    """Split the URL or path of a file into its folder and its name.
 
     Raises:
-        InputError: it names no file, or what it names cannot be reached.
+        InputError: it names no file, or the file system cannot be reached.
     """
     parent, slash, name = url.rpartition("/")
     if not name:
@@ -214,81 +207,23 @@ def located(url: str) -> tuple[Folder, str]:
 
 
 def read_url(url: str) -> bytes:
-    """All of a file that a URL or path names.
+    """Return the content of the file at a URL or path.
 
     Raises:
-        InputError: it cannot be read; the message says why.
+        InputError: the file cannot be read; the message says why.
     """
-    folder, name = located(url)
+    folder, name = split_url(url)
     return folder.read(name)
 
 
-def read_photo(uri: str, max_bytes: int, deadline_s: float) -> bytes:
-    """The bytes of a photo by a URI of `PHOTO_SCHEMES`, with one request where the store can do it.
-
-    Args:
-        deadline_s: kept by the stores that fsspec asks asynchronously, s3 and gs among them.
-
-    Raises:
-        PhotoError: `reason` says why, `transient` whether it may work later. What is wrong with the store, or with our
-            credentials, is no fault of the photo's, and transient.
-    """
-    if uri.partition("://")[0].lower() not in PHOTO_SCHEMES or "::" in uri:
-        schemes = ", ".join(("file", "http", "https", *PHOTO_SCHEMES))
-        raise PhotoError(Reason.BAD_URI, f"the scheme must be one of {schemes}")
-    try:
-        data = _bounded(uri, max_bytes + 1, deadline_s)
-    except Exception as error:
-        if _code(error) == "InvalidRange":
-            return b""  # it has no first byte
-        raise _photo_error(error) from error
-    if len(data) > max_bytes:
-        raise too_large(None, max_bytes)
-    return data
-
-
-def _bounded(uri: str, end: int, deadline_s: float) -> bytes:
-    """The bytes before `end` of a file."""
-    system, path = fsspec.core.url_to_fs(uri)
-    if isinstance(system, AsyncFileSystem):
-
-        async def read() -> Any:
-            return await asyncio.wait_for(system._cat_file(path, start=0, end=end), deadline_s)
-
-        return bytes(sync(system.loop, read))
-    return bytes(system.cat_file(path, start=0, end=end))
-
-
-def _photo_error(error: Exception) -> PhotoError:
-    said = _said(error)
-    if isinstance(error, FileNotFoundError):
-        return PhotoError(Reason.NOT_FOUND, said)
-    if isinstance(error, IsADirectoryError):
-        return PhotoError(Reason.NOT_A_FILE, said)
-    if isinstance(error, PermissionError) and _code(error) in (None, *_MAY_NOT):
-        return PhotoError(Reason.FORBIDDEN, said)
-    if isinstance(error, TimeoutError):
-        return PhotoError(Reason.TIMEOUT, "the store did not answer in time")
-    if isinstance(error, OSError) and not isinstance(error, PermissionError):
-        return PhotoError(Reason.SERVER_ERROR, said)
-    return PhotoError(Reason.STORAGE_DOWN, f"{type(error).__name__}: {said}")
-
-
-def _code(error: Exception) -> str | None:
-    """S3's word for what went wrong, where it is S3's."""
-    answer = getattr(error.__cause__, "response", None)
-    found = answer.get("Error", {}).get("Code") if isinstance(answer, dict) else None
-    return None if found is None else str(found)
-
-
 def _part(path: str) -> str:
-    """A hidden name beside `path`."""
+    """Return a hidden name beside `path`."""
     parent, _, last = path.rpartition("/")
     return f"{parent}/.{last}.{uuid.uuid4().hex}"
 
 
 def _write_part(path: str, data: bytes) -> str:
-    """Write a file beside `path`, hidden and durable; its own path."""
+    """Write a hidden file beside `path`, durably; return its path."""
     part = _part(path)
     try:
         with open(part, "wb") as file:  # noqa: PTH123
@@ -305,9 +240,9 @@ def _reached(where: str, work: Callable[[], Value]) -> Value:
     try:
         return work()
     except FileNotFoundError as error:
-        raise InputError(f"{where}: is not there") from error
+        raise InputError(f"{where}: does not exist") from error
     except Exception as error:
-        # fsspec's file systems raise whatever their libraries do: whatever goes wrong there is about the address.
+        # fsspec's file systems raise their libraries' own errors. All of them are about this address.
         raise InputError(f"{where}: cannot be reached: {_said(error)}") from error
 
 

@@ -1,4 +1,4 @@
-"""One process at a time in a job's folder."""
+"""Locks a job's folder for one process."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ LOCK = ".lock"
 
 @contextmanager
 def alone_in(folder: Folder) -> Iterator[None]:
-    """Keep other processes out of a folder for so long; one that dies lets go.
+    """Lock a folder against other processes, until the end of the context or of the process.
 
-    Only of a folder on this machine: object stores know no locks, and there it is on whoever starts jobs.
+    Works only for a folder on this machine. Object stores have no locks: there the user must not start a job twice.
 
     Raises:
-        JobError: another process is in it.
-        InputError: it cannot be written.
+        JobError: another process holds the lock.
+        InputError: the folder cannot be written.
     """
     if not folder.is_local:
         yield
@@ -34,5 +34,5 @@ def alone_in(folder: Folder) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise JobError(f"{folder}: another process is at work there; wait for it, or end it") from error
+            raise JobError(f"{folder}: another process uses it; wait for its end, or stop it") from error
         yield

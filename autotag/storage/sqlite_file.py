@@ -1,4 +1,4 @@
-"""One SQLite file in WAL mode, shared by many processes: what the embedded queue and the embedded store stand on."""
+"""A SQLite file in WAL mode, shared by many processes. The embedded queue and the embedded store use it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from typing import Any
 from autotag.errors import AutotagError
 
 BUSY_TIMEOUT_S = 10.0
-"""How long a writer waits for the others, whose transactions last milliseconds; Storm waits longer for a spout."""
+"""Time-out of a writer that waits for others. Their transactions last milliseconds; Storm waits longer for a spout."""
 
 
 class Database:
-    """A connection to one file, opened and created with `schema` when first used; safe for the threads of a process.
+    """A connection to one file, opened at first use; safe for the threads of a process.
 
-    A file that cannot be opened now is tried again at the next use: its disk may come back.
+    A file that cannot be opened is tried again at the next use: its disk may come back.
 
     Args:
-        path: the file; its folder is made.
-        schema: the SQL statements that make an empty file ours.
+        path: the file; it and its folder are created if missing.
+        schema: the SQL statements that create the tables.
         version: `PRAGMA user_version` of that schema; a file of another version is refused.
-        error: what to raise for everything that SQLite raises.
+        error: the exception class raised for every error of SQLite.
     """
 
     def __init__(self, path: Path, schema: str, version: int, error: type[AutotagError]) -> None:
@@ -53,26 +53,26 @@ class Database:
         return self._opened
 
     def _create(self, connection: sqlite3.Connection) -> None:
-        """Make an empty file ours; one of several processes that open it at once does, and the others wait."""
+        """Create the tables in an empty file. One of several processes does so; the others wait for it."""
         deadline = time.monotonic() + BUSY_TIMEOUT_S
         while True:
             try:
                 connection.execute("PRAGMA journal_mode = WAL")
                 break
-            except sqlite3.OperationalError:  # the switch itself does not wait for other processes' locks
+            except sqlite3.OperationalError:  # This pragma ignores the busy time-out.
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.01)
         connection.execute("BEGIN IMMEDIATE")
         try:
-            found = connection.execute("PRAGMA user_version").fetchone()[0]
-            if found == 0:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
                 for statement in _statements(self._schema):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {self._version}")
-            elif found != self._version:
+            elif version != self._version:
                 raise self._error(
-                    f"{self.path}: has schema {found}, this program wants {self._version}; move the file away"
+                    f"{self.path}: has schema {version}, this program needs {self._version}; move the file away"
                 )
             connection.execute("COMMIT")
         except BaseException:
@@ -87,17 +87,17 @@ class Database:
             raise self._error(f"{self.path}: {error}") from error
 
     def rows(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[sqlite3.Row]:
-        """All rows of one query."""
+        """Return all rows of one query."""
         with self._lock, self._reported():
             return self._connection.execute(sql, values).fetchall()
 
     @contextmanager
     def transaction(self, *, durable: bool) -> Iterator[sqlite3.Connection]:
-        """One write transaction: all of it or, after an exception, nothing.
+        """Run one write transaction; roll it back on an exception.
 
         Args:
-            durable: whether it must survive a power failure once committed (``synchronous=FULL``: one fsync). Without,
-                it survives the death of every process; after a power failure the file is as it was a moment earlier.
+            durable: True if it must survive a power failure once committed (``synchronous=FULL``: one fsync). Otherwise
+                it survives the end of all processes, but a power failure may undo the latest transactions.
         """
         with self._lock, self._reported():
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
@@ -111,7 +111,7 @@ class Database:
                 raise
 
     def close(self) -> None:
-        """Close the connection; what was committed stays."""
+        """Close the connection; committed transactions stay."""
         with self._lock:
             if self._opened is not None:
                 self._opened.close()
@@ -119,7 +119,7 @@ class Database:
 
 
 def _statements(script: str) -> Iterator[str]:
-    """The statements of a script, each with the comments before it."""
+    """Yield the statements of a script, each with the comments before it."""
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line

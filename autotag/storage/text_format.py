@@ -1,7 +1,7 @@
-"""TextFormat: how a program wrote a table of text - its encoding, and what separates the fields.
+"""TextFormat: the encoding and the field separator of a table of text.
 
-Spreadsheets write what their country is used to: semicolons, tabs, UTF-16 ("Unicode text"), Windows-1252. The format is
-detected once a file, from its beginning, and is the same for all of its lines.
+Spreadsheets write the format usual in their country: semicolons, tabs, UTF-16 ("Unicode text"), Windows-1252. It is
+detected once per file, from its beginning, and holds for all its lines.
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ from typing import Any
 
 UTF8, WINDOWS = "utf-8", "cp1252"
 MARKS = {codecs.BOM_UTF8: UTF8, codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
-"""Byte order marks at a file's beginning, and the encoding that each stands for."""
+"""Encodings by the byte order mark at a file's beginning."""
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+"""Stands for bytes that are not of the encoding."""
 SAMPLE_BYTES, SAMPLE_LINES = 64 * 1024, 200
-"""Of a file's beginning, from which its format is detected."""
+"""Size of the part at a file's beginning from which its format is detected."""
 BLANKS = " "
 """The separator of lists: tabs in a line that has some, else any number of blanks."""
 NAMES = {"\t": "tabs", ";": "';'", ",": "','", BLANKS: "tabs or blanks"}
+_WINDOWS_WORD = re.compile(rb"[A-Za-z][\xc0-\xff]|[\xc0-\xff][A-Za-z]")
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
-_ENCODING_NAMES = {UTF8: "UTF-8", WINDOWS: "Windows-1252", "utf-16-le": "UTF-16", "utf-16-be": "UTF-16"}
+ENCODING_NAMES = {UTF8: "UTF-8", WINDOWS: "Windows-1252", "utf-16-le": "UTF-16", "utf-16-be": "UTF-16"}
 
 
 @dataclass(frozen=True)
@@ -33,19 +36,19 @@ class TextFormat:
 
     encoding: str = UTF8
     mark: bytes = b""
-    """The byte order mark, which is no part of the first line."""
+    """The byte order mark; it is no part of the first line."""
     separator: str = ","
     says_so: bool = False
     """True if the first line is ``sep=;``: it names the separator and is no record."""
 
     def __str__(self) -> str:
-        return f"separated by {NAMES.get(self.separator, repr(self.separator))}, {_ENCODING_NAMES[self.encoding]}"
+        return f"separated by {NAMES.get(self.separator, repr(self.separator))}, {ENCODING_NAMES[self.encoding]}"
 
     def fields(self, line: str) -> list[str]:
         """Return the fields of a line, without the quotes around them.
 
         Raises:
-            csv.Error: a quote is not closed, or followed by something.
+            csv.Error: a quote is not closed, or text follows it.
         """
         if self.separator == BLANKS:
             return line.split("\t") if "\t" in line else line.split()
@@ -57,15 +60,17 @@ class TextFormat:
 def detect_encoding(sample: bytes) -> tuple[str, bytes]:
     """Return a file's encoding and byte order mark, from its beginning.
 
-    A file without a mark is UTF-8, unless lines of it are not and none needs to be: one bad line among good ones is a
-    bad line, and not another encoding.
+    A file without a mark is Windows-1252 if most of its lines that are not ASCII are not UTF-8 either, and one of them
+    has a word with a letter of Windows-1252. Single bad lines do not change the encoding of a file; nor do single lines
+    of Windows-1252 that happen to be UTF-8.
     """
     for mark, encoding in MARKS.items():
         if sample.startswith(mark):
             return encoding, mark
     lines = [line for line in sample.split(b"\n")[:-1] or [sample] if not line.isascii()]
-    good = sum(_is_utf8(line) for line in lines)
-    return (UTF8 if good or not lines or b"\0" in sample else WINDOWS), b""
+    good = sum(map(_is_utf8, lines))
+    is_windows = 2 * good < len(lines) and b"\0" not in sample and any(map(_WINDOWS_WORD.search, lines))
+    return (WINDOWS if is_windows else UTF8), b""
 
 
 def detect(sample: bytes, separators: Sequence[str], columns: range) -> TextFormat:
@@ -73,13 +78,13 @@ def detect(sample: bytes, separators: Sequence[str], columns: range) -> TextForm
 
     Args:
         sample: `SAMPLE_BYTES` of the file; less only if the file has less.
-        separators: those to choose from, the likeliest first.
-        columns: how many fields a line may have; lines with other numbers count against a separator.
+        separators: the candidates, the likeliest first.
+        columns: the numbers of fields that a line may have; other lines count against a separator.
     """
     encoding, mark = detect_encoding(sample)
     text = sample[len(mark) :].decode(encoding, "replace")
     lines = [line for line in text.splitlines()[:SAMPLE_LINES] if line.strip()]
-    if lines and (named := _SEPARATOR_LINE.fullmatch(lines[0].strip())):
+    if lines and (named := _SEPARATOR_LINE.fullmatch(lines[0].strip(" "))):
         return TextFormat(encoding, mark, named[1], says_so=True)
     best = max(separators, key=lambda separator: _lines_that_fit(lines, separator, columns)) if lines else ""
     return TextFormat(encoding, mark, best or separators[0])
@@ -89,6 +94,8 @@ def _lines_that_fit(lines: Sequence[str], separator: str, columns: range) -> int
     """Count the lines that have the most frequent number of fields, if a line may have that many."""
     counts: Counter[int] = Counter()
     for line in lines:
+        if separator == BLANKS and not _begins_with_blanks(line):
+            continue
         try:
             fields = TextFormat(separator=separator).fields(line)
         except csv.Error:
@@ -97,6 +104,18 @@ def _lines_that_fit(lines: Sequence[str], separator: str, columns: range) -> int
             fields.pop()  # a spreadsheet's empty columns
         counts[len(fields)] += 1
     return max((count for fields, count in counts.items() if fields in columns), default=0)
+
+
+def _begins_with_blanks(line: str) -> bool:
+    """Return False if the first field of a list's line is followed by ``;`` or ``,``, and blanks come later.
+
+    ``p1;/my photos/a.jpg`` is such a line. In ``a,b https://example.org/c.jpg`` the comma is part of the photo's ID,
+    because an absolute place follows the blank.
+    """
+    first, *rest = line.split(None, 1) or [""]
+    if "\t" in line or not re.search("[;,]", first):
+        return True
+    return not first.endswith((";", ",")) and bool(rest and re.match(r"\w[\w+.-]*:|/", rest[0]))
 
 
 def _is_utf8(line: bytes) -> bool:
@@ -108,7 +127,7 @@ def _is_utf8(line: bytes) -> bool:
 
 
 class Recoded(io.RawIOBase):
-    """A file of another encoding as one of UTF-8; what cannot be decoded becomes U+FFFD."""
+    """Recodes a file of another encoding as UTF-8; bytes that cannot be decoded become U+FFFD."""
 
     def __init__(self, file: Any, encoding: str, chunk_bytes: int = 1 << 20) -> None:
         super().__init__()

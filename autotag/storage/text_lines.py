@@ -1,4 +1,4 @@
-"""Lines of text that people hand in: checked one at a time, so that a bad one is listed and the others are used."""
+"""Reads text files of users line by line: a bad line is reported, and the others are used."""
 
 from __future__ import annotations
 
@@ -12,55 +12,65 @@ from enum import StrEnum
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from autotag.errors import InputError
-from autotag.photos.reader import photo_uri
+from autotag.storage.bounded_lines import bounded_lines
 from autotag.storage.folder import Folder
-from autotag.storage.text_format import BLANKS, SAMPLE_BYTES, UTF8, Recoded, TextFormat, detect, detect_encoding
+from autotag.storage.text_format import (
+    BLANKS,
+    ENCODING_NAMES,
+    REPLACEMENT,
+    SAMPLE_BYTES,
+    UTF8,
+    Recoded,
+    TextFormat,
+    detect,
+    detect_encoding,
+)
+from autotag.storage.uri import photo_uri
 
 MAX_LINE_BYTES = 64 * 1024
 BUFFER_BYTES = 1024 * 1024
-BOM = b"\xef\xbb\xbf"
-LIST_LINE = "photo_id uri, and maybe output_uri; with tabs between where one of them has blanks"
+LIST_LINE = "photo_id uri, and maybe output_uri; separated by tabs if one of them has blanks"
 HEADER = ("photo_id", "uri", "output_uri")
-"""Of a list of photos, where it has one; the last is not in all lists."""
+"""Header of a list of photos, which is optional, as is its last column."""
 
 
 class Fault(StrEnum):
-    """Why a line, or row, was not used; listed and counted."""
+    """The reason why a line or row was not used."""
 
     NOT_UTF8 = "not_utf8"
     NUL = "nul"
-    """A byte that no text has: perhaps the file is UTF-16."""
+    """A NUL byte: perhaps the file is UTF-16."""
     TOO_LONG = "too_long"
     QUOTES = "quotes"
-    """Not closed, or followed by something."""
+    """A quote is not closed, or text follows it."""
     FIELDS = "fields"
-    """Too few or too many."""
+    """Too few fields, or too many."""
     LABEL = "label"
-    """None of the words for TRUE, FALSE and unknown."""
+    """The label is none of the words for TRUE, FALSE and unknown."""
     CLASS = "class"
-    """Cannot be a class's name."""
+    """The text cannot be a class's name."""
     PHOTO_ID = "photo_id"
-    """Cannot be a photo's id."""
+    """The text cannot be a photo's id."""
     URI = "uri"
-    """There is none."""
+    """The URI is missing."""
     TWICE = "twice"
-    """The photo was listed before, at another place."""
+    """The photo was listed before, with another URI."""
     NO_FOLDER = "no_folder"
-    """The photo lies in no folder that could name its class."""
+    """The photo is in no folder that could name its class."""
 
 
 class BadLine(NamedTuple):
-    """A line, or row, that was not used."""
+    """A line or row that was not used."""
 
     source: str
     number: int
-    """From 1; 0 where there are no lines."""
+    """From 1; 0 for an input without lines."""
     reason: Fault
     detail: str
 
 
 class FaultError(Exception):
-    """A fault of the line that is being read; the reader makes a `BadLine` of it."""
+    """A fault of the present line; the reader makes a `BadLine` of it."""
 
     def __init__(self, reason: Fault, detail: str) -> None:
         super().__init__(detail)
@@ -73,7 +83,7 @@ def text_lines(url: str, encoding: str | None = None) -> Iterator[tuple[int, str
 
     Args:
         url: the file's path or URL; ``.gz`` is unpacked.
-        encoding: of the file, as `text_format` detects it; without one it is detected here.
+        encoding: the file's encoding, as `text_format` detects it; by default it is detected here.
 
     Raises:
         InputError: the file cannot be read, or not to its end.
@@ -82,13 +92,17 @@ def text_lines(url: str, encoding: str | None = None) -> Iterator[tuple[int, str
     with _opened(url) as file:
         if encoding != UTF8:
             file = cast(BinaryIO, Recoded(file, encoding))
-        # Neither fsspec's files nor gzip's are quick at single lines.
+        # fsspec's files and gzip's are slow at single lines.
         with io.BufferedReader(cast(Any, file), BUFFER_BYTES) as lines:
-            yield from _lines(lines)
+            for number, line in _lines(lines):
+                if encoding != UTF8 and isinstance(line, str) and REPLACEMENT in line:
+                    yield number, FaultError(Fault.NOT_UTF8, f"has bytes that are not {ENCODING_NAMES[encoding]}")
+                else:
+                    yield number, line
 
 
 def beginning(url: str) -> bytes:
-    """Return the first `SAMPLE_BYTES` of a file, unpacked; raises InputError where it cannot be read."""
+    """Return the first `SAMPLE_BYTES` of a file, unpacked; raise InputError if it cannot be read."""
     with _opened(url) as file:
         return file.read(SAMPLE_BYTES)
 
@@ -110,12 +124,12 @@ class ListedPhoto(NamedTuple):
 
     photo_id: str
     uri: str
-    """Empty where it says nothing."""
+    """Empty if the line has none."""
     output_uri: str = ""
 
 
 def photo_lines(url: str) -> Iterator[tuple[int, ListedPhoto | FaultError]]:
-    """Yield the lines of a list of photos with their numbers from 1; a header, `HEADER`, is passed over.
+    """Yield the lines of a list of photos with their numbers from 1; a header, `HEADER`, is skipped.
 
     A line is photo_id, URI or path, and maybe output URI, separated by tabs, blanks, ``;`` or ``,``: the same in all
     lines of a file.
@@ -128,7 +142,7 @@ def photo_lines(url: str) -> Iterator[tuple[int, ListedPhoto | FaultError]]:
     for number, line in text_lines(url, form.encoding):
         if number == 1 and form.says_so:
             continue
-        first = first or str(line)
+        first = first or first_line(line)
         photo = line if isinstance(line, FaultError) else _listed_photo(line, number, form, url)
         if photo is not None:
             good = good or (isinstance(photo, ListedPhoto) and bool(photo.uri))
@@ -136,7 +150,7 @@ def photo_lines(url: str) -> Iterator[tuple[int, ListedPhoto | FaultError]]:
         else:
             good = True  # a header
     if first and not good:
-        raise InputError(f"{url}: no line of it lists a photo: {LIST_LINE}. Its first line is {first!r:.200} ({form})")
+        raise InputError(f"{url}: no line of it lists a photo: {LIST_LINE}. Its first line {first} ({form})")
 
 
 def _listed_photo(line: str, number: int, form: TextFormat, url: str) -> ListedPhoto | FaultError | None:
@@ -154,36 +168,35 @@ def _listed_photo(line: str, number: int, form: TextFormat, url: str) -> ListedP
     return ListedPhoto(fields[0], listed_uri(fields[1], url), *fields[2:])
 
 
+def first_line(line: str | FaultError) -> str:
+    """Return what an error says about the first line of a file that cannot be read."""
+    return f"is {line!r:.200}" if isinstance(line, str) else f"cannot be read: {line.detail}"
+
+
 def listed_uri(place: str, list_url: str) -> str:
-    """A URI or path in a list, as a URI: a path that is not absolute starts where the list is; nothing for nothing."""
+    """Return a URI or path in a list as a URI; a relative path starts at the list's folder. "" stays ""."""
     if place and "://" not in place and not place.startswith(("/", "file:")):
         place = f"{Folder(list_url).url.rpartition('/')[0]}/{place}"
     return photo_uri(place) if place else ""
 
 
 def open_url(url: str) -> BinaryIO:
-    """A file that a path or URL names, to read; raises InputError where it cannot be."""
+    """Open the file at a path or URL for reading; raise InputError if that fails."""
     parent, _, name = Folder(url).url.rpartition("/")
     return Folder(parent or "/").open(name)
 
 
-def _lines(file: io.BufferedReader[Any]) -> Iterator[tuple[int, str | FaultError]]:
-    number = 0
-    while line := file.readline(MAX_LINE_BYTES + 1):
-        number += 1
-        if number == 1:
-            line = line.removeprefix(BOM)
-        if len(line) > MAX_LINE_BYTES:
-            while line and not line.endswith(b"\n"):  # the rest of it, a piece at a time
-                line = file.readline(MAX_LINE_BYTES)
+def _lines(file: BinaryIO) -> Iterator[tuple[int, str | FaultError]]:
+    for number, _, text in bounded_lines(file, MAX_LINE_BYTES):
+        if text is None:
             yield number, FaultError(Fault.TOO_LONG, f"longer than {MAX_LINE_BYTES} bytes")
-        elif not line.isspace():
-            yield number, _text(line.rstrip(b"\r\n"))
+        else:
+            yield number, _text(text.rstrip(b"\r\n"))
 
 
 def _text(line: bytes) -> str | FaultError:
     if b"\0" in line:
-        return FaultError(Fault.NUL, "has a NUL: is the file UTF-16? UTF-8 is read")
+        return FaultError(Fault.NUL, "has a NUL: the file is not text, or is UTF-16 without its mark")
     try:
         return line.decode()
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""Accuracy of a bundle: top-1 and top-5 on a folder of labelled photos."""
+"""Measures a bundle's accuracy: top-1 and top-5 on a folder of labelled photos."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from autotag.errors import AutotagError
 from autotag.photos.reader import find_photos
+from autotag.progress import Progress, silent
 from models.bundle import Bundle
 from models.classes import ClassTable
 from models.errors import ModelError
 from models.network import FeatureNetwork
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 BATCH_PHOTOS = 32
 
@@ -27,7 +28,7 @@ _WNID = re.compile(r"n\d{8}(?!\d)")
 
 @dataclass(frozen=True)
 class Labelled:
-    """A photo's file and the id of the class that it shows."""
+    """A photo's file and the id of its class."""
 
     path: Path
     label: str
@@ -35,23 +36,23 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Shares from 0 to 1 of the photos whose class is the best, or among the five best."""
+    """Top-1 and top-5 accuracy, from 0 to 1."""
 
     photos: int
     top1: float
     top5: float
     unreadable: tuple[Path, ...] = ()
-    """Photos that gave no pixels; they are in none of the figures."""
+    """Photos that gave no pixels; the figures leave them out."""
 
 
 def labelled_photos(folder: Path, classes: ClassTable) -> list[Labelled]:
-    """The photos in a folder, in order, with their classes: from the file name's wnid, or else the sub-folder's name.
+    """Return the photos in a folder, in order, with the class of each.
 
     A file's name begins with a wnid (``n02084071_12.jpg``), or it lies in a sub-folder named by a class's id or display
-    name, in any case, with blanks or underscores.
+    name, in upper or lower case, with blanks or underscores.
 
     Raises:
-        ModelError: there are no photos, or names that are no class; the message lists them.
+        ModelError: there are no photos, or some names are no class; the message lists those names.
     """
     files = list(find_photos(folder))
     if not files:
@@ -76,19 +77,18 @@ def evaluate(
     network: FeatureNetwork,
     folder: Path,
     read_pixels: Callable[[Path], NDArray[np.uint8]],
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = silent,
 ) -> Evaluation:
-    """Top-1 and top-5 of the bundle's classifiers (all banks', without sums over leaves) on a folder of photos.
+    """Measure the bundle's classifiers, of all banks and without sums over leaves, on a folder of photos.
 
-    A photo labelled with a parent counts as right where a class below it is found.
+    A photo labelled with a parent class counts as right if the best class is below the parent.
 
     Args:
-        read_pixels: a photo's file to uint8 [s, s, 3], RGB, as the bundle's preprocessing says; where it raises an
-            `AutotagError` the photo is left out.
-        progress: is told how many photos of how many are done.
+        read_pixels: reads a photo's file as uint8 [s, s, 3], RGB, by the bundle's preprocessing. If it raises an
+            `AutotagError`, the photo is left out.
 
     Raises:
-        ModelError: as `labelled_photos`, or no photo could be read.
+        ModelError: as from `labelled_photos`; or no photo could be read.
     """
     photos = labelled_photos(folder, bundle.classes)
     ranks: list[int] = []
@@ -100,12 +100,11 @@ def evaluate(
                 pixels.append(read_pixels(photo.path))
                 batch.append(photo)
             except AutotagError as error:
-                logger.warning("%s is left out: %s", photo.path, error)
+                log.warning("%s is left out: %s", photo.path, error)
                 unreadable.append(photo.path)
         if batch:
             ranks += _ranks(bundle, network.features(np.stack(pixels)), [photo.label for photo in batch])
-        if progress is not None:
-            progress(min(start + BATCH_PHOTOS, len(photos)), len(photos))
+        progress("evaluating", min(start + BATCH_PHOTOS, len(photos)), len(photos))
     if not ranks:
         raise ModelError(f"{folder}: none of its {len(photos)} photos can be read")
     places = np.array(ranks)

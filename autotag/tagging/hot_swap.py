@@ -1,4 +1,4 @@
-"""TaggerSwap: the Tagger of a bolt, changed over to another model while photos stream."""
+"""TaggerSwap: replaces the Tagger of a bolt by one with another model while photos stream."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from autotag.events.times import now_us
 from autotag.settings import Settings
 from autotag.tagging.tagger import Tagger
 from models.bundle import MANIFEST, Bundle
+from models.bundle_folder import current, installed, make_current
 from models.errors import ModelError
-from models.published import current, make_current, published
 
 log = logging.getLogger(__name__)
 
 AGAIN_S = 2.0
-"""Before the registry or a bundle's location, when away, is asked again."""
+"""Pause before another try, if the registry or a bundle's location is unreachable."""
 
 
 class TaggerSwap:
     """Chooses each photo's Tagger: the one in use when the photo is read also scores it.
 
-    It begins with what this host's folder says is current, or if that cannot be used, the newest before it that can.
-    `follow` then changes over whenever the registry names another: the new bundle is fetched, opened and checked
-    beside the old one, which goes on meanwhile, and for good where the new one is refused. What was changed over to
-    becomes current in the host's folder. Without a registry that answers nothing changes.
+    The first Tagger has the current model of this host's folder, or if that is unusable, the newest usable one before
+    it. `follow` then swaps whenever the registry names another model. The new bundle is fetched, opened and checked
+    while the old Tagger goes on; if the bundle is refused, the old Tagger stays. A model that was swapped in becomes
+    current in the host's folder. While the registry does not answer, nothing changes.
 
-    Safe for many threads. A folder that is one bundle is used for good.
+    Safe for many threads. If the folder is one bundle, its model is never replaced.
 
     Args:
-        tell: is told what an operator should know.
+        tell: called with each message for an operator.
     """
 
     def __init__(self, settings: Settings, topology: str, task: int, tell: Callable[[str], None]) -> None:
@@ -49,7 +49,7 @@ class TaggerSwap:
         self._registry = ModelRegistry(settings, WORKER_SESSION_S)
         self._woken = threading.Event()
         self._settled: Current | None = None
-        """What was changed over to or refused last."""
+        """The current model that was swapped in or refused last."""
         self._told: tuple[str, bool] | None = None
         self._lock = threading.Lock()
         self._photos: Counter[Tagger] = Counter()
@@ -67,13 +67,13 @@ class TaggerSwap:
     # For each photo
 
     def begin(self) -> Tagger:
-        """The Tagger that a photo is read and scored with; `end` must follow."""
+        """Return the Tagger to read and score a photo with; `end` must follow."""
         with self._lock:
             self._photos[self._tagger] += 1
             return self._tagger
 
     def end(self, tagger: Tagger) -> None:
-        """Say that a photo is done. A Tagger that is not in use any more ends with its last photo."""
+        """Count a photo as done. A replaced Tagger is closed after its last photo."""
         with self._lock:
             self._photos[tagger] -= 1
         self._close_unused()
@@ -88,10 +88,10 @@ class TaggerSwap:
             if tagger.extractor not in shared:
                 tagger.close()
 
-    # Changing over
+    # Swapping
 
     def follow(self) -> None:
-        """Change over whenever the registry says so; never returns, but for a folder that is one bundle."""
+        """Swap whenever the registry names another model. Returns, at once, only if the folder is one bundle."""
         if (self._root / MANIFEST).exists():
             return
         self._registry.keep_connected(self._wake)
@@ -100,7 +100,7 @@ class TaggerSwap:
             self._woken.wait(pause_s)
             self._woken.clear()
             try:
-                pause_s = None if self._change_to(self._registry.current(self._wake)) else AGAIN_S
+                pause_s = None if self._swap_to(self._registry.current(self._wake)) else AGAIN_S
                 self._registry.announce(self._worker)
             except RegistryError as error:
                 log.warning("%s; model %s goes on", error, self._tagger.model)
@@ -109,8 +109,8 @@ class TaggerSwap:
     def _wake(self, _: object) -> None:
         self._woken.set()
 
-    def _change_to(self, wanted: Current) -> bool:
-        """Use what is current, or refuse it for good; False if it cannot be had now and should be tried again."""
+    def _swap_to(self, wanted: Current) -> bool:
+        """Use the current model, or refuse it for good. Return False if it cannot be fetched now: try again."""
         if wanted.model is None or wanted == self._settled:
             return True
         if wanted.model != self._worker.model:
@@ -121,7 +121,7 @@ class TaggerSwap:
             except FetchError as error:
                 self._refuse(wanted.model, f"{error}; it is tried again", again=True)
                 return False
-            except Exception as error:  # whatever is wrong with a bundle, the old one goes on
+            except Exception as error:  # no fault of a bundle may stop the old Tagger
                 log.warning("model %s is refused", wanted.model, exc_info=error)
                 self._refuse(wanted.model, str(error) if isinstance(error, ModelError) else repr(error))
                 self._settled = wanted
@@ -132,22 +132,22 @@ class TaggerSwap:
         return True
 
     def _load(self, name: str, beside: Tagger | None = None) -> Tagger:
-        known = self._registry.known_model(name)
-        fetch_bundle(known, self._root)
-        bundle = Bundle.find(self._root, known.sequence, known.version)
+        published = self._registry.published_model(name)
+        fetch_bundle(published, self._root)
+        bundle = Bundle.find(self._root, published.sequence, published.version)
         return Tagger.load(bundle, self._settings, beside=beside)
 
     def _use(self, tagger: Tagger, name: str) -> None:
         with self._lock:
             self._photos[tagger] += 0
             self._tagger = tagger
-        log.warning("changed over from model %s to %s", self._worker.model, name)
+        log.warning("replaced model %s by %s", self._worker.model, name)
         self._worker = replace(self._worker, model=name, since_us=now_us())
         self._close_unused()
         try:
             make_current(self._root, name)
         except OSError as error:
-            log.warning("%s: a restart will begin with an earlier model: %s", self._root, error)
+            log.warning("%s: a restart will use an earlier model: %s", self._root, error)
 
     def _refuse(self, name: str, reason: str, *, again: bool = False) -> None:
         self._worker = replace(self._worker, refused=Refusal(model=name, reason=reason))
@@ -165,7 +165,7 @@ class TaggerSwap:
         for folder in self._earlier():
             with contextlib.suppress(ModelError):
                 tagger = Tagger.load(Bundle.open(folder), self._settings)
-                self._tell(f"{problem}; beginning with the one before, {folder.name}")
+                self._tell(f"{problem}; starting with an earlier model, {folder.name}")
                 return tagger
         try:
             name = self._registry.connect().current().model
@@ -176,11 +176,11 @@ class TaggerSwap:
             raise ModelError(f"{problem}; and {error}") from error
 
     def _earlier(self) -> list[Path]:
-        """The bundles published before the current one, the newest first.
+        """Return the bundles before the current one, the newest first.
 
-        Later ones are none to begin with: whoever made an earlier one current has withdrawn them.
+        Later ones are left out: they were withdrawn when an earlier one became current.
         """
-        folders = published(self._root)
+        folders = installed(self._root)
         with contextlib.suppress(ModelError):
             if (folder := current(self._root)) in folders:
                 folders = folders[: folders.index(folder)]

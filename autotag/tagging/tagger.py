@@ -1,4 +1,4 @@
-"""Tagger: photos to tags. The one place that joins photos, network and bank; bolt, command line and backfill use it."""
+"""Tagger: computes the tags of photos. Bolt, command line and backfill all use it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from autotag.photos.fetch import Fetch
 from autotag.photos.reader import PhotoError, PhotoPixels, PhotoReader
+from autotag.photos.source import EVENT_SOURCE, PhotoSource
 from autotag.settings import Settings
 from autotag.view.results import ModelVersion
 from autotag.view.tag_order import top_tags
@@ -36,20 +36,18 @@ class PhotoTags(tuple[Tag, ...]):
 
 
 class FeatureExtractor:
-    """A loaded network and the means to read photos for it: all that bundles with the same network have in common."""
+    """A loaded network and a reader of photos for it, shared by all bundles with this network."""
 
-    def __init__(
-        self, bundle: Bundle, settings: Settings, *, any_file: bool = False, other_schemes: Fetch | None = None
-    ) -> None:
+    def __init__(self, bundle: Bundle, settings: Settings, source: PhotoSource = EVENT_SOURCE) -> None:
         self.network = FeatureNetwork.open(bundle.network_path, bundle.precision, settings.tagger_network_threads)
-        # Computed here, while nobody else uses the network; and what is done once, is done before the first photo.
+        # Computed here, while no other thread uses the network. It also warms the network up for the first photo.
         self.probe = self.network.features(probe_pixels(bundle.preprocessing.size))
         """The network's features of the probe, float32 [8, d]."""
-        self.reader = PhotoReader(settings, bundle.preprocessing, any_file=any_file, other_schemes=other_schemes)
+        self.reader = PhotoReader(settings, bundle.preprocessing, source)
 
 
 class Tagger:
-    """A loaded bundle and the means to read photos for it; a context manager. Used for as long as its model is."""
+    """A loaded bundle and a reader of photos for it; a context manager. Closed when its model is replaced."""
 
     def __init__(self, bundle: Bundle, extractor: FeatureExtractor, settings: Settings) -> None:
         self.bundle = bundle
@@ -58,45 +56,43 @@ class Tagger:
         self._settings = settings
 
     @classmethod
-    def open(cls, settings: Settings, *, any_file: bool = False, other_schemes: Fetch | None = None) -> Tagger:
+    def open(cls, settings: Settings, source: PhotoSource = EVENT_SOURCE) -> Tagger:
         """Load the bundle that `settings` name; about a second.
 
         Args:
-            any_file: read any file, not only those below `photo_roots`: for a person who names the files.
-            other_schemes: what fetches URIs that are not file, http or https; without it they are refused.
+            source: the places that photos may be read from.
 
         Raises:
-            ModelError: there is no such bundle, it is damaged, or its network computes something else on this machine;
-                the message names the file.
+            ModelError: there is no such bundle, it is damaged, or its network computes other features on this machine.
+                The message names the file.
         """
-        bundle = Bundle.open(settings.path(settings.model))
-        return cls.load(bundle, settings, any_file=any_file, other_schemes=other_schemes)
+        return cls.load(Bundle.open(settings.path(settings.model)), settings, source)
 
     @classmethod
     def load(
         cls,
         bundle: Bundle,
         settings: Settings,
+        source: PhotoSource = EVENT_SOURCE,
         *,
         beside: Tagger | None = None,
-        any_file: bool = False,
-        other_schemes: Fetch | None = None,
     ) -> Tagger:
         """Load an opened bundle and check it on this machine.
 
-        Limits numpy's BLAS to `tagger_network_threads` in this whole process: the processes of a host share its cores.
+        Limits numpy's BLAS to `tagger_network_threads` in the whole process: the processes of a host share its cores.
 
         Args:
-            beside: another Tagger, which may be in use; if its network is the same, this one shares it and its reader.
+            source: the places that photos may be read from.
+            beside: another Tagger, which may be in use. If its network is the same, this one shares its extractor.
 
         Raises:
-            ModelError: as `open` does.
+            ModelError: as from `open`.
         """
         threadpool_limits(settings.tagger_network_threads, user_api="blas")
         if beside and beside.bundle.network_key == bundle.network_key:
             extractor = beside.extractor
         else:
-            extractor = FeatureExtractor(bundle, settings, any_file=any_file, other_schemes=other_schemes)
+            extractor = FeatureExtractor(bundle, settings, source)
         bundle.self_check(extractor.probe)
         extractor.reader.start()
         return cls(bundle, extractor, settings)
@@ -105,7 +101,7 @@ class Tagger:
         """Fetch and decode one photo, at the network's size. Safe for many threads.
 
         Raises:
-            PhotoError: it gives no pixels; `reason` says why, `transient` whether it may work later.
+            PhotoError: it gives no pixels; `reason` says why, `transient` is True if a later try may succeed.
         """
         return self.extractor.reader.read(uri)
 
@@ -127,9 +123,9 @@ class Tagger:
     def tag(
         self, uris: Iterable[str], top: int | None = None, min_score: float | None = None
     ) -> Iterator[tuple[str, PhotoTags | PhotoError]]:
-        """The tags of each photo, or why there are none, in the order of `uris`; photos are read ahead.
+        """Yield the tags of each photo, or the error that prevents them, in the order of `uris`.
 
-        `uris` may be endless: at most a few batches are taken beyond what was yielded.
+        Photos are read ahead. `uris` may be endless: at most a few batches are taken ahead of the results.
         """
 
         def compute(photos: Sequence[PhotoPixels]) -> list[PhotoTags]:
@@ -141,10 +137,10 @@ class Tagger:
     def features(
         self, uris: Iterable[str], read: Callable[[str], PhotoPixels] | None = None
     ) -> Iterator[tuple[str, NDArray[np.float32] | PhotoError]]:
-        """The network's features of each photo, float32 [d], or why there are none; else as `tag`.
+        """Yield the network's features of each photo, float32 [d], or the error that prevents them; otherwise as `tag`.
 
         Args:
-            read: instead of `read`; called by several threads at once.
+            read: replaces the method `read`; called by several threads at once.
         """
 
         def compute(photos: Sequence[PhotoPixels]) -> list[NDArray[np.float32]]:
@@ -177,7 +173,7 @@ class Tagger:
         reads: deque[tuple[str, Future[PhotoPixels]]],
         compute: Callable[[Sequence[PhotoPixels]], Sequence[Value]],
     ) -> Iterator[tuple[str, Value | PhotoError]]:
-        """Take the oldest read and whatever is read behind it, up to the batch limit, and compute it at once."""
+        """Take the oldest photo and those after it that are already read, up to a batch, and compute them together."""
         batch: list[tuple[str, PhotoPixels | PhotoError]] = []
         while reads and len(batch) < self._settings.tagger_batch_photos and (not batch or reads[0][1].done()):
             uri, photo = reads.popleft()
@@ -187,11 +183,11 @@ class Tagger:
                 batch.append((uri, error))
         good = [photo for _, photo in batch if not isinstance(photo, PhotoError)]
         computed = iter(compute(good) if good else ())
-        for uri, found in batch:
-            yield uri, found if isinstance(found, PhotoError) else next(computed)
+        for uri, read in batch:
+            yield uri, read if isinstance(read, PhotoError) else next(computed)
 
     def close(self) -> None:
-        """End the decoding processes, those of whoever shares them too."""
+        """End the decoding processes, also for the Taggers that share them."""
         self.extractor.reader.close()
 
     def __enter__(self) -> Tagger:

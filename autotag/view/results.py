@@ -10,6 +10,7 @@ from typing import Any
 from autotag.errors import ResultError
 from autotag.events import PhotoVersion
 from models.bundle import Bundle, Tag
+from models.bundle_folder import folder_name, parse_folder_name
 
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """The form of a bulk run's name."""
@@ -28,8 +29,23 @@ class ModelVersion:
         """Return the version of an opened bundle."""
         return cls(bundle.name, bundle.version, bundle.sequence)
 
+    @classmethod
+    def parse(cls, text: str) -> ModelVersion | None:
+        """Return the version whose printed form, or whose folder's name alone, is `text`; None for any other text.
+
+        Its `version` has 12 digits only, and its `name` is empty where `text` is a folder's name.
+        """
+        name, _, folder = text.rpartition("/")
+        parsed = parse_folder_name(folder)
+        return cls(name, parsed[1], parsed[0]) if parsed else None
+
+    @property
+    def folder(self) -> str:
+        """The name of the bundle's folder."""
+        return folder_name(self.sequence, self.version)
+
     def __str__(self) -> str:
-        return f"{self.name}/{self.sequence:06d}-{self.version[:12]}"
+        return f"{self.name}/{self.folder}"
 
 
 @dataclass(frozen=True, kw_only=True)

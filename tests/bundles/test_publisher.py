@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autotag.bundles.publisher import FolderRegistry, Publisher, use_current
-from autotag.bundles.registry import Current, KnownModel, ModelRegistry, Refusal, Worker
+from autotag.bundles.publisher import HostModels, Publisher, use_current
+from autotag.bundles.registry import Current, ModelRegistry, PublishedModel, Refusal, Worker
 from autotag.errors import PublishingError, RegistryError, SettingsError
 from autotag.settings import Settings
 from autotag.stores import PhotoStore, open_store
 from autotag.view.results import ModelVersion
 from models import folders
-from models.bundle import MANIFEST, NETWORK, PROBE, Bundle, publish
+from models.bundle import MANIFEST, NETWORK, PROBE, Bundle, install
+from models.bundle_folder import CURRENT, make_current
 from models.errors import ModelError
-from models.published import CURRENT, make_current
 from tests.command_line import run_command
 from tests.model_files import write_colour_bundle
 from tests.stream import wait
@@ -39,7 +39,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZooKeeper]:
 def settings(settings: Settings, server: ZooKeeper, tmp_path: Path) -> Settings:
     """A registry of the test's own, and a folder in which one bundle is published already."""
     write_colour_bundle(tmp_path / "built", weight=1)
-    bundle = publish(tmp_path / "built", tmp_path / "bundles")
+    bundle = install(tmp_path / "built", tmp_path / "bundles")
     make_current(tmp_path / "bundles", bundle.folder.name)
     return replace(settings, model="bundles", model_registry=f"{server.url}/{tmp_path.name}")
 
@@ -56,7 +56,7 @@ def publisher(settings: Settings, store: PhotoStore, registry: ModelRegistry) ->
 
 
 def names(settings: Settings) -> list[str]:
-    """What lies in the folder of published bundles and is not hidden."""
+    """Names in the folder of bundles, without hidden ones."""
     return sorted(path.name for path in settings.path(settings.model).iterdir() if not path.name.startswith("."))
 
 
@@ -75,11 +75,11 @@ def test_a_published_bundle_is_current_everywhere_and_what_was_used_before_is_kn
     )
     current = registry.current()
     assert (current.model, current.by, current.before) == (bundle.folder.name, "ann", first.folder.name)
-    assert [(known.model.sequence, known.published_by, known.classes) for known in registry.known()] == [
+    assert [(known.model.sequence, known.published_by, known.classes) for known in registry.published()] == [
         (1, "", 6),
         (2, "ann", 6),
     ]
-    assert registry.known()[1].location == bundle.folder.as_uri()
+    assert registry.published()[1].location == bundle.folder.as_uri()
     assert {str(model) for model in store.runs.read().models} == {
         f"small/{folder.name}" for folder in (first.folder, bundle.folder)
     }
@@ -92,11 +92,11 @@ def test_publishing_what_is_current_changes_nothing(
 ) -> None:
     write_colour_bundle(tmp_path / "candidate", weight=2)
     publisher.publish(tmp_path / "candidate")
-    before = (registry.current(), registry.known(), names(settings))
+    before = (registry.current(), registry.published(), names(settings))
     change = publisher.publish(tmp_path / "candidate")
     assert (change.changed, change.model.sequence) == (False, 2)
     assert publisher.publish(Bundle.open(tmp_path / "bundles").folder).changed is False
-    assert (registry.current(), registry.known(), names(settings)) == before
+    assert (registry.current(), registry.published(), names(settings)) == before
 
 
 def damage(folder: Path, how: str) -> None:
@@ -114,7 +114,7 @@ def damage(folder: Path, how: str) -> None:
 def test_a_copy_of_the_current_bundle_that_is_damaged_or_gone_is_made_good_by_publishing_it_again(
     settings: Settings, store: PhotoStore, registry: ModelRegistry, tmp_path: Path, local: bool, how: str
 ) -> None:
-    publisher = Publisher(settings, store, FolderRegistry(settings) if local else registry, "ann")
+    publisher = Publisher(settings, store, HostModels(settings) if local else registry, "ann")
     candidate = write_colour_bundle(tmp_path / "candidate", weight=2)
     before = publisher.publish(candidate.folder).model
     folder = Bundle.open(tmp_path / "bundles").folder
@@ -166,10 +166,10 @@ def test_a_bundle_that_was_made_from_another_than_the_current_one_is_published_b
     learned, trained = (made_from(f"small/{first}", tmp_path / f"made{weight}", weight) for weight in (2, 3))
     second = publisher.publish(trained).model
     assert publisher.publish(trained).changed is False  # not from itself, and yet nothing is lost
-    message = rf"{learned}: was made from {first}, and {second.sequence:06d}-.* is current, .* or say --force"
+    message = rf"{learned}: was made from {first}, and {second.sequence:06d}-.* is current, .* or give --force"
     with pytest.raises(PublishingError, match=message):
         publisher.publish(learned)
-    assert len(registry.known()) == 2
+    assert len(registry.published()) == 2
     assert publisher.publish(learned, force=True).model.sequence == 3
 
 
@@ -204,7 +204,7 @@ def test_a_built_bundle_is_published_by_its_folder_and_keeps_its_number(
     registry: ModelRegistry, publisher: Publisher, tmp_path: Path
 ) -> None:
     write_colour_bundle(tmp_path / "built", weight=2)
-    bundle = publish(tmp_path / "built", tmp_path / "bundles")
+    bundle = install(tmp_path / "built", tmp_path / "bundles")
     assert publisher.publish(bundle.folder).model.sequence == 2
     assert registry.current().model == bundle.folder.name
 
@@ -222,7 +222,7 @@ def test_publishers_at_once_on_hosts_of_their_own_get_a_number_each(
 
     with ThreadPoolExecutor(4) as pool:
         sequences = list(pool.map(publish_from, range(4)))
-    known = registry.known()
+    known = registry.published()
     assert [1, *sorted(sequences)] == [one.sequence for one in known]  # with gaps, where one was overtaken
     assert len(set(sequences)) == 4
     assert len({one.version for one in known}) == 5
@@ -240,25 +240,27 @@ def test_going_back_makes_the_one_before_current_and_what_was_current_count_no_m
     change = publisher.roll_back()
     assert (change.model.sequence, change.changed) == (2, True)
     assert Bundle.open(tmp_path / "bundles").sequence == 2
-    third = str(registry.known()[2].model)
+    third = str(registry.published()[2].model)
     assert store.runs.read().withdrawn == {third}
     with pytest.raises(
         PublishingError, match=rf"{third} is withdrawn.*autotag model publish --again {tmp_path}/bundles/000003"
     ):
         publisher.roll_back(third)
     with pytest.raises(
-        PublishingError, match=r"no model 'small/000009-0123456789ab' is known; there are \['small/000001"
+        PublishingError, match=r"there is no model 'small/000009-0123456789ab'; there are \['small/000001"
     ):
         publisher.roll_back("small/000009-0123456789ab")
     assert publisher.roll_back("small/" + str(registry.current().model)).changed is False
     # Further back; and the same bundle again is a new one.
     assert publisher.roll_back().model.sequence == 1
-    with pytest.raises(PublishingError, match="no earlier model counts"):
+    with pytest.raises(PublishingError, match="all earlier models are withdrawn"):
         publisher.roll_back()
-    with pytest.raises(PublishingError, match=rf"candidate3: is {third}, which was withdrawn: say --again"):
+    with pytest.raises(
+        PublishingError, match=rf"candidate3: is {third}, which was withdrawn; to publish it again, give --again"
+    ):
         publisher.publish(tmp_path / "candidate3")
     change = publisher.publish(tmp_path / "candidate3", again=True)
-    assert (change.model.sequence, registry.known()[3].version) == (4, registry.known()[2].version)
+    assert (change.model.sequence, registry.published()[3].version) == (4, registry.published()[2].version)
     assert publisher.roll_back().model.sequence == 1
 
 
@@ -268,7 +270,7 @@ def test_going_back_by_name_skips_those_between(
     for weight in (2, 3):
         write_colour_bundle(tmp_path / f"candidate{weight}", weight=weight)
         publisher.publish(tmp_path / f"candidate{weight}")
-    first, _, third = registry.known()
+    first, _, third = registry.published()
     assert publisher.roll_back(first.folder).model == first.model
     assert store.runs.read().withdrawn == {str(third.model)}
     write_colour_bundle(tmp_path / "candidate4", weight=4)
@@ -293,7 +295,7 @@ def test_a_rollback_that_another_change_overtakes_withdraws_nothing_else(
         pytest.raises(PublishingError, match=r"000002-.* was withdrawn, but meanwhile another has become current"),
     ):
         Publisher(settings, store, overtaken, "bob").roll_back()
-    assert registry.known()[2].folder == registry.current().model
+    assert registry.published()[2].folder == registry.current().model
     assert len(store.runs.read().withdrawn) == 1
 
 
@@ -316,7 +318,7 @@ def test_a_bundle_that_is_damaged_or_computes_something_else_here_is_refused_and
         message = "probe.npy: the network here gives other features"
     with pytest.raises(ModelError, match=message):
         publisher.publish(tmp_path / "candidate")
-    assert (registry.current(), registry.known(), names(settings)) == (Current(), [], before)
+    assert (registry.current(), registry.published(), names(settings)) == (Current(), [], before)
     assert store.runs.read().models == {}
 
 
@@ -354,7 +356,7 @@ def test_a_zookeeper_that_answers_nobody_is_named(settings: Settings, server: Zo
 
 
 def test_without_a_registry_a_host_has_its_own(settings: Settings, store: PhotoStore, tmp_path: Path) -> None:
-    publisher = Publisher(settings, store, FolderRegistry(settings), "ann")
+    publisher = Publisher(settings, store, HostModels(settings), "ann")
     candidate = write_colour_bundle(tmp_path / "candidate", weight=2)
     assert publisher.publish(candidate.folder).model.sequence == 2
     assert publisher.publish(candidate.folder).changed is False
@@ -376,8 +378,8 @@ def test_numbers_are_above_those_that_the_store_knows(
 
 def test_nothing_is_published_into_a_folder_that_is_one_bundle(settings: Settings, store: PhotoStore) -> None:
     one = Bundle.open(settings.path(settings.model)).folder
-    with pytest.raises(SettingsError, match=r"autotag\.model must be a folder of published bundles"):
-        Publisher(replace(settings, model=str(one)), store, FolderRegistry(settings), "ann")
+    with pytest.raises(SettingsError, match=r"autotag\.model must be a folder of bundles"):
+        Publisher(replace(settings, model=str(one)), store, HostModels(settings), "ann")
 
 
 def test_a_worker_is_there_for_as_long_as_its_session(settings: Settings, registry: ModelRegistry) -> None:
@@ -396,13 +398,13 @@ def test_a_worker_is_there_for_as_long_as_its_session(settings: Settings, regist
 
 
 def test_what_is_not_ours_is_named(settings: Settings, registry: ModelRegistry) -> None:
-    known = KnownModel(
+    known = PublishedModel(
         name="small", version="f" * 64, sequence=1, classes=1, location="x", published_by="ann", published_us=1
     )
     assert registry.change(Current(), known.folder, "ann", [known])
-    registry._client.set(f"{settings.model_registry_address[1]}/known/{known.folder}", b"?")
+    registry._client.set(f"{settings.model_registry_address[1]}/published/{known.folder}", b"?")
     with pytest.raises(RegistryError, match="/known: holds what autotag did not write"):
-        registry.known()
+        registry.published()
     registry._client.set(f"{settings.model_registry_address[1]}/current", b"[]")
     with pytest.raises(RegistryError, match="/current: holds what autotag did not write"):
         registry.current()

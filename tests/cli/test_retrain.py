@@ -18,12 +18,12 @@ from autotag.bundles.registry import ModelRegistry
 from autotag.cli.join import JoinOptions
 from autotag.cli.retrain import RetagOptions, tagging_steps
 from autotag.localcluster.processes import processes_with
-from autotag.photos.reader import photo_uri
 from autotag.settings import Settings
+from autotag.storage.uri import photo_uri
 from autotag.stores import PhotoStore
-from models.bundle import Bundle, publish
+from models.bundle import Bundle, install
+from models.bundle_folder import make_current
 from models.folders import locked
-from models.published import make_current
 from tests.cli.test_train import COLOURS, config_of, draw_photos
 from tests.command_line import run_command
 from tests.model_files import write_colour_bundle
@@ -43,7 +43,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZooKeeper]:
 def settings(settings: Settings, server: ZooKeeper, tmp_path: Path) -> Settings:
     """A registry of the test's own, and a folder in which one bundle is published already."""
     write_colour_bundle(tmp_path / "built")
-    bundle = publish(tmp_path / "built", tmp_path / "bundles")
+    bundle = install(tmp_path / "built", tmp_path / "bundles")
     make_current(tmp_path / "bundles", bundle.folder.name)
     return replace(settings, model="bundles", training="set", model_registry=f"{server.url}/{tmp_path.name}")
 
@@ -94,7 +94,7 @@ def runs(config: Path) -> list[dict[str, Any]]:
 
 def known(settings: Settings) -> list[str]:
     with ModelRegistry(settings).connect() as registry:
-        return [str(one.model) for one in registry.known()]
+        return [str(one.model) for one in registry.published()]
 
 
 def test_the_whole_chain_ends_with_the_corpus_tagged_and_is_not_done_again(
@@ -149,7 +149,7 @@ def test_what_was_taken_back_is_not_published_again(settings: Settings, config: 
     assert run_command(config, "model", "rollback").returncode == 0
     done = autotag(config, *train_arguments(album))
     assert (done.returncode, steps(done.stderr)[-1]) == (1, "publish")
-    assert "which was withdrawn: say --again" in done.stderr
+    assert "which was withdrawn; to publish it again, give --again" in done.stderr
     assert len(known(settings)) == 2
     assert Bundle.open(settings.path(settings.model)).sequence == 1
 

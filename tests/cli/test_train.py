@@ -208,11 +208,11 @@ def test_classes_of_too_few_positives_to_be_judged_are_kept_if_that_is_wanted(ru
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--bank", ".."], "a bank's name is of letters"),
+        (["--bank", ".."], "a bank's name has letters"),
         (["--bank", "learned"], "name another bank"),
         (["--precision", "1"], "--precision"),
         (["--sample", "10"], "--sample"),
-        (["--photos", "nowhere"], "nowhere: is not there"),
+        (["--photos", "nowhere"], "nowhere: does not exist"),
         (["--photos", ".", "--out", "/proc/out"], "--out /proc/out: cannot be written"),
     ],
 )
@@ -306,8 +306,8 @@ def test_a_class_is_learned_and_later_trained(run: Runner, album: Path, settings
 def test_what_a_person_reads_of_a_learned_class(run: Runner, album: Path, tmp_path: Path) -> None:
     run.train("--photos", str(album), "--by-folder")
     lines = run(learn, "night", str(draw_photos(tmp_path / "shown", (60, 60, 60), 6))).stdout.splitlines()
-    assert lines[0].startswith("learned 'night' from 6 photos, provisionally: finds ")
-    assert lines[0].endswith("of 90 other photos")
+    assert lines[0].startswith("learned 'night' from 6 photos, provisionally: it finds ")
+    assert lines[0].endswith("of 90 other photos get its tag")
     assert lines[1].startswith(f"bundle  {run.out}/learned-")
 
 

@@ -65,8 +65,8 @@ def unpacked(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_tags_a_photo_where_there_is_nothing_else(unpacked: Path, draw: Draw, bundle: Bundle) -> None:
     script = """
 import json, sys
-from autotag import Settings, Tagger
-with Tagger.open(Settings.from_config(), any_file=True) as tagger:
+from autotag import PhotoSource, Settings, Tagger
+with Tagger.open(Settings.from_config(), PhotoSource(any_file=True)) as tagger:
     (uri, tags), = tagger.tag([sys.argv[1]])
 print(json.dumps([str(tagger.model), len(tags), sys.executable, sorted({m.__file__ for m in sys.modules.values()
     if getattr(m, "__file__", None)})]))

@@ -632,7 +632,7 @@ def test_two_drivers_of_one_job_are_kept_apart(tmp_path: Path, draw: Draw, confi
     with alone_in(Folder(str(tmp_path / "job"))):
         done = run(config, *command)
     assert done.returncode == 1
-    assert f"{tmp_path}/job: another process is at work there" in done.stderr
+    assert f"{tmp_path}/job: another process uses it" in done.stderr
     assert run(config, *command, "--workers", "1").returncode == 0
 
 

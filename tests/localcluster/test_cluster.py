@@ -439,7 +439,7 @@ def test_a_killed_server_comes_back_by_itself(cluster: Cluster, ticking: Project
     pid = pids(cluster)[name]
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: pids(cluster)[name] not in (None, pid), 10, f"{name} does not come back")
+    wait_until(lambda: pids(cluster)[name] not in (None, pid), 60, f"{name} does not come back")
     wait_until(lambda: cluster.status().ready, 60, cluster.logs.tail(name))
     ticking.assert_flows()
     assert cluster.topologies.components("ticks") == before
@@ -551,7 +551,7 @@ def test_a_killed_server_is_back_by_itself_and_no_row_is_lost(with_hbase: Cluste
     before = pids(with_hbase)
     rows.write()
     os.kill(before[name] or 0, signal.SIGKILL)
-    wait_until(lambda: pids(with_hbase)[name] not in (None, before[name]), 10, f"{name} does not come back")
+    wait_until(lambda: pids(with_hbase)[name] not in (None, before[name]), 60, f"{name} does not come back")
     wait_until(lambda: with_hbase.status().ready, 60, with_hbase.logs.tail(name))
     rows.assert_there()
     rows.write()

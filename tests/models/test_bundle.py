@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.bundle import MANIFEST, Bundle, Tag, publish
+from models.bundle import MANIFEST, Bundle, Tag, install
+from models.bundle_folder import CURRENT, make_current
 from models.errors import ModelError
 from models.manifest import parse_manifest
-from models.published import CURRENT, make_current
 from tests.model_files import PREPROCESSING, write_small_bundle
 
 
@@ -53,7 +53,7 @@ def test_publishing_gives_the_next_number_and_what_is_current_is_opened(tmp_path
     root = tmp_path / "published"
     for number, precision in enumerate(("f32", "bf16", "int8"), 1):
         write_small_bundle(tmp_path / "b", precision=precision)
-        bundle = publish(tmp_path / "b", root)
+        bundle = install(tmp_path / "b", root)
         assert (bundle.sequence, bundle.precision) == (number, precision)
         assert bundle.folder == root / f"{number:06d}-{bundle.version[:12]}"
         assert not (tmp_path / "b").exists()
@@ -71,25 +71,25 @@ def test_publishing_gives_the_next_number_and_what_is_current_is_opened(tmp_path
 def test_publishing_what_is_newest_already_changes_nothing(tmp_path: Path) -> None:
     root = tmp_path / "published"
     write_small_bundle(tmp_path / "a", made={"at": "noon"})
-    first = publish(tmp_path / "a", root)
+    first = install(tmp_path / "a", root)
     write_small_bundle(tmp_path / "b", made={"at": "midnight"})
-    assert publish(tmp_path / "b", root).folder == first.folder
+    assert install(tmp_path / "b", root).folder == first.folder
     # Going back to an older version is news again, and so is what got its number elsewhere.
     write_small_bundle(tmp_path / "c", precision="bf16")
-    publish(tmp_path / "c", root)
-    assert publish(tmp_path / "b", root).sequence == 3
+    install(tmp_path / "c", root)
+    assert install(tmp_path / "b", root).sequence == 3
     write_small_bundle(tmp_path / "b")
-    assert publish(tmp_path / "b", root, at_least=3).sequence == 4
+    assert install(tmp_path / "b", root, at_least=3).sequence == 4
     write_small_bundle(tmp_path / "b")
-    assert publish(tmp_path / "b", root, at_least=3).sequence == 4
+    assert install(tmp_path / "b", root, at_least=3).sequence == 4
     write_small_bundle(tmp_path / "d", precision="int8")
-    assert publish(tmp_path / "d", root, at_least=41).sequence == 42
+    assert install(tmp_path / "d", root, at_least=41).sequence == 42
 
 
 @pytest.mark.parametrize("text", ["", "000009-0123456789ab", "../elsewhere", "a\0b"])
 def test_a_current_that_is_not_there_is_named(tmp_path: Path, text: str) -> None:
     write_small_bundle(tmp_path / "b")
-    bundle = publish(tmp_path / "b", tmp_path)
+    bundle = install(tmp_path / "b", tmp_path)
     (tmp_path / CURRENT).write_text(text)
     with pytest.raises(ModelError, match=rf"{tmp_path}/CURRENT: names .*there are \['{bundle.folder.name}'\]"):
         Bundle.open(tmp_path)
@@ -100,14 +100,14 @@ def test_publishers_at_once_get_a_number_each(tmp_path: Path) -> None:
     for name in names:
         write_small_bundle(tmp_path / name, network=name.encode())
     with ThreadPoolExecutor(8) as pool:
-        bundles = list(pool.map(lambda name: publish(tmp_path / name, tmp_path / "published"), names))
+        bundles = list(pool.map(lambda name: install(tmp_path / name, tmp_path / "published"), names))
     assert sorted(bundle.sequence for bundle in bundles) == list(range(1, 9))
     assert [bundle.network_path.read_text() for bundle in bundles] == names
 
 
 def test_unfinished_builds_beside_the_published_are_not_seen(tmp_path: Path) -> None:
     write_small_bundle(tmp_path / "b")
-    publish(tmp_path / "b", tmp_path / "published")
+    install(tmp_path / "b", tmp_path / "published")
     (tmp_path / "published" / ".building-x").mkdir()
     (tmp_path / "published" / "000009-unfinished").mkdir()
     assert Bundle.open(tmp_path / "published").sequence == 1
@@ -165,7 +165,7 @@ def test_a_manifest_that_names_files_elsewhere_is_refused(tmp_path: Path, path: 
 
 def test_a_folder_whose_name_is_another_version_is_refused(tmp_path: Path) -> None:
     write_small_bundle(tmp_path / "b")
-    bundle = publish(tmp_path / "b", tmp_path)
+    bundle = install(tmp_path / "b", tmp_path)
     bundle.folder.rename(tmp_path / "000001-0123456789ab")
     with pytest.raises(ModelError, match=f"000001-0123456789ab: holds version {bundle.version[:12]}"):
         Bundle.open(tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import gzip
+import io
 import logging
 import os
 import socket
@@ -22,14 +23,21 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from autotag.photos.errors import PhotoError, Reason
 from autotag.photos.fetch import MAX_URI_CHARACTERS, PhotoFetcher, shortened
 from autotag.photos.http_guard import is_public
+from autotag.photos.source import PhotoSource
 from autotag.settings import Settings
 from tests.photo_server import MIB, PhotoServer, tls_context
 
 PHOTO = b"the bytes of a photo"
+
+
+def raw_deflate(data: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(data) + packer.flush()
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +138,7 @@ class TestFiles:
             assert photos.fetch((folder / "cat.jpg").as_uri()) == PHOTO
 
     def test_a_person_who_names_a_file_may_read_it(self, folder: Path) -> None:
-        with PhotoFetcher(Settings(), any_file=True) as photos:
+        with PhotoFetcher(Settings(), PhotoSource(any_file=True)) as photos:
             assert photos.fetch((folder / "cat.jpg").as_uri()) == PHOTO
 
     @pytest.mark.parametrize("name", ["no-such.jpg", "cat.jpg/deeper.jpg", "loop", "n" * 300])
@@ -378,7 +386,10 @@ class TestServers:
             ("GZIP", gzip.compress),
             ("aws-chunked,gzip", gzip.compress),
             ("gzip, gzip", lambda data: gzip.compress(gzip.compress(data))),
+            ("gzip", lambda data: gzip.compress(data[:9]) + gzip.compress(b"") + gzip.compress(data[9:])),
+            ("gzip", lambda data: gzip.compress(data) + bytes(512)),
             ("deflate", zlib.compress),
+            ("deflate", raw_deflate),
             ("gzip", bytes),
             ("deflate", bytes),
             ("aws-chunked", bytes),
@@ -393,18 +404,45 @@ class TestServers:
         with fetcher() as photos:
             assert photos.fetch(server.add("/packed", packed(PHOTO), Content_Encoding=coding)) == PHOTO
 
-    def test_the_cap_holds_for_the_unpacked_body(self, server: PhotoServer) -> None:
-        bomb = server.add("/bomb", gzip.compress(bytes(100 * MIB)), Content_Encoding="gzip")
+    @pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF"])
+    def test_no_photo_is_mistaken_for_a_deflate_stream_without_header(self, server: PhotoServer, form: str) -> None:
+        for size in range(1, 20):
+            file = io.BytesIO()
+            Image.effect_noise((size, size), 50).convert("RGB").save(file, form)
+            with fetcher() as photos:
+                url = server.add(f"/{form}{size}", file.getvalue(), Content_Encoding="deflate")
+                assert photos.fetch(url) == file.getvalue()
+
+    @pytest.mark.parametrize(
+        ("coding", "packed"),
+        [
+            ("gzip", gzip.compress(bytes(100 * MIB))),
+            ("gzip", gzip.compress(bytes(MIB)) + gzip.compress(b"!")),
+            ("deflate", zlib.compress(bytes(100 * MIB))),
+            ("deflate", raw_deflate(bytes(100 * MIB))),
+        ],
+        ids=["gzip", "gzip of two members", "deflate", "raw deflate"],
+    )
+    def test_the_cap_holds_for_the_unpacked_body(self, server: PhotoServer, coding: str, packed: bytes) -> None:
+        bomb = server.add("/bomb", packed, Content_Encoding=coding)
         assert failure(fetcher(), bomb).reason == Reason.TOO_LARGE
 
     @pytest.mark.parametrize(
-        ("damaged", "reason"),
-        [(gzip.compress(PHOTO)[:-9], Reason.INTERRUPTED), (gzip.compress(PHOTO)[:12] + b"!" * 9, Reason.DAMAGED)],
+        ("coding", "damaged", "reason"),
+        [
+            ("gzip", gzip.compress(PHOTO)[:-9], Reason.INTERRUPTED),
+            ("gzip", gzip.compress(PHOTO) + gzip.compress(PHOTO)[:-9], Reason.INTERRUPTED),
+            ("gzip", gzip.compress(PHOTO)[:12] + b"!" * 9, Reason.DAMAGED),
+            ("gzip", gzip.compress(b"") * 5000, Reason.DAMAGED),
+            ("deflate", zlib.compress(PHOTO)[:-9], Reason.INTERRUPTED),
+            ("deflate", raw_deflate(PHOTO)[:-9], Reason.INTERRUPTED),
+            ("deflate", zlib.compress(PHOTO)[:2] + b"!" * 9, Reason.DAMAGED),
+        ],
     )
     def test_a_packed_body_that_cannot_be_unpacked_has_a_reason(
-        self, server: PhotoServer, damaged: bytes, reason: Reason
+        self, server: PhotoServer, coding: str, damaged: bytes, reason: Reason
     ) -> None:
-        assert failure(fetcher(), server.add("/damaged", damaged, Content_Encoding="gzip")).reason == reason
+        assert failure(fetcher(), server.add("/damaged", damaged, Content_Encoding=coding)).reason == reason
 
     @pytest.mark.parametrize(
         ("given", "sent"),

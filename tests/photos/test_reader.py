@@ -13,8 +13,10 @@ import pytest
 from PIL import Image
 
 from autotag.photos import decode_main
-from autotag.photos.reader import PhotoError, PhotoReader, Reason, find_photos, photo_uri
+from autotag.photos.reader import PhotoError, PhotoReader, Reason, find_photos
+from autotag.photos.source import PhotoSource
 from autotag.settings import Settings
+from autotag.storage.uri import photo_uri
 from models.preprocessing import Preprocessing
 from tests.bad_photos import drawing, encoded, huge_png, slow_jpeg
 from tests.photo_server import PhotoServer
@@ -128,7 +130,7 @@ class TestPhotoReader:
         assert (pixels == np.asarray(wanted)).all()
 
     def test_a_person_may_name_any_file(self, folder: Path) -> None:
-        with PhotoReader(Settings(), LITE0, any_file=True) as reader:
+        with PhotoReader(Settings(), LITE0, PhotoSource(any_file=True)) as reader:
             assert reader.read(photo_uri(str(folder / "good.jpg"))).pixels.shape == (224, 224, 3)
 
     def test_the_message_is_one_line_that_names_photo_and_reason(self, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Folders and photos anywhere that fsspec reaches: on this machine, in S3, and where files are moved into place."""
+"""Folders anywhere that fsspec reaches: on this machine, in S3, and where files are moved into place."""
 
 from __future__ import annotations
 
@@ -7,20 +7,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import fsspec
 import pytest
 
 from autotag.errors import InputError
-from autotag.photos.errors import PhotoError, Reason
-from autotag.photos.fetch import PhotoFetcher
-from autotag.settings import Settings
 from autotag.storage import folder as folder_module
-from autotag.storage.folder import Folder, located, read_photo, read_url
+from autotag.storage.folder import Folder, read_url, split_url
 from tests.object_store import ObjectStore, emptied, object_store
-from tests.photo_server import PhotoServer
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +95,9 @@ def test_what_others_wrote_since_is_listed(s3: ObjectStore) -> None:
 
 
 def test_a_bucket_that_is_not_there_is_not_made(s3: ObjectStore) -> None:
-    with pytest.raises(InputError, match=r"s3://other/a/b: is not there"):
+    with pytest.raises(InputError, match=r"s3://other/a/b: does not exist"):
         Folder("s3://other/a").write("b", b"")
-    with pytest.raises(InputError, match=r"s3://other/a/b: is not there"):
+    with pytest.raises(InputError, match=r"s3://other/a/b: does not exist"):
         Folder("s3://other/a").create("b", b"")
     assert not fsspec.filesystem("s3").exists("other")
 
@@ -163,9 +158,9 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
     ("url", "said"),
     [
         ("nonsense://host/folder", "nonsense"),
-        ("s3://photos/nothing", "is not there"),
-        ("/nowhere", "is not there"),
-        ("http://127.0.0.1:9/x", "cannot be reached|is not there"),
+        ("s3://photos/nothing", "does not exist"),
+        ("/nowhere", "does not exist"),
+        ("http://127.0.0.1:9/x", "cannot be reached|does not exist"),
     ],
 )
 def test_an_address_that_cannot_be_read_is_named(url: str, said: str, s3: ObjectStore) -> None:
@@ -178,115 +173,19 @@ def test_a_url_without_a_path_is_refused(url: str) -> None:
     with pytest.raises(InputError, match=f"'{url}': names no folder"):
         Folder(url)
     with pytest.raises(InputError, match="names no folder"):
-        located(f"{url.rstrip('/')}//file")
+        split_url(f"{url.rstrip('/')}//file")
 
 
 def test_relative_paths_are_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert Folder("a/b").url == str(tmp_path / "a/b")
-    folder, name = located("list.txt")
+    folder, name = split_url("list.txt")
     assert (folder.url, name) == (str(tmp_path), "list.txt")
-    assert located("/list.txt")[0].url == "/"
+    assert split_url("/list.txt")[0].url == "/"
     with pytest.raises(InputError, match="names no file"):
-        located("s3://photos/")
+        split_url("s3://photos/")
 
 
 def test_a_file_is_read_by_its_url(folder: Folder) -> None:
     folder.write("x/a b", b"one")
     assert read_url(f"{folder.url}/x/a b") == b"one"
-
-
-def test_a_photo_in_s3_is_read(s3: ObjectStore) -> None:
-    emptied(s3).write("cat.jpg", b"a photo")
-    assert read_photo("s3://photos/cat.jpg", 7, 5) == b"a photo"
-
-
-@pytest.mark.parametrize(
-    ("uri", "reason"),
-    [
-        ("s3://photos/nothing.jpg", Reason.NOT_FOUND),
-        ("s3://nobucket/nothing.jpg", Reason.NOT_FOUND),
-        ("s3://photos/large.jpg", Reason.TOO_LARGE),
-        ("local:///etc/passwd", Reason.BAD_URI),
-        ("generic://file:///etc/passwd", Reason.BAD_URI),
-        ("s3::file:///etc/passwd", Reason.BAD_URI),
-        ("s3://a::file:///etc/passwd", Reason.BAD_URI),
-        ("memory://x", Reason.BAD_URI),
-        ("nonsense", Reason.BAD_URI),
-        ("oss://bucket/x", Reason.STORAGE_DOWN),  # its package is not installed: no fault of the photo's
-    ],
-)
-def test_a_photo_that_cannot_be_read_has_its_reason(s3: ObjectStore, uri: str, reason: Reason) -> None:
-    emptied(s3).write("large.jpg", bytes(11))
-    with pytest.raises(PhotoError) as raised:
-        read_photo(uri, 10, 5)
-    assert raised.value.reason is reason
-
-
-def test_an_empty_photo_in_s3_has_no_bytes(s3: ObjectStore) -> None:
-    emptied(s3).write("empty.jpg", b"")
-    assert read_photo("s3://photos/empty.jpg", 10, 5) == b""
-
-
-@pytest.mark.parametrize(
-    ("code", "reason"),
-    [("AccessDenied", Reason.FORBIDDEN), ("ExpiredToken", Reason.STORAGE_DOWN), ("SlowDown", Reason.SERVER_ERROR)],
-)
-def test_what_s3_refuses_about_us_is_no_fault_of_the_photos(code: str, reason: Reason) -> None:
-    status = {"AccessDenied": 403, "ExpiredToken": 400, "SlowDown": 503}[code]
-    script = f"""
-import http.server, threading
-from autotag.storage.folder import read_photo
-from autotag.photos.errors import PhotoError
-class Refusing(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        body = b"<Error><Code>{code}</Code><Message>no</Message></Error>"
-        self.send_response({status})
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-    def log_message(self, *_): pass
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
-threading.Thread(target=server.serve_forever, daemon=True).start()
-import fsspec.config
-fsspec.config.conf["s3"] = {{"endpoint_url": f"http://127.0.0.1:{{server.server_port}}", "key": "a", "secret": "b",
-    "config_kwargs": {{"retries": {{"max_attempts": 0}}}}}}
-try: read_photo("s3://photos/cat.jpg", 10, 60)
-except PhotoError as error: print(error.reason)
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=100)
-    assert done.stdout.strip() == reason, done.stderr
-
-
-def test_a_store_that_does_not_answer_is_given_up_in_time() -> None:
-    script = """
-import socket
-from autotag.storage.folder import read_photo
-from autotag.photos.errors import PhotoError
-import fsspec.config
-silent = socket.create_server(("127.0.0.1", 0))
-endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
-fsspec.config.conf["s3"] = {"endpoint_url": endpoint, "key": "a", "secret": "b"}
-try: read_photo("s3://photos/cat.jpg", 10, 1)
-except PhotoError as error: print(error.reason)
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=50)
-    assert done.stdout.strip() == Reason.TIMEOUT, done.stderr
-
-
-def test_photos_of_other_schemes_are_fetched_only_by_whoever_is_told_how(settings: Settings) -> None:
-    uri = "s3://photos/cat.jpg"
-    with PhotoFetcher(settings, other_schemes=str.encode) as told, PhotoFetcher(settings) as untold:
-        assert told.fetch(uri) == uri.encode()
-        for fetcher, one in ((untold, uri), (told, "no-scheme"), (told, "s3://photos/\n")):
-            with pytest.raises(PhotoError) as raised:
-                fetcher.fetch(one)
-            assert raised.value.reason is Reason.BAD_URI
-
-
-def test_a_web_server_cannot_lead_to_another_scheme(settings: Settings) -> None:
-    allowed = replace(settings, photo_private_hosts=True)
-    with PhotoServer() as server, PhotoFetcher(allowed, other_schemes=str.encode) as fetcher:
-        with pytest.raises(PhotoError) as raised:
-            fetcher.fetch(f"{server.url}/to?s3://photos/cat.jpg")
-        assert raised.value.reason is Reason.BAD_URI

@@ -42,6 +42,8 @@ def test_a_line_may_name_the_separator() -> None:
     found = form(b"sep=;\r\na;b,c;1\r\n")
     assert (found.separator, found.says_so) == (";", True)
     assert form(b"sep=|\na|b|c\n").separator == "|"
+    tabs = form("sep=\t\r\na\tb\tc\r\n".encode("utf-16"))
+    assert (tabs.separator, tabs.says_so) == ("\t", True)
 
 
 def test_the_separator_is_the_one_that_gives_the_columns_though_others_are_more_frequent() -> None:
@@ -55,9 +57,33 @@ def test_empty_columns_of_a_spreadsheet_do_not_count() -> None:
 
 def test_one_bad_line_is_no_other_encoding() -> None:
     assert detect_encoding("ä,p1,1\nö,p2,1\n".encode() + b"\xff,p3,1\n")[0] == "utf-8"
-    assert detect_encoding(b"\xe4,p1,1\n\xf6,p2,1\n")[0] == "cp1252"
+    assert detect_encoding(b"\xe4hre,p1,1\nb\xf6,p2,1\n")[0] == "cp1252"
     assert detect_encoding(b"a,p1,1\n")[0] == "utf-8"
     assert detect_encoding(b"")[0] == "utf-8"
+
+
+def test_a_line_that_happens_to_be_utf8_is_no_other_encoding() -> None:
+    happens = "Ü€,p3,1\n".encode("cp1252")
+    assert happens.decode() != "Ü€,p3,1\n"
+    assert detect_encoding("Ärmel,p1,1\nÖl,p2,1\n".encode("cp1252") + happens)[0] == "cp1252"
+
+
+@pytest.mark.parametrize(
+    ("line", "separator"),
+    [
+        ("p1;/my photos/a.jpg", ";"),
+        ("p1,my photos/a.jpg", ","),
+        ("p1, /my photos/a.jpg", ","),
+        ('"p 1";"/my photos/a b.jpg"', ";"),
+        ("p1;/my photos/a.jpg;s3://out/1.json", ";"),
+        ("p1 https://example.org/a,b.jpg", BLANKS),
+        ("p1 photos/a;b.jpg", BLANKS),
+        ("a,b https://example.org/c.jpg", BLANKS),
+        ("a;b\t/my photos/a.jpg", BLANKS),
+    ],
+)
+def test_a_list_is_separated_by_what_follows_the_photos_id(line: str, separator: str) -> None:
+    assert detect(f"{line}\n{line}\n".encode(), (BLANKS, ";", ","), range(2, 4)).separator == separator
 
 
 def test_quotes_are_csvs() -> None:

@@ -360,9 +360,9 @@ def test_check_says_what_differs(address: Address, new_prefix: str) -> None:
         f"{m} forgets cells older than 60 s",
         f"{photos}: family o is missing",
         f"{photos}: family z is not ours",
-        f"{new_prefix}_registry: the table is missing",
+        f"{new_prefix}_runs: the table is missing",
     ]
-    assert tables.create() == [f"{new_prefix}_registry"]
+    assert tables.create() == [f"{new_prefix}_runs"]
     tables.close()
 
 

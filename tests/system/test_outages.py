@@ -24,9 +24,10 @@ from autotag.errors import StoreError
 from autotag.events import EventType, PhotoEvent
 from autotag.events.times import iso_time, now_us
 from autotag.localcluster.cluster import Cluster
-from autotag.photos.reader import photo_uri
+from autotag.photos.source import PhotoSource
 from autotag.queues import EventQueue, open_queue
 from autotag.settings import PROJECT, Settings
+from autotag.storage.uri import photo_uri
 from autotag.stores import PhotoStore, open_store
 from autotag.tagging.tagger import Tagger
 from autotag.view.decisions import Action
@@ -39,7 +40,7 @@ PHOTOS = int(os.environ.get("AUTOTAG_OUTAGE_PHOTOS", "160"))
 NAME = "outages"
 KEPT, RETRACTED = "kept", "retracted"
 PUSHING_S = 40
-"""While servers are killed."""
+"""The longest time over which photos are pushed while servers are killed."""
 HOUR_US = 3600 * 1_000_000
 
 pytestmark = pytest.mark.timeout(400 + PHOTOS)
@@ -110,7 +111,7 @@ class World:
     def __init__(self, folder: Path, settings: Settings) -> None:
         self.bundle = Bundle.open(settings.path(settings.model))
         files = sample_photos(PROJECT / "build/samples", PROJECT / "build/wheels")
-        with Tagger.open(settings, any_file=True) as tagger:
+        with Tagger.open(settings, PhotoSource(any_file=True)) as tagger:
             self.model = tagger.model
             answers = tagger.tag(photo_uri(str(file)) for file in files)
             self.tags = {uri: {tag.id: tag.score for tag in tags} for uri, tags in answers if isinstance(tags, tuple)}
@@ -241,11 +242,12 @@ def test_every_photo_has_the_tags_that_the_rule_says_whatever_was_killed_meanwhi
     wait_until_idle(queue)
     kept, retracted = world.run_file(KEPT), world.run_file(RETRACTED)  # of the photos that are there
     reader = Reader(settings, world)
+    survived = threading.Event()  # the last kill
 
     def push() -> None:
         for number in range(first, PHOTOS):
             queue.enqueue([world.upload(number)])
-            time.sleep(PUSHING_S / PHOTOS)
+            survived.wait(PUSHING_S / PHOTOS)
 
     def load() -> None:
         for run, path in ((RETRACTED, retracted), (KEPT, kept)):
@@ -289,6 +291,7 @@ def test_every_photo_has_the_tags_that_the_rule_says_whatever_was_killed_meanwhi
                 os.kill(pid, signal.SIGKILL)
             time.sleep(3)
             persistently(lambda: store.get("photo/0"))
+        survived.set()
 
     with ThreadPoolExecutor() as pool:
         reading = pool.submit(reader.read)

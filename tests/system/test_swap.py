@@ -12,17 +12,18 @@ from typing import Any
 
 import pytest
 
-from autotag.bundles.registry import KnownModel, ModelRegistry
+from autotag.bundles.registry import ModelRegistry, PublishedModel
 from autotag.events import PhotoEvent
 from autotag.localcluster.cluster import Cluster
-from autotag.photos.reader import photo_uri
+from autotag.photos.source import PhotoSource
 from autotag.queues import EventQueue, open_queue
 from autotag.settings import Settings
+from autotag.storage.uri import photo_uri
 from autotag.stores import PhotoStore
 from autotag.tagging.tagger import Tagger
 from autotag.view.results import ModelVersion, Tagged
-from models.bundle import BANKS, Bundle, publish
-from models.published import make_current
+from models.bundle import BANKS, Bundle, install
+from models.bundle_folder import make_current
 from tests.model_files import write_colour_bundle
 from tests.stream import autotag, event_for, stored, wait, wait_until_idle
 
@@ -35,7 +36,7 @@ NAME = "tagging"
 def config(cluster_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The cluster's, with queue, store, registry and bundles of this module."""
     folder = tmp_path_factory.mktemp("swap")
-    first = publish(write_colour_bundle(folder / "built", weight=1).folder, folder / "bundles")
+    first = install(write_colour_bundle(folder / "built", weight=1).folder, folder / "bundles")
     make_current(folder / "bundles", first.folder.name)
     config = json.loads(cluster_config.read_text())
     options = config["envs"]["local"]["options"]
@@ -95,7 +96,7 @@ class Stream:
 def expected(settings: Settings, model: ModelVersion, photos: list[Path]) -> dict[str, Any]:
     """The tags that a Tagger of that model alone gives, by URI."""
     folder = f"{settings.model}/{str(model).rpartition('/')[2]}"
-    with Tagger.open(replace(settings, model=folder), any_file=True) as tagger:
+    with Tagger.open(replace(settings, model=folder), PhotoSource(any_file=True)) as tagger:
         return dict(tagger.tag([photo_uri(str(photo)) for photo in photos]))
 
 
@@ -114,7 +115,8 @@ def test_while_models_are_published_no_photo_is_lost_and_each_is_tagged_as_the_m
     def published(candidate: Bundle) -> str:
         done = autotag(config, "model", "publish", str(candidate.folder), "--json")
         assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)["model"].rpartition("/")[2]
+        folder: str = json.loads(done.stdout)["folder"]
+        return folder
 
     with Stream(settings, photos) as stream, ModelRegistry(settings).connect() as registry:
 
@@ -127,10 +129,10 @@ def test_while_models_are_published_no_photo_is_lost_and_each_is_tagged_as_the_m
         ):
             name = published(bundle)
             wait(lambda name=name: all_have(name), registry.workers, 60)
-        damaged = publish(write_colour_bundle(tmp_path / "bad", weight=9).folder, settings.path(settings.model))
+        damaged = install(write_colour_bundle(tmp_path / "bad", weight=9).folder, settings.path(settings.model))
         path = damaged.folder / BANKS / "colours" / "weights.npy"
         path.write_bytes(path.read_bytes()[:-1] + b"?")
-        known = KnownModel(
+        known = PublishedModel(
             name="small",
             version=damaged.version,
             sequence=damaged.sequence,

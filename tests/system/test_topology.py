@@ -19,9 +19,9 @@ from PIL import Image
 
 from autotag.events import EventType, PhotoEvent
 from autotag.localcluster.cluster import Cluster
-from autotag.photos.reader import photo_uri
 from autotag.queues import EventQueue, open_queue
 from autotag.settings import PROJECT, Settings
+from autotag.storage.uri import photo_uri
 from autotag.stores import PhotoStore, open_store
 from autotag.view.results import Rejected, Tagged
 from tests.bad_photos import slow_jpeg
@@ -86,8 +86,8 @@ def test_a_pushed_photo_is_a_tagged_photo_with_the_command_lines_own_answer(
     photo = wait(shown, lambda: running.logs.tail(lines=20))
     assert (photo["photo_id"], photo["owner"]) == (photo_id, "ann")
     tagged = autotag(cluster_config, "tag", str(path), "--json")
-    shown_tags = [{name: tag[name] for name in ("id", "name", "score", "bank")} for tag in photo["tags"]]
-    assert json.loads(tagged.stdout)["tags"] == shown_tags
+    names = ("id", "name", "score", "bank", "parents", "leaf")
+    assert json.loads(tagged.stdout)["tags"] == [{name: tag[name] for name in names} for tag in photo["tags"]]
     assert {tag["source"] for tag in photo["tags"]} <= {"realtime"}
     if photo["tags"]:
         name = photo["tags"][0]["name"]

@@ -76,11 +76,11 @@ def test_top1_and_top5_are_shares_of_the_photos_that_can_be_read(tmp_path: Path,
     draw(tmp_path / "photos/wolf/right.jpg", 1, 9, 1)
     draw(tmp_path / "photos/teapot/right.jpg", 1, 1, 9)
     draw(tmp_path / "photos/teapot/broken.jpg", 1)
-    seen: list[tuple[int, int]] = []
-    result = evaluate(bundle, Echo(), tmp_path / "photos", read_pixels, lambda *done: seen.append(done))
+    seen: list[tuple[object, ...]] = []
+    result = evaluate(bundle, Echo(), tmp_path / "photos", read_pixels, lambda *told: seen.append(told))
     assert (result.photos, result.top1, result.top5) == (4, 0.75, 1.0)
     assert [path.name for path in result.unreadable] == ["broken.jpg"]
-    assert seen == [(5, 5)]
+    assert seen == [("evaluating", 5, 5)]
 
 
 def test_a_photo_labelled_with_a_parent_is_right_when_something_below_it_is_found(
@@ -95,10 +95,10 @@ def test_a_photo_labelled_with_a_parent_is_right_when_something_below_it_is_foun
 def test_more_photos_than_a_batch_are_all_counted(tmp_path: Path, bundle: Bundle) -> None:
     for number in range(70):
         draw(tmp_path / f"photos/wolf/{number}.jpg", 1, 9 if number % 10 else 0, 1)
-    seen: list[tuple[int, int]] = []
-    result = evaluate(bundle, Echo(), tmp_path / "photos", read_pixels, lambda *done: seen.append(done))
+    seen: list[tuple[object, ...]] = []
+    result = evaluate(bundle, Echo(), tmp_path / "photos", read_pixels, lambda *told: seen.append(told))
     assert (result.photos, result.top1) == (70, 0.9)
-    assert seen == [(32, 70), (64, 70), (70, 70)]
+    assert seen == [("evaluating", done, 70) for done in (32, 64, 70)]
 
 
 def test_where_no_photo_can_be_read_there_is_no_figure(tmp_path: Path, bundle: Bundle) -> None:

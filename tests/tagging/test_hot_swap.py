@@ -14,16 +14,17 @@ import numpy as np
 import pytest
 
 from autotag.bundles.publisher import Publisher
-from autotag.bundles.registry import KnownModel, ModelRegistry, Worker
+from autotag.bundles.registry import ModelRegistry, PublishedModel, Worker
 from autotag.localcluster.processes import processes_with
-from autotag.photos.reader import photo_uri
+from autotag.photos.source import PhotoSource
 from autotag.settings import Settings
+from autotag.storage.uri import photo_uri
 from autotag.stores import PhotoStore
 from autotag.tagging.tagger import Tagger
 from autotag.view import results
 from autotag.view.results import Tagged
-from models.bundle import BANKS, Bundle, publish
-from models.published import make_current
+from models.bundle import BANKS, Bundle, install
+from models.bundle_folder import make_current
 from tests.bolts.test_components import SPOUT_FIELDS, conf
 from tests.conftest import make_event
 from tests.model_files import write_colour_bundle
@@ -45,7 +46,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZooKeeper]:
 def settings(settings: Settings, server: ZooKeeper, tmp_path: Path) -> Settings:
     """One bundle is published in this host's folder, and nobody has told the registry."""
     write_colour_bundle(tmp_path / "built", weight=1)
-    bundle = publish(tmp_path / "built", tmp_path / "bundles")
+    bundle = install(tmp_path / "built", tmp_path / "bundles")
     make_current(tmp_path / "bundles", bundle.folder.name)
     return replace(settings, model="bundles", model_registry=f"{server.url}/{tmp_path.name}", tagger_network_threads=1)
 
@@ -67,11 +68,11 @@ class World:
         candidate = write_colour_bundle(self.folder / f"candidate{self.bundles}", weight, size).folder
         with ModelRegistry(self.settings).connect() as registry:
             change = Publisher(self.settings, self.store, registry, "ann").publish(candidate)
-        return str(change.model).rpartition("/")[2]
+        return change.model.folder
 
     def register(self, bundle: Bundle, location: str) -> str:
         """Make a bundle current, wherever and whatever it is."""
-        known = KnownModel(
+        known = PublishedModel(
             name=bundle.name,
             version=bundle.version,
             sequence=bundle.sequence,
@@ -114,7 +115,7 @@ class World:
         """The tags are those that a Tagger of that model alone gives."""
         assert str(found.model) == f"small/{model}"
         alone = replace(self.settings, model=f"bundles/{model}")
-        with Tagger.open(alone, any_file=True) as tagger:
+        with Tagger.open(alone, PhotoSource(any_file=True)) as tagger:
             ((_, tags),) = tagger.tag([photo_uri(str(self.photo))])
         assert found.tags == tags
         assert len(found.tags) == 2
@@ -223,7 +224,7 @@ def test_a_damaged_bundle_is_refused_once_and_the_next_good_one_is_used(world: W
     with world.bolt() as bolt:
         second = world.publish(weight=2)
         world.wait_for(second)
-        damaged = publish(write_colour_bundle(tmp_path / "damaged", weight=5).folder, tmp_path / "bundles")
+        damaged = install(write_colour_bundle(tmp_path / "damaged", weight=5).folder, tmp_path / "bundles")
         path = damaged.folder / BANKS / "colours" / "weights.npy"
         path.write_bytes(path.read_bytes()[:-1] + b"?")
         name = world.register(damaged, damaged.folder.as_uri())
@@ -245,7 +246,7 @@ def test_a_bundle_whose_network_computes_something_else_here_is_refused(world: W
     other = write_colour_bundle(tmp_path / "other", weight=5)
     np.save(other.folder / "probe.npy", other.probe[::-1])
     Bundle.seal(other.folder, "small", other.network_key, other.precision, other.preprocessing, {})
-    bundle = publish(other.folder, tmp_path / "bundles")
+    bundle = install(other.folder, tmp_path / "bundles")
     with world.bolt() as bolt:
         refusal = world.wait_for_refusal(world.register(bundle, bundle.folder.as_uri()))
         assert refusal.refused is not None
@@ -255,7 +256,7 @@ def test_a_bundle_whose_network_computes_something_else_here_is_refused(world: W
 
 def test_a_bundle_that_cannot_be_had_now_is_fetched_when_it_can(world: World, tmp_path: Path) -> None:
     elsewhere = tmp_path / "not mounted"
-    bundle = publish(write_colour_bundle(tmp_path / "b", weight=4).folder, tmp_path / "there", at_least=1)
+    bundle = install(write_colour_bundle(tmp_path / "b", weight=4).folder, tmp_path / "there", at_least=1)
     with world.bolt() as bolt:
         name = world.register(bundle, (elsewhere / bundle.folder.name).as_uri())
         refused = world.wait_for_refusal(name).refused
@@ -303,7 +304,7 @@ def test_a_bolt_that_is_killed_begins_with_the_last_model_that_could_be_opened(w
         world.assert_tagged_by(second, world.tag(bolt))
         told = bolt.seen(command("error"))[0]["msg"]
         assert "classes.tsv: is not what the manifest says" in told
-        assert f"beginning with the one before, {second}" in told
+        assert f"starting with an earlier model, {second}" in told
 
 
 def test_a_host_that_has_no_model_fetches_the_current_one_before_it_begins(world: World, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from autotag.jobs.worker_tagger import worker_tagger
 from autotag.photos.errors import Reason
 from autotag.photos.local_files import too_large
 from autotag.photos.reader import PhotoError, PhotoPixels
+from autotag.photos.source import PhotoSource
 from autotag.settings import Settings
 from autotag.storage import parquet
 from autotag.storage.folder import Folder
@@ -85,13 +86,13 @@ class Extraction:
         settings: as for `Tagger.open`; `model` names one bundle, not a folder of bundles.
         folder: the folder of the training set.
         computed_us: time given to all features: the start of the join, so that a later removal wins.
-        any_file: True to read any file, not only those below `photo_roots`.
+        source: the places that photos may be read from.
     """
 
     settings: Settings
     folder: Folder
     computed_us: int
-    any_file: bool
+    source: PhotoSource
 
     def __call__(self, piece: FeaturePiece) -> PieceResult:
         """Compute a piece and write it; if that was done before, only read its result."""
@@ -99,7 +100,7 @@ class Extraction:
         return _earlier_result(training_set, piece) or self._compute(training_set, piece)
 
     def _compute(self, training_set: TrainingSet, piece: FeaturePiece) -> PieceResult:
-        tagger = worker_tagger(self.settings, any_file=self.any_file)
+        tagger = worker_tagger(self.settings, self.source)
         training_set.check(tagger.bundle)
         photos: list[tuple[str, str]] = []
         features: list[NDArray[np.float32]] = []

@@ -16,6 +16,7 @@ from autotag.errors import InputError
 from autotag.events.times import now_us
 from autotag.jobs.worker_tagger import close_tagger
 from autotag.jobs.workers import Workers
+from autotag.photos.source import PhotoSource
 from autotag.progress import Progress, silent
 from autotag.settings import Settings
 from autotag.storage.folder import Folder
@@ -135,8 +136,8 @@ class _Join:
             self.summary.labels[-1].formats = formats
         listed = list(self._photos.values())
         corrected = self._join_corrections(store) if store else []
-        self._extract(listed, any_file=True)
-        self._extract(corrected, any_file=False)  # these URIs come from events, not from the person who joins
+        self._extract(listed, PhotoSource(any_file=True, object_stores=True))
+        self._extract(corrected, PhotoSource(object_stores=True))  # Their URIs come from events.
         self.summary.reused = self.summary.photos - self.summary.failed.total() - self.summary.new
         self.summary.classes = len(self._named)
         self.summary.spellings = self._names.spellings
@@ -250,11 +251,11 @@ class _Join:
 
     # Features
 
-    def _extract(self, photos: list[TrainingPhoto], *, any_file: bool) -> None:
+    def _extract(self, photos: list[TrainingPhoto], source: PhotoSource) -> None:
         """Compute the missing features, and count the photos with and without features."""
         pieces = features.pieces(photos, self._states, retry_failed=self._inputs.retry_failed)
         random.shuffle(pieces)  # two joins at once then seldom compute the same piece
-        extraction = Extraction(self._settings, self._set.folder, self._begun_us, any_file)
+        extraction = Extraction(self._settings, self._set.folder, self._begun_us, source)
         named = {piece.name: piece.photos for piece in pieces}
         done, total = 0, sum(map(len, named.values()))
         try:

@@ -18,6 +18,7 @@ from autotag.storage.text_lines import (
     Fault,
     FaultError,
     beginning,
+    first_line,
     listed_uri,
     open_url,
     photo_lines,
@@ -190,7 +191,7 @@ def _text_labels(url: str, formats: list[str]) -> Iterator[Label | BadLine]:
     for number, line in text_lines(url, form.encoding):
         if number == 1 and form.says_so:
             continue
-        first = first or str(line)
+        first = first or first_line(line)
         try:
             if isinstance(line, FaultError):
                 raise line
@@ -207,7 +208,7 @@ def _text_labels(url: str, formats: list[str]) -> Iterator[Label | BadLine]:
     if first and not good:
         raise InputError(
             f"{url}: no line of it is a label: {', '.join(COLUMNS)}, such as 'tulip,p1,TRUE'. "
-            f"Its first line is {first!r:.200} ({form})"
+            f"Its first line {first} ({form})"
         )
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from autotag.errors import InputError, JobError
 from models.bank import ClassifierBank, Sigmoid, Softmax
-from models.bundle import BANKS, CLASSES, Bundle, opened, put
+from models.bundle import BANKS, CLASSES, Bundle, move_into_place, open_if_intact
 from models.classes import ClassTable
 from models.compare import QUALITY
 from models.folders import staged
@@ -105,10 +105,10 @@ def write_candidate(base: Bundle, bank: str, content: BankContent, made: Mapping
         _write_bank(folder, bank, base, ids, content)
         sealed = Bundle.seal(folder, base.name, base.network_key, base.precision, base.preprocessing, made)
         target = root / f"{bank}-{sealed.version[:12]}"
-        there = opened(target, sealed.version)
+        there = open_if_intact(target, sealed.version)
         # A bundle with the same content but an older base could not be published now.
         stays = base.version == sealed.version or (there and there.made.get("base") == made.get("base"))
-        return there if there and stays else put(folder, target)
+        return there if there and stays else move_into_place(folder, target)
 
 
 def read_quality(bundle: Bundle, bank: str) -> dict[str, ClassQuality]:

@@ -17,10 +17,10 @@ from PIL import Image
 from autotag.errors import InputError
 from autotag.photos.local_files import too_large
 from autotag.photos.reader import PhotoError, PhotoReader
+from autotag.photos.source import PhotoSource
 from autotag.progress import Progress, silent
 from autotag.settings import Settings
 from autotag.storage import parquet
-from autotag.storage.folder import read_photo
 from autotag.storage.text_lines import open_url
 from autotag.training.dataset.label_files import BYTES, row_place
 from models.preprocessing import Preprocessing
@@ -45,11 +45,7 @@ def thumbnailer(settings: Settings, preprocessing: Preprocessing) -> Iterator[Th
     """
     short_side = round(preprocessing.resize_short_side * SIDE / preprocessing.size)
     small = replace(preprocessing, size=SIDE, resize_short_side=short_side)
-
-    def fetch(uri: str) -> bytes:
-        return read_photo(uri, settings.photo_max_bytes, settings.photo_deadline_s)
-
-    with PhotoReader(settings, small, any_file=True, other_schemes=fetch) as reader:
+    with PhotoReader(settings, small, PhotoSource(any_file=True, object_stores=True)) as reader:
 
         def thumbnail(uri: str) -> bytes | None:
             try:

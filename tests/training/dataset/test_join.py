@@ -519,8 +519,8 @@ def test_photos_are_removed_by_a_file_of_ids(start: Run, joined: Join, album: Pa
     ("arguments", "said"),
     [
         ([], "nothing to join"),
-        (["--photos", "nothing"], "nothing: is not there"),
-        (["--labels", "nothing.csv"], "nothing.csv: is not there"),
+        (["--photos", "nothing"], "nothing: does not exist"),
+        (["--labels", "nothing.csv"], "nothing.csv: does not exist"),
         (["--photos", "list.txt", "--by-folder"], "--by-folder needs --photos to be a folder of photos"),
         (["--labels", "labels.csv", "--by-folder"], "--by-folder goes with --photos"),
         (["--photos", "album", "--exhaustive"], "--exhaustive goes with --labels"),

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from autotag.errors import InputError
 from autotag.storage.parquet import cells as cells_of
+from autotag.storage.text_format import detect_encoding
 from autotag.storage.text_lines import MAX_LINE_BYTES, BadLine, Fault, FaultError
 from autotag.training.dataset.label_files import (
     GROUP_ROWS,
@@ -236,7 +237,7 @@ def test_a_file_that_cannot_be_read_to_its_end_is_named(tmp_path: Path, name: st
 
 @pytest.mark.parametrize("read", [labels_in, photos_in])
 def test_an_input_that_is_not_there_is_named(tmp_path: Path, read: Callable[[str], Iterable[Any]]) -> None:
-    with pytest.raises(InputError, match=r"nothing\.csv: is not there"):
+    with pytest.raises(InputError, match=r"nothing\.csv: does not exist"):
         list(read(str(tmp_path / "nothing.csv")))
 
 
@@ -306,7 +307,7 @@ def test_a_list_names_photos_by_uri_or_path(write: Write, tmp_path: Path, name: 
 
 def test_rubbish_in_a_list_is_told(write: Write) -> None:
     url = write("photos.txt", b"a file:///a.jpg\n\xff\xfe\nb\x01 file:///b.jpg\n" + b"x" * 5000 + b" file:///c.jpg\n")
-    assert bad(photos_in(url)) == [(2, Fault.FIELDS), (3, Fault.PHOTO_ID), (4, Fault.PHOTO_ID)]
+    assert bad(photos_in(url)) == [(2, Fault.NOT_UTF8), (3, Fault.PHOTO_ID), (4, Fault.PHOTO_ID)]
 
 
 def test_photos_in_parquet_are_known_by_their_row(tmp_path: Path) -> None:
@@ -509,6 +510,63 @@ def test_a_file_of_which_nothing_can_be_read_is_refused_with_its_first_line(tmp_
     for read, wanted in ((labels_in, "class, photo_id, label"), (photos_in, "photo_id uri")):
         with pytest.raises(InputError, match=rf"prose\.txt: no line of it .*{wanted}.*Its first line is 'Regards,'"):
             list(read(str(tmp_path / "prose.txt")))
+
+
+def test_bytes_that_are_not_of_the_encoding_are_a_bad_line(write: Write) -> None:
+    windows = write("windows.csv", b"T\xfclpe;p1;TRUE\r\nT\x81lpe;p2;TRUE\r\n")
+    assert good(labels_in(windows)) == [("Tülpe", "p1", TRUE)]
+    assert bad(labels_in(windows)) == [(2, Fault.NOT_UTF8)]
+    unicode_text = "Tülpe\tp1\tTRUE\r\nT\udc00lpe\tp2\tTRUE\r\n".encode("utf-16", "surrogatepass")
+    assert bad(labels_in(write("unicode.txt", unicode_text))) == [(2, Fault.NOT_UTF8)]
+
+
+def test_a_file_that_is_no_text_is_refused(write: Write) -> None:
+    with pytest.raises(
+        InputError, match="Its first line cannot be read: has a NUL: the file is not text, or is UTF-16"
+    ):
+        list(labels_in(write("labels.xlsx", b"PK\3\4" + bytes(range(256)))))
+
+
+def test_a_list_with_semicolons_has_paths_with_blanks(tmp_path: Path) -> None:
+    (tmp_path / "photos.csv").write_text("p1;/my photos/a.jpg\r\np2;/my photos/b c.jpg\r\n")
+    assert list(photos_in(str(tmp_path / "photos.csv"))) == [
+        TrainingPhoto("p1", "file:///my%20photos/a.jpg"),
+        TrainingPhoto("p2", "file:///my%20photos/b%20c.jpg"),
+    ]
+
+
+# Without control characters, which no table has, and without blanks at the ends, which are not read.
+WORD = st.text(st.sampled_from("abzÄöß€ ,;'\""), min_size=1, max_size=10).map(str.strip).filter(bool)
+
+
+@given(
+    st.lists(st.tuples(WORD, WORD), min_size=3, max_size=20),
+    st.sampled_from([",", ";", "\t"]),
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "cp1252"]),
+    st.sampled_from(["\n", "\r\n"]),
+    st.booleans(),
+    st.integers(0, 2),
+)
+def test_a_table_is_read_back_whatever_program_wrote_it(
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list[tuple[str, str]],
+    separator: str,
+    encoding: str,
+    end: str,
+    quotes: bool,
+    empty_columns: int,
+) -> None:
+    text = io.StringIO()
+    quoting = csv.QUOTE_ALL if quotes else csv.QUOTE_MINIMAL
+    table = csv.writer(text, delimiter=separator, lineterminator=end, quoting=quoting)
+    table.writerow(["class", "photo_id", "label", *[""] * empty_columns])
+    table.writerows([*row, "TRUE", *[""] * empty_columns] for row in rows)
+    data = text.getvalue().encode(encoding)
+    if encoding == "cp1252":
+        assume(detect_encoding(data)[0] == "cp1252" or data.isascii())
+    path = tmp_path_factory.getbasetemp() / "table.txt"
+    path.write_bytes(data)
+    assert good(labels_in(str(path))) == [(*row, TRUE) for row in rows]
 
 
 @pytest.mark.parametrize("separator", [";", ",", "\t", " "])

@@ -150,7 +150,7 @@ def test_a_class_of_another_bank_is_refused(training_set: TrainingSet, bundle: B
 def test_without_statistics_it_is_said_how_to_make_them(tmp_path: Path, bundle: Bundle) -> None:
     training_set = DRAWN.new_set(tmp_path / "set")
     for _ in range(2):
-        with pytest.raises(JobError, match=r"has no statistics.*autotag join --photos FOLDER.*autotag train"):
+        with pytest.raises(JobError, match=r"has not been trained yet.*autotag join --photos FOLDER.*autotag train"):
             learned(training_set, bundle)
         DRAWN.add(training_set, 10)
 

@@ -1,8 +1,8 @@
-"""A folder of published bundles: what is in it, and which of them is current.
+"""A folder of installed bundles, one of which is current.
 
 000001-<first 12 digits of the version>/    see bundle.py
 000002-.../
-CURRENT                                     the name of one of them, in a line
+CURRENT                                     one line: the name of the current bundle's folder
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ def folder_name(sequence: int, version: str) -> str:
 
 
 def parse_folder_name(name: str) -> tuple[int, str] | None:
-    """The sequence number and the first 12 digits of the version in a published bundle's name; None for other names."""
+    """Return the sequence number and the first 12 digits of the version in a folder's name; None for other names."""
     match = _FOLDER.fullmatch(name)
     return (int(match[1]), match[2]) if match else None
 
 
-def published(root: Path) -> list[Path]:
-    """The folders of the published bundles, the newest last."""
+def installed(root: Path) -> list[Path]:
+    """Return the folders of the installed bundles, the newest last."""
     folders = ((parse_folder_name(folder.name), folder) for folder in (root.iterdir() if root.is_dir() else ()))
     return [folder for _, folder in sorted((named, folder) for named, folder in folders if named)]
 
 
 def current(root: Path) -> Path | None:
-    """The folder of the bundle in use: the one that the file CURRENT names, or the newest where there is no such file.
+    """Return the folder of the bundle in use: the one that the file CURRENT names, or without that file the newest.
 
-    Returns None where nothing is published.
+    Returns None if no bundle is installed.
 
     Raises:
-        ModelError: CURRENT cannot be read or names none that is here.
+        ModelError: CURRENT cannot be read, or names a bundle that is not installed.
     """
     path = root / CURRENT
     try:
         name = path.read_text(encoding="utf-8").strip()
     except (FileNotFoundError, NotADirectoryError):
-        return next(reversed(published(root)), None)
+        return next(reversed(installed(root)), None)
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot be read: {error}") from error
     if parse_folder_name(name) is None or not (root / name).is_dir():
@@ -56,7 +56,7 @@ def current(root: Path) -> Path | None:
 
 
 def make_current(root: Path, name: str) -> None:
-    """Let a published bundle be the one in use; a reader sees the old name or the new one. Nothing if it is so already.
+    """Make an installed bundle the one in use, atomically: a reader sees the old name or the new one.
 
     Raises:
         OSError: the file cannot be written; the old name stays.
@@ -73,4 +73,4 @@ def make_current(root: Path, name: str) -> None:
 
 
 def _names(root: Path) -> list[str]:
-    return [folder.name for folder in published(root)]
+    return [folder.name for folder in installed(root)]
