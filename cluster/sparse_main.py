@@ -74,7 +74,7 @@ def run() -> int:
             f"sparse {sys.argv[1]}: needs Storm's UI, which is not part of this; see: autotag status", file=sys.stderr
         )
         return 1
-    tempfile.tempdir = os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="sparse-", dir=PROJECT / "build")
+    tempfile.tempdir = os.environ["TMPDIR"] = tempfile.mkdtemp(prefix=f"sparse-{os.getpid()}-", dir=PROJECT / "build")
     os.environ["LEIN_JVM_OPTS"] = f"{os.environ.get('LEIN_JVM_OPTS', '')} -Djava.io.tmpdir={tempfile.tempdir}"
     try:
         return main() or 0

@@ -66,7 +66,7 @@ class Bundle:
     version: str
     """64 hexadecimal digits: the digest of the content, numerical precision included. It has no order."""
     sequence: int
-    """The number under which it was published, the higher the newer; 0 if it was not."""
+    """The number under which it was installed, the higher the newer; 0 if it was not."""
     network_key: str
     """Digest of all that features depend on: weights, preprocessing and precision."""
     precision: str
@@ -168,7 +168,7 @@ class Bundle:
             bank.probabilities(features)
 
     def tags(self, features: NDArray[np.float32], min_score: float | None = None) -> list[list[Tag]]:
-        """The tags of each photo, the highest score first, equal ones by name.
+        """Return the tags of each photo, the highest score first, equal scores by name.
 
         Where several banks give one tag, the highest probability stands. Scores are rounded to `SCORE_DIGITS` decimals.
 
@@ -190,7 +190,7 @@ class Bundle:
 
 
 def network_key(network: Path, precision: str, preprocessing: Preprocessing) -> str:
-    """The digest of what features depend on: 64 hexadecimal digits."""
+    """Return the digest of network, precision and preprocessing, on which features depend: 64 hexadecimal digits."""
     return manifest.network_key(network, precision, preprocessing.to_dict())
 
 

@@ -14,6 +14,7 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck
@@ -27,6 +28,9 @@ from autotag.queues import EventQueue, open_queue
 from autotag.settings import PROJECT, Settings
 from autotag.stores import PhotoStore, open_store
 from tests.worlds import hbase_prefix, settings_of
+
+if TYPE_CHECKING:
+    from tests.zookeeper import ZooKeeper  # which has its ports from here
 
 # The machines are shared: how long an example takes says nothing, and a failure must be the same one again.
 hypothesis_settings.register_profile(
@@ -83,7 +87,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             together.add(item)
         if SERVERS & fixtures or on_hbase(item) or file.startswith(SERVER_FILES):
             item.add_marker(pytest.mark.servers)
-        item.add_marker(pytest.mark.xdist_group("servers" if item in together else file))
+        group = "zookeeper" if "zookeeper" in fixtures else file
+        item.add_marker(pytest.mark.xdist_group("servers" if item in together else group))
     items.sort(key=place)
 
 
@@ -182,6 +187,15 @@ def free_ports(count: int) -> list[int]:
                 bound.enter_context(socket.socket()).bind(("127.0.0.1", port))
             return list(range(first, first + count))
     raise AssertionError("no free ports")
+
+
+@pytest.fixture(scope="session")
+def zookeeper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZooKeeper]:
+    """A ZooKeeper for the whole run; each test has a path of its own, and one that kills it starts it again."""
+    from tests.zookeeper import ZooKeeper
+
+    with ZooKeeper(tmp_path_factory.mktemp("zookeeper")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ def read_events(file: BinaryIO) -> Iterator[Candidate]:
         if text.lstrip().startswith(b"["):
             yield from _array_events(itertools.chain([text], iter(lambda: file.read(MAX_EVENT_BYTES), b"")))
             return
-        if text.strip() or len(text) > MAX_EVENT_BYTES:
+        if text.strip() or len(text) > MAX_EVENT_BYTES or not start.endswith(b"\n"):
             break
         number, offset = number + 1, offset + len(start)
     for place, _, line in bounded_lines(file, MAX_EVENT_BYTES, offset, number, start):

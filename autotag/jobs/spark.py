@@ -128,7 +128,7 @@ class SparkWorkers:
         if not pieces:
             return
         # An accumulator hands a task's result over as soon as it is done; `collect` would wait for all of them.
-        results: Any = self._context.accumulator([], _Lists())
+        results: Any = self._context.accumulator([], _ListAccumulatorParam())
 
         def run(pieces: Iterable[Task]) -> None:
             for piece in pieces:
@@ -225,7 +225,7 @@ class _Job:
             self.ended.set()
 
 
-class _Lists:
+class _ListAccumulatorParam:
     """Tells Spark how to add up lists: an `AccumulatorParam` without its base class, which needs pyspark."""
 
     def zero(self, value: list[Any]) -> list[Any]:  # noqa: ARG002 - Spark's signature

@@ -26,7 +26,10 @@ def bounded_lines(
     while line := start or file.readline(max_bytes + 1):
         start = b""
         number += 1
-        text = line.removeprefix(BOM) if offset == 0 else line
+        text = line
+        if offset == 0 and line.startswith(BOM):
+            line += b"" if line.endswith(b"\n") else file.readline(len(BOM))  # The mark does not count for the bound.
+            text = line.removeprefix(BOM)
         offset += len(line)
         if len(text) > max_bytes:
             while line and not line.endswith(b"\n"):

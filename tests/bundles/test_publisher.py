@@ -29,19 +29,13 @@ from tests.stream import wait
 from tests.zookeeper import ZooKeeper
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZooKeeper]:
-    with ZooKeeper(tmp_path_factory.mktemp("zookeeper")) as server:
-        yield server
-
-
 @pytest.fixture
-def settings(settings: Settings, server: ZooKeeper, tmp_path: Path) -> Settings:
+def settings(settings: Settings, zookeeper: ZooKeeper, tmp_path: Path) -> Settings:
     """A registry of the test's own, and a folder in which one bundle is published already."""
     write_colour_bundle(tmp_path / "built", weight=1)
     bundle = install(tmp_path / "built", tmp_path / "bundles")
     make_current(tmp_path / "bundles", bundle.folder.name)
-    return replace(settings, model="bundles", model_registry=f"{server.url}/{tmp_path.name}")
+    return replace(settings, model="bundles", model_registry=f"{zookeeper.url}/{tmp_path.name}")
 
 
 @pytest.fixture
@@ -292,7 +286,7 @@ def test_a_rollback_that_another_change_overtakes_withdraws_nothing_else(
 
     with (
         Overtaken(settings).connect() as overtaken,
-        pytest.raises(PublishingError, match=r"000002-.* was withdrawn, but meanwhile another has become current"),
+        pytest.raises(PublishingError, match=r"000002-.* was withdrawn, but another model has become current"),
     ):
         Publisher(settings, store, overtaken, "bob").roll_back()
     assert registry.published()[2].folder == registry.current().model
@@ -323,14 +317,14 @@ def test_a_bundle_that_is_damaged_or_computes_something_else_here_is_refused_and
 
 
 def test_where_zookeeper_dies_in_between_the_same_call_goes_on(
-    settings: Settings, store: PhotoStore, server: ZooKeeper, tmp_path: Path
+    settings: Settings, store: PhotoStore, zookeeper: ZooKeeper, tmp_path: Path
 ) -> None:
     candidate = write_colour_bundle(tmp_path / "candidate", weight=2)
 
     class Dying(ModelRegistry):
         def change(self, seen: Current, model: str, by: str, new: Any = ()) -> bool:
             if seen.model is not None:
-                server.kill()
+                zookeeper.kill()
             return super().change(seen, model, by, new)
 
     with Dying(settings).connect() as dying, pytest.raises(RegistryError, match="ZooKeeper"):
@@ -338,7 +332,7 @@ def test_where_zookeeper_dies_in_between_the_same_call_goes_on(
     assert Bundle.open(tmp_path / "bundles").sequence == 1
     with pytest.raises(RegistryError, match=r"Connection refused; start it .*autotag cluster up"):
         ModelRegistry(settings).connect()
-    server.start()
+    zookeeper.start()
     with ModelRegistry(settings).connect() as registry:
         assert registry.current().model == Bundle.open(tmp_path / "bundles").folder.name
         assert Publisher(settings, store, registry, "ann").publish(candidate.folder).model.sequence == 2
@@ -346,13 +340,13 @@ def test_where_zookeeper_dies_in_between_the_same_call_goes_on(
     assert len(names(settings)) == 3
 
 
-def test_a_zookeeper_that_answers_nobody_is_named(settings: Settings, server: ZooKeeper) -> None:
-    server.freeze()
+def test_a_zookeeper_that_answers_nobody_is_named(settings: Settings, zookeeper: ZooKeeper) -> None:
+    zookeeper.freeze()
     try:
         with pytest.raises(RegistryError, match=r"no ZooKeeper answers"):
             ModelRegistry(settings).connect()
     finally:
-        server.thaw()
+        zookeeper.thaw()
 
 
 def test_without_a_registry_a_host_has_its_own(settings: Settings, store: PhotoStore, tmp_path: Path) -> None:
@@ -403,7 +397,7 @@ def test_what_is_not_ours_is_named(settings: Settings, registry: ModelRegistry) 
     )
     assert registry.change(Current(), known.folder, "ann", [known])
     registry._client.set(f"{settings.model_registry_address[1]}/published/{known.folder}", b"?")
-    with pytest.raises(RegistryError, match="/known: holds what autotag did not write"):
+    with pytest.raises(RegistryError, match="/published: holds what autotag did not write"):
         registry.published()
     registry._client.set(f"{settings.model_registry_address[1]}/current", b"[]")
     with pytest.raises(RegistryError, match="/current: holds what autotag did not write"):
@@ -430,13 +424,19 @@ def test_the_command_line_publishes_lists_compares_and_goes_back(config: Path, t
     candidate = write_colour_bundle(tmp_path / "candidate", weight=2)
     (published,) = run(config, "publish", str(tmp_path / "candidate"), "--by", "ann")
     second = f"000002-{candidate.version[:12]}"
-    assert published == {"model": f"small/{second}", "before": first, "changed": True, "restored": False}
+    assert published == {
+        "model": f"small/{second}",
+        "folder": second,
+        "before": first,
+        "changed": True,
+        "restored": False,
+    }
     again = run_command(config, "model", "publish", str(tmp_path / "candidate"))
     assert (again.returncode, again.stdout) == (0, f"small/{second} is current already; nothing was changed\n")
     (difference,) = run(config, "diff", first, f"small/{second}")
     assert difference["network"] is None
     assert difference["banks"]["colours"]["weights"] == ["n3", "n11"]
-    gone_back = {"model": f"small/{first}", "before": second, "changed": True, "restored": False}
+    gone_back = {"model": f"small/{first}", "folder": first, "before": second, "changed": True, "restored": False}
     assert run(config, "rollback") == [gone_back]
     listed = run(config, "list")
     assert [(one["model"], one["state"], one["published_by"]) for one in listed] == [

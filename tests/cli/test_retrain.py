@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -33,19 +32,13 @@ from tests.zookeeper import ZooKeeper
 PHOTOS_OF_A_CLASS = 12
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZooKeeper]:
-    with ZooKeeper(tmp_path_factory.mktemp("zookeeper")) as server:
-        yield server
-
-
 @pytest.fixture
-def settings(settings: Settings, server: ZooKeeper, tmp_path: Path) -> Settings:
+def settings(settings: Settings, zookeeper: ZooKeeper, tmp_path: Path) -> Settings:
     """A registry of the test's own, and a folder in which one bundle is published already."""
     write_colour_bundle(tmp_path / "built")
     bundle = install(tmp_path / "built", tmp_path / "bundles")
     make_current(tmp_path / "bundles", bundle.folder.name)
-    return replace(settings, model="bundles", training="set", model_registry=f"{server.url}/{tmp_path.name}")
+    return replace(settings, model="bundles", training="set", model_registry=f"{zookeeper.url}/{tmp_path.name}")
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -36,19 +36,15 @@ TASK = 7
 """The bolt's, as tests/multilang.py gives it."""
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZooKeeper]:
-    with ZooKeeper(tmp_path_factory.mktemp("zookeeper")) as server:
-        yield server
-
-
 @pytest.fixture
-def settings(settings: Settings, server: ZooKeeper, tmp_path: Path) -> Settings:
+def settings(settings: Settings, zookeeper: ZooKeeper, tmp_path: Path) -> Settings:
     """One bundle is published in this host's folder, and nobody has told the registry."""
     write_colour_bundle(tmp_path / "built", weight=1)
     bundle = install(tmp_path / "built", tmp_path / "bundles")
     make_current(tmp_path / "bundles", bundle.folder.name)
-    return replace(settings, model="bundles", model_registry=f"{server.url}/{tmp_path.name}", tagger_network_threads=1)
+    return replace(
+        settings, model="bundles", model_registry=f"{zookeeper.url}/{tmp_path.name}", tagger_network_threads=1
+    )
 
 
 class World:
@@ -270,19 +266,19 @@ def test_a_bundle_that_cannot_be_had_now_is_fetched_when_it_can(world: World, tm
 
 
 def test_without_zookeeper_photos_are_tagged_and_once_it_is_back_the_current_model_is_used(
-    world: World, server: ZooKeeper
+    world: World, zookeeper: ZooKeeper
 ) -> None:
     first = Bundle.open(world.folder / "bundles").folder.name
-    server.kill()
+    zookeeper.kill()
     with world.bolt() as bolt:
         world.assert_tagged_by(first, world.tag(bolt))
-        server.start()
+        zookeeper.start()
         world.wait_for(first)
         second = world.publish(weight=2)
         world.wait_for(second)
-        server.kill()
+        zookeeper.kill()
         world.assert_tagged_by(second, world.tag(bolt))
-        server.start()
+        zookeeper.start()
         third = world.publish(weight=3)
         world.wait_for(third)
         world.assert_tagged_by(third, world.tag(bolt))

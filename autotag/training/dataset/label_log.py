@@ -116,7 +116,7 @@ class _PlaceLists:
         self._all = np.array([one for some in lists for one in some], np.int64)
 
     def expanded(self, rows: NDArray[np.int64], lists: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
-        """Return each row repeated to the length of its list, and beside it the positions in that list."""
+        """Return each row once for each element of its list, and those elements."""
         counts = self._counts[lists]
         starts = np.cumsum(counts) - counts
         at = np.arange(counts.sum()) + np.repeat(self._starts[lists] - starts, counts)
