@@ -38,16 +38,16 @@ CALTECH = PROJECT.parent / "shared/data/caltech101"
 CLASSES = 5000
 SMALL, LARGE = 200_000, 1_000_000
 RIVAL_CLASSES = (10, 300, 1500)
-"""Places in the made set, by frequency, of the classes that one-vs-rest is tried on."""
+"""Positions in the made set, by frequency, of the classes that one-vs-rest is tried on."""
 
 
 def nothing(_: str) -> frozenset[str]:
-    """The classes that contain a class: none do."""
+    """Return the classes that contain a class: none."""
     return frozenset()
 
 
 def joined_set(photos: Path, bundle: Bundle, folder: Path, workers: Workers) -> TrainingSet:
-    """A training set of photos in folders that are named by their classes."""
+    """Return a training set of photos in folders that are named by their classes."""
     training_set = TrainingSet.open_or_create(Folder(str(folder)), bundle)
     inputs = Inputs(photos=str(photos), labels=(), by_folder=True, exhaustive=False, retry_failed=False, by="bench")
     join(Settings(), bundle, training_set, inputs, workers)
@@ -55,13 +55,13 @@ def joined_set(photos: Path, bundle: Bundle, folder: Path, workers: Workers) -> 
 
 
 def features_of(training_set: TrainingSet, snapshot: Snapshot) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
-    """All features, int16 [n, d], and the photos' places."""
+    """Return all features, int16 [n, d], and the positions of their photos."""
     rows = list(part_rows(snapshot, np.arange(len(snapshot))))
     return np.concatenate([read_features(training_set, one) for one in rows]), np.concatenate([r.places for r in rows])
 
 
 def caltech(table: Table, bundle: Bundle, folder: Path, root: Path) -> None:
-    """Real photos: recall and time against scikit-learn's logistic regression on the same features; calibration."""
+    """Measure on real photos: calibration, and recall and time against logistic regression on the same features."""
     workers = LocalWorkers(2)
     start = time.perf_counter()
     training_set = joined_set(folder / "train", bundle, root / "caltech", workers)
@@ -106,7 +106,7 @@ def caltech(table: Table, bundle: Bundle, folder: Path, root: Path) -> None:
 
 
 def only_class(snapshot: Snapshot) -> NDArray[np.int64]:
-    """The one class of each photo."""
+    """Return the one class of each photo."""
     found = np.empty(len(snapshot), np.int64)
     found[snapshot.rows[snapshot.values == 1]] = snapshot.classes[snapshot.values == 1]
     return found
@@ -115,7 +115,7 @@ def only_class(snapshot: Snapshot) -> NDArray[np.int64]:
 def fit_seconds(
     training_set: TrainingSet, done: Training, fixed: NDArray[np.int16], places: NDArray[np.int64]
 ) -> float:
-    """Statistics and solve, from features in memory."""
+    """Return the seconds of sums and solution, from features in memory."""
     snapshot = done.snapshot
     labels, folds, exhaustive = snapshot.labels_of(places), snapshot.folds(places), snapshot.exhaustive[places]
     start = time.perf_counter()
@@ -128,7 +128,7 @@ def fit_seconds(
 def logistic_regression(
     features: NDArray[np.floating], truth: NDArray[np.int64], test: NDArray[np.float32]
 ) -> tuple[NDArray[np.float64], float]:
-    """Scores of the test photos, and how long the fit took."""
+    """Return the scores of the test photos, and the seconds of the fit."""
     mean, deviation = features.mean(axis=0), features.std(axis=0) + 1e-6
     standard = (features - mean) / deviation
     start = time.perf_counter()
@@ -142,7 +142,7 @@ def mean_recall(scores: NDArray[np.floating], truth: NDArray[np.int64]) -> float
 
 
 def calibration(table: Table, done: Training, scores: NDArray[np.float32], truth: NDArray[np.int64]) -> None:
-    """Are probabilities true, and precisions as wanted, on photos that nothing of the training has seen?"""
+    """Measure calibration and precision at the thresholds on the test photos, which are not in the training set."""
     positive = np.eye(scores.shape[1])[truth].T
     prior = done.positives / np.maximum(done.positives + done.negatives, 1)
     wide = scores.T.astype(np.float64)
@@ -175,7 +175,7 @@ def expected_error(probabilities: NDArray[np.float64], positive: NDArray[np.floa
 
 
 def made(table: Table, bundle: Bundle, root: Path) -> None:
-    """Made data in the large: the time, the arithmetic's speed, the memory; Spark beside it."""
+    """Measure time, speed of the arithmetic and memory on large synthetic sets, with one process and with Spark."""
     maker = Maker(CLASSES)
     speed = product_gflops()
     for photos in (SMALL, LARGE):
@@ -190,7 +190,7 @@ def made(table: Table, bundle: Bundle, root: Path) -> None:
                 f"{photos:,} photos, {CLASSES:,} classes: statistics and solve, {name}",
                 f"{whole:.1f} s, {peak:.0f} MiB",
                 "90 s" if photos == LARGE else "-",
-                f"statistics {seconds['statistics']:.1f} s with reading and keeping, solve {seconds['solve']:.1f} s; "
+                f"statistics {seconds['statistics']:.1f} s with reading and saving, solve {seconds['solve']:.1f} s; "
                 f"{gflops:.0f} GFLOP/s against {speed:.0f} of numpy's X'X in float64 (2 d^2 a photo)",
             )
         if photos == SMALL:
@@ -201,7 +201,7 @@ def made(table: Table, bundle: Bundle, root: Path) -> None:
 
 
 def rest_of_training(table: Table, training_set: TrainingSet) -> None:
-    """What regulariser, calibration and quality cost on top: the kept features are scored again."""
+    """Measure the rest of a training: regulariser, calibration and quality, which score the features again."""
     workers = LocalWorkers(2)
     seconds = train(training_set, nothing, Wanted(), workers).seconds
     workers.close()
@@ -214,7 +214,7 @@ def rest_of_training(table: Table, training_set: TrainingSet) -> None:
 
 
 def product_gflops() -> float:
-    """What numpy's product of a matrix with itself reaches here, counted as 2 n d^2."""
+    """Return the GFLOP/s of numpy's product of a matrix with itself, counted as 2 n d^2."""
     block = np.random.default_rng(0).integers(0, 3000, (8192, 1280)).astype(np.float64)
     seconds = []
     for _ in range(5):
@@ -225,7 +225,7 @@ def product_gflops() -> float:
 
 
 def growing(table: Table, training_set: TrainingSet, bundle: Bundle, maker: Maker) -> None:
-    """One in a hundred photos more."""
+    """Measure the update of the sums after 1 % more photos."""
     workers = LocalWorkers(1)
     training_set.folder.remove("statistics")
     whole_s = timed(lambda: update(training_set, nothing, workers))
@@ -236,7 +236,7 @@ def growing(table: Table, training_set: TrainingSet, bundle: Bundle, maker: Make
         f"1 % more photos than {SMALL:,}: of the pass over all",
         f"{(more_s - nothing_s) / (whole_s - nothing_s):.3f}",
         "about 0.01",
-        f"{more_s:.1f} s against {whole_s:.1f} s; with no change at all {nothing_s:.1f} s, to read what is kept",
+        f"{more_s:.1f} s against {whole_s:.1f} s; with no change at all {nothing_s:.1f} s, to read the saved sums",
     )
 
 
@@ -247,7 +247,7 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def one_vs_rest(table: Table, training_set: TrainingSet) -> None:
-    """scikit-learn, a class at a time, on the same photos; judged on a fold that neither has seen."""
+    """Compare with scikit-learn, one class at a time, on the same photos; a fold that neither saw measures both."""
     snapshot = update(training_set, nothing, LocalWorkers(1)).sums.snapshot
     fixed, places = features_of(training_set, snapshot)
     features = from_fixed(fixed, training_set.scale)

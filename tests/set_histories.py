@@ -1,4 +1,4 @@
-"""Random histories of a training set: what is joined, labelled, corrected and removed, in any order."""
+"""Random histories of a training set: joins, labels, corrections and removals in any order."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DIM = 2
 PHOTOS = [f"photo {number}" for number in range(7)]
 CLASSES = ["animal", "dog", "pet", "spaniel", "teapot"]
 ABOVE = {"spaniel": ("dog", "pet", "animal"), "dog": ("animal",)}
-"""A spaniel is a dog and a pet, and a dog is an animal; a pet is none, for the sake of contradictions."""
+"""A spaniel is a dog and a pet, and a dog is an animal; a pet is no animal, so that contradictions occur."""
 
 Step = Callable[[TrainingSet], None]
 
@@ -33,19 +33,19 @@ def ancestors(class_id: str) -> tuple[str, ...]:
 
 
 def some_set(path: Path, dim: int = DIM) -> TrainingSet:
-    """A training set of a network that nobody has."""
+    """Return a training set of a network that does not exist."""
     return TrainingSet(Folder(str(path)), "network", dim, 64, "small")
 
 
 @contextmanager
 def new_set() -> Iterator[TrainingSet]:
-    """A training set of an example's own."""
+    """Give a new training set to one example."""
     with TemporaryDirectory() as folder:
         yield some_set(Path(folder))
 
 
 def joined_photos(photos: list[str], seed: int) -> Step:
-    """A file of features, computed now: two may be of the same moment."""
+    """Return a step that writes a file of features, computed now; two files may have the same time."""
 
     def step(training_set: TrainingSet) -> None:
         features = np.random.default_rng(seed).integers(-LARGEST, LARGEST + 1, (len(photos), training_set.dim))
@@ -57,7 +57,7 @@ def joined_photos(photos: list[str], seed: int) -> Step:
 
 
 def labelled(rows: list[tuple[str, str, int]], kind: str, exhaustive: bool) -> Step:
-    """A file of the log."""
+    """Return a step that appends a file to the log."""
 
     def step(training_set: TrainingSet) -> None:
         names = {class_id: class_id.title() for _, class_id, _ in rows}
@@ -72,7 +72,7 @@ def removed(photos: list[str]) -> Step:
 
 
 def compacted(training_set: TrainingSet) -> None:
-    """What a training does in the end; only what the statistics have taken away already is gone then."""
+    """Compact, as a training does at its end, after the removed photos were subtracted from the sums."""
     compact(training_set)
 
 
@@ -91,7 +91,7 @@ histories = st.lists(steps, max_size=8)
 
 
 def assert_same_statistics(one: Statistics, other: Statistics) -> None:
-    """Byte for byte."""
+    """Compare byte for byte."""
     assert one.classes == other.classes
     first, second = one.arrays(), other.arrays()
     assert first.keys() == second.keys()
@@ -100,7 +100,7 @@ def assert_same_statistics(one: Statistics, other: Statistics) -> None:
 
 
 def assert_same_snapshot(one: Snapshot, other: Snapshot) -> None:
-    """Everything that counts."""
+    """Compare everything that counts."""
     assert one.photo_ids.to_pylist() == other.photo_ids.to_pylist()
     assert [one.parts[part] for part in one.part] == [other.parts[part] for part in other.part]
     for name in ("computed_us", "exhaustive", "offsets", "classes", "values"):

@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # Only training needs the packages of these modules.
 
 @dataclass(frozen=True, kw_only=True)
 class SetOptions(WorkersOptions):
-    """The options of all that works on a training set."""
+    """Options of every command that changes a training set."""
 
     set: str | None = option("--set", help="Folder or URL of the training set.  [default: autotag.training]")
     by: str = option("--by", default=user_name, show_default="you", help="Person who does it.")
@@ -44,7 +44,7 @@ class SetOptions(WorkersOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class JoinOptions(SetOptions):
-    """The options of a join."""
+    """Options of a join."""
 
     photos: str = option("--photos", default="", help="A folder of photos, a list of 'photo_id uri' lines, or Parquet.")
     labels: tuple[str, ...] = option(
@@ -75,7 +75,7 @@ class JoinOptions(SetOptions):
         return Inputs(**{name: getattr(self, name) for name in names})
 
     def check(self) -> None:
-        """Raise UsageError where the options contradict one another."""
+        """Raise UsageError if the options contradict one another."""
         super().check()
         if self.by_folder and not self.photos:
             raise click.UsageError("--by-folder goes with --photos FOLDER")
@@ -117,20 +117,22 @@ def join(line: CommandLine, options: JoinOptions, as_json: bool) -> None:
 
 @contextmanager
 def needs_training() -> Iterator[None]:
-    """Raise JobError, with what to install, where the packages that training needs are missing."""
+    """Raise JobError with the command to install them if packages for training are missing."""
     try:
         yield
     except ImportError as error:
-        raise JobError(f"training needs packages that are not here ({error}): pip install 'autotag[train]'") from error
+        raise JobError(
+            f"training needs packages that are not installed ({error}): pip install 'autotag[train]'"
+        ) from error
 
 
 def run_join(
     settings: Settings, bundle: Bundle, options: JoinOptions
 ) -> tuple[TrainingSet, JoinSummary | None, Removal | None]:
-    """Join and remove what the options say, with progress bars.
+    """Join and remove as the options say, with progress bars.
 
     Returns:
-        The training set, the summary of the join and that of the removal; None for what was not asked for.
+        The training set, the summary of the join, and the result of the removal; None for a part that was not wanted.
     """
     with needs_training():
         from autotag.training.dataset.join import check_inputs, join
@@ -151,7 +153,7 @@ def run_join(
 
     def note() -> str:
         where = f"{bars.where}; " if bars.where else ""
-        return f"{where}computed features are kept in {training_set.folder}; the same command goes on"
+        return f"{where}computed features are saved in {training_set.folder}; the same command goes on"
 
     with interruptible(note), options.opened_workers() as workers, bars:
         return training_set, join(settings, bundle, training_set, inputs, workers, store, bars), removed
@@ -170,22 +172,22 @@ def _ids(given: str) -> list[str]:
 
 def _print(training_set: TrainingSet, summary: JoinSummary | None, removed: Removal | None) -> None:
     if removed:
-        told = f"removed {counted(len(removed.photos), 'photo')}"
-        told += f", {len(removed.before)} removed before" if removed.before else ""
+        text = f"removed {counted(len(removed.photos), 'photo')}"
+        text += f", {len(removed.before)} removed before" if removed.before else ""
         if removed.unknown:
             first = ", ".join(map(repr, removed.unknown[:5]))
-            told += f", {len(removed.unknown)} of which nothing was known ({first})"
-        click.echo(told)
+            text += f", {len(removed.unknown)} that are not in the set ({first})"
+        click.echo(text)
     if summary is None:
         return
     for one in summary.labels:
-        click.echo(_told(one))
+        click.echo(_label_line(one))
     for class_id, texts in summary.spellings.items():
-        click.echo(f"one class, {class_id}: {', '.join(map(repr, texts))}", err=True)
+        click.echo(f"class {class_id!r} is spelled in several ways: {', '.join(map(repr, texts))}", err=True)
     bad = summary.failed + summary.bad_photos
     reasons = f" ({_listed(bad)})" if bad else ""
     click.echo(
-        f"{counted(summary.photos, 'photo')}: {summary.new} computed, {summary.reused} there before, "
+        f"{counted(summary.photos, 'photo')}: {summary.new} computed, {summary.reused} in the set already, "
         f"{bad.total()} not usable{reasons}"
     )
     if summary.replaced:
@@ -197,24 +199,26 @@ def _print(training_set: TrainingSet, summary: JoinSummary | None, removed: Remo
     if summary.left_out:
         click.echo(f"{counted(summary.left_out, 'photo')} stayed out: removed before; --restore takes them in again")
     if summary.clipped:
-        click.echo(f"{counted(summary.clipped, 'feature')} did not fit into the set's scale", err=True)
+        click.echo(
+            f"{counted(summary.clipped, 'feature')} exceeded the range of the set's fixed-point numbers", err=True
+        )
     click.echo(f"{training_set.folder}: {counted(summary.classes, 'class', 'classes')} named; see {summary.report}")
 
 
-def _told(one: LabelSummary) -> str:
+def _label_line(one: LabelSummary) -> str:
     """Return one line about an input of labels."""
-    told = [f"{counted(one.kept, 'label')} of {counted(one.lines, 'line')}"]
+    parts = [f"{counted(one.kept, 'label')} of {counted(one.lines, 'line')}"]
     if one.bad:
-        told.append(f"{one.bad.total()} bad ({_listed(one.bad)})")
+        parts.append(f"{one.bad.total()} bad ({_listed(one.bad)})")
     if one.unknown_photos:
         first = ", ".join(map(json.dumps, one.unknown_first))
-        told.append(f"{one.unknown_photos} of photos that are nowhere, not kept ({first}...)")
+        parts.append(f"{one.unknown_photos} of photos that are neither listed nor in the set, ignored ({first}...)")
     if one.contradictions:
-        told.append(f"{counted(one.contradictions, 'contradiction')}, now unknown")
+        parts.append(f"{counted(one.contradictions, 'contradiction')}, now unknown")
     if one.file and not one.is_new:
-        told.append("nothing new")
-    told += [f"read as {form}" for form in one.formats]
-    return f"{one.source}: {'; '.join(told)}"
+        parts.append("nothing new")
+    parts += [f"read as {form}" for form in one.formats]
+    return f"{one.source}: {'; '.join(parts)}"
 
 
 def _listed(counts: dict[str, int]) -> str:

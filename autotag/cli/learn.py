@@ -76,12 +76,12 @@ def learn(
         print_json(values)
         return
     click.echo(
-        f"learned {values['name']!r} from {learned.examples} photos, provisionally: finds {learned.found} of them when "
-        f"each is left out in turn, and says so of {learned.above} of {learned.background} other photos"
+        f"learned {values['name']!r} from {learned.examples} photos, provisionally: it finds {learned.found} of them "
+        f"when each is left out in turn, and {learned.above} of {learned.background} other photos get its tag"
     )
     if not learned.found:
         click.echo(
-            "it is not worth publishing: other photos of the training set score higher than its own. Label those that "
+            "do not publish it: other photos of the training set score higher than its examples. Label the photos that "
             "show it, or give more examples",
             err=True,
         )
@@ -89,12 +89,12 @@ def learn(
 
 
 def _features(settings: Settings, names: list[str]) -> NDArray[np.float32]:
-    """Return the features of the photos that can be read; print the others as left out."""
-    found = []
+    """Return the features of the readable photos; print the others as left out."""
+    readable: list[NDArray[np.float32]] = []
     with Tagger.open(settings, PhotoSource(any_file=True)) as tagger:
         for name, (_, features) in zip(names, tagger.features(map(photo_uri, names)), strict=True):
             if isinstance(features, PhotoError):
                 click.echo(f"left out: {name}: {features}", err=True)
             else:
-                found.append(features)
-    return np.stack(found) if found else np.zeros((0, 0), np.float32)
+                readable.append(features)
+    return np.stack(readable) if readable else np.zeros((0, 0), np.float32)

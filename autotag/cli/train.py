@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 CANDIDATES = "build/candidates"
 OUT = f"Folder of the candidate.  [default: {CANDIDATES}]"
 SHOWN = 10
-"""Classes of a kind that are listed by name."""
+"""Maximum number of classes of a kind that are listed by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(OptionSet):
-    """The options of a training."""
+    """Options of a training."""
 
     precision: float = option(
         "--precision",
@@ -99,13 +99,14 @@ def open_current(settings: Settings) -> Bundle:
                 use_current(settings, registry)
         except RegistryError as error:
             click.echo(
-                f"this host's own bundle is used; the one that is current for all hosts is not known: {error}", err=True
+                f"using this host's own bundle; the registry did not tell which one is current for all hosts: {error}",
+                err=True,
             )
     return Bundle.open(root)
 
 
 def _check(bundle: Bundle, bank: str) -> None:
-    """Refuse a wrong name of a bank before the work starts."""
+    """Check the name of the bank before the work starts."""
     with needs_training():
         from autotag.training.fit.candidate import LEARNED, check_bank
     try:
@@ -113,7 +114,7 @@ def _check(bundle: Bundle, bank: str) -> None:
     except InputError as error:
         raise click.UsageError(str(error)) from error
     if bank == LEARNED:
-        raise click.UsageError(f"--bank {LEARNED}: is of the classes that `autotag learn` makes; name another bank")
+        raise click.UsageError(f"--bank {LEARNED}: is the bank of `autotag learn`; name another bank")
 
 
 def _out(settings: Settings, wanted: TrainOptions) -> Path:
@@ -122,7 +123,7 @@ def _out(settings: Settings, wanted: TrainOptions) -> Path:
 
 
 def _check_out(folder: Path) -> None:
-    """Make the folder, or refuse it before hours of work are done for it."""
+    """Create the folder, or raise UsageError before hours of work are done for it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -132,7 +133,7 @@ def _check_out(folder: Path) -> None:
 
 
 def open_set(folder: Folder, bundle: Bundle) -> TrainingSet:
-    """Return the training set in a folder, checked against the bundle."""
+    """Open the training set in a folder, and check that it has the bundle's network."""
     from autotag.training.dataset.training_set import TrainingSet
 
     training_set = TrainingSet.open(folder)
@@ -155,11 +156,11 @@ def run_train(
 
     def keeps() -> str:
         where = f"{bars.where}; " if bars.where else ""
-        return f"{where}no bundle was written; sums are kept in {training_set.folder}; start the same command again"
+        return f"{where}no bundle was written; sums are saved in {training_set.folder}; start the same command again"
 
     with interruptible(keeps), options.opened_workers() as workers, bars:
         done = train(training_set, _ancestors(bundle), needed, workers, bars)
-    # An earlier training may have been ended before this; without removals nothing has to be compacted.
+    # An earlier training may have been interrupted before this step; without removals there is nothing to compact.
     if done.update.taken_away or any(facts["kind"] == "removal" for facts in training_set.log()):
         compact(training_set)
     findings = make_findings(done, bundle, wanted.bank)

@@ -107,7 +107,7 @@ def test_the_whole_chain_ends_with_the_corpus_tagged_and_is_not_done_again(
     assert "Poppy" in tagged["red"] - tagged["blue"]
     assert stored(store, "red").view.owner == "bob"
     again = autotag(config, *train_arguments(album), *tag_arguments(corpus))
-    assert "0 computed, 36 there before" in again.stdout
+    assert "0 computed, 36 in the set already" in again.stdout
     assert (known(settings)[1:], len(runs(config))) == ([model], 1)
 
 

@@ -208,7 +208,7 @@ def test_classes_of_too_few_positives_to_be_judged_are_kept_if_that_is_wanted(ru
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--bank", ".."], "a bank's name is of letters"),
+        (["--bank", ".."], "a bank's name has letters"),
         (["--bank", "learned"], "name another bank"),
         (["--precision", "1"], "--precision"),
         (["--sample", "10"], "--sample"),
@@ -306,8 +306,8 @@ def test_a_class_is_learned_and_later_trained(run: Runner, album: Path, settings
 def test_what_a_person_reads_of_a_learned_class(run: Runner, album: Path, tmp_path: Path) -> None:
     run.train("--photos", str(album), "--by-folder")
     lines = run(learn, "night", str(draw_photos(tmp_path / "shown", (60, 60, 60), 6))).stdout.splitlines()
-    assert lines[0].startswith("learned 'night' from 6 photos, provisionally: finds ")
-    assert lines[0].endswith("of 90 other photos")
+    assert lines[0].startswith("learned 'night' from 6 photos, provisionally: it finds ")
+    assert lines[0].endswith("of 90 other photos get its tag")
     assert lines[1].startswith(f"bundle  {run.out}/learned-")
 
 
@@ -319,5 +319,5 @@ def test_what_cannot_be_learned_is_told(run: Runner, album: Path, tmp_path: Path
     assert run(learn, "\x07", str(album / "Sky")).exit_code == 2
     with pytest.raises(JobError, match="'Teapot' is a class of bank 'colours'"):
         raise run(learn, "teapot", str(album / "Sky")).exception or AssertionError
-    with pytest.raises(JobError, match="needs 2 different examples"):
+    with pytest.raises(JobError, match="needs at least 2 different, readable examples"):
         raise run(learn, "night", str(album / "Sky" / "2-001.png")).exception or AssertionError

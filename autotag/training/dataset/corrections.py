@@ -14,15 +14,15 @@ from autotag.view.visibility import Visibility
 
 
 class CorrectedPhoto(NamedTuple):
-    """A photo that people decided about, and the labels that follow from the decisions that stand."""
+    """A photo that people decided about, and the labels that follow from their decisions."""
 
     photo_id: str
     uri: str
-    """Empty where no event and no run gave one."""
+    """Empty if no event and no run named one."""
     values: dict[str, int]
-    """By tag id: TRUE where the tag was added, or a tag that it contains; FALSE where it was removed."""
+    """Label by tag id: TRUE if the tag, or a tag that it contains, was added; FALSE if it was removed."""
     names: dict[str, str]
-    """The name of each tag."""
+    """Name by tag id."""
 
 
 def corrections(store: PhotoStore, progress: Progress = silent) -> Iterator[CorrectedPhoto]:
@@ -34,7 +34,7 @@ def corrections(store: PhotoStore, progress: Progress = silent) -> Iterator[Corr
 
 
 def corrected(photo: DecidedPhoto, visibility: Visibility) -> CorrectedPhoto | None:
-    """Return the labels that follow from people's decisions about one photo; None where none stands."""
+    """Return the labels that follow from people's decisions about one photo; None if no decision is in force."""
     view, decisions = photo
     stand = verdicts(decisions, visibility.ancestors)
     removed = {one.tag_id for one in decisions if one.action is Action.REMOVE}

@@ -1,4 +1,4 @@
-"""Photos to features, a piece at a time: by any of a job's workers, each photo once."""
+"""Extraction of features: the workers of a job compute them piece by piece, each photo once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PIECE_PHOTOS = 256
 
 
 class FeaturePiece(NamedTuple):
-    """Photos whose features are computed together, and kept under a name that says of what they are."""
+    """Photos whose features are computed together and written to one file; its name is a digest of the photos."""
 
     name: str
     photos: tuple[TrainingPhoto, ...]
@@ -43,19 +43,19 @@ class PieceResult(NamedTuple):
 
     name: str
     failures: list[PhotoFailure]
-    """The photos that gave no features; all the others did."""
+    """Photos without features; all others of the piece have them."""
     clipped: int = 0
-    """Single features that were larger than the fixed point holds."""
+    """Number of single values that exceeded the range of the fixed-point format."""
     was_done: bool = False
-    """By another join, or this one before it was ended."""
+    """True if another join, or an interrupted run of this one, had computed the piece before."""
 
 
 def pieces(
     photos: Iterable[TrainingPhoto], states: Mapping[str, PhotoState], *, retry_failed: bool
 ) -> list[FeaturePiece]:
-    """The photos that are still to be read: new ones, those that are elsewhere now, and those that may work now.
+    """Cut the photos that must be read into pieces: new photos, moved ones, and failed ones that may succeed now.
 
-    Two joins of the same photos make the same pieces, of which each is then done once.
+    Two joins of the same photos make the same pieces, and each piece is computed once.
     """
     new: list[TrainingPhoto] = []
     again: list[TrainingPhoto] = []
@@ -64,7 +64,7 @@ def pieces(
         if before is None:
             new.append(photo)
         elif before.uri != photo.uri or before.state is State.FAILED or (before.state is State.BAD and retry_failed):
-            again.append(photo)  # last, or a join that begins later would cut the new ones at other places
+            again.append(photo)  # last, so that a join that starts later cuts the new photos at the same places
     return [
         FeaturePiece(_name(some, states), tuple(some))
         for group in (new, again)
@@ -73,19 +73,19 @@ def pieces(
 
 
 def _name(photos: Sequence[TrainingPhoto], states: Mapping[str, PhotoState]) -> str:
-    """The digest of the photos and of when each was last known: what is tried again has another name."""
+    """Return a digest of the photos and of the time of each one's state: a second try has another name."""
     facts = [[photo.id, photo.uri, states[photo.id].at_us if photo.id in states else 0] for photo in photos]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """Computes the features of pieces; small to pickle, and loads the network once a process.
+    """Computes the features of pieces. Small to pickle; loads the network once per process.
 
     Args:
-        settings: those of `Tagger.open`, with `model` naming one bundle, not a folder of them.
-        folder: the training set's.
-        computed_us: of all that is computed: when the join began, so that a removal after that wins.
+        settings: as for `Tagger.open`; `model` names one bundle, not a folder of bundles.
+        folder: the folder of the training set.
+        computed_us: time given to all features: the start of the join, so that a later removal wins.
         source: the places that photos may be read from.
     """
 
@@ -95,7 +95,7 @@ class Extraction:
     source: PhotoSource
 
     def __call__(self, piece: FeaturePiece) -> PieceResult:
-        """Compute a piece and keep it; nothing but a look where that was done before."""
+        """Compute a piece and write it; if that was done before, only read its result."""
         training_set = TrainingSet.open(self.folder)
         return _earlier_result(training_set, piece) or self._compute(training_set, piece)
 
@@ -123,7 +123,7 @@ class Extraction:
 
 
 def _earlier_result(training_set: TrainingSet, piece: FeaturePiece) -> PieceResult | None:
-    """Return the result of a piece that was done before, if all its photos are still there."""
+    """Return the result of a piece that was computed before; None if it was not, or photos have been lost since."""
     if not training_set.has_part(piece.name):
         return None
     failures = training_set.read_failures(piece.name)
@@ -138,16 +138,16 @@ def _earlier_result(training_set: TrainingSet, piece: FeaturePiece) -> PieceResu
 
 
 class _PieceReader:
-    """Reads a piece's photos: by URI, or from the rows of a Parquet file that hold their bytes."""
+    """Reads the photos of a piece: by URI, or from rows of a Parquet file that hold their bytes."""
 
     def __init__(self, tagger: Tagger, settings: Settings) -> None:
         self._tagger = tagger
         self._settings = settings
         self._bytes: dict[str, bytes | PhotoError] = {}
-        """Of rows whose turn has not come, or why they could not be read."""
+        """By URI: the bytes of rows that `read` has not taken yet, or the error of reading them."""
 
     def uris(self, photos: Iterable[TrainingPhoto]) -> Iterator[str]:
-        """The photos' URIs, for `read`; rows are read as they are asked for."""
+        """Yield the URIs of the photos, for `read`; each row is read when its URI is yielded."""
         for file, group in itertools.groupby(photos, lambda photo: row_place(photo.uri)[0]):
             if not file:
                 yield from (photo.uri for photo in group)
@@ -169,7 +169,7 @@ class _PieceReader:
 
 
 def _rows(file: str, numbers: Sequence[int]) -> Iterator[bytes | PhotoError]:
-    """The photos in these rows; where the file cannot be read on, the error for each that is left."""
+    """Yield the bytes of the photos in these rows; an error for each remaining row once the file cannot be read."""
     done = 0
     try:
         for data in parquet.cells(open_url(file), file, BYTES, numbers):

@@ -1,7 +1,7 @@
-"""Joining: photos, labels and people's corrections into a training set.
+"""Join photos, labels and people's corrections into a training set.
 
-First the labels, which are quick and tell what is wrong of the input; then the features of the photos that the set does
-not have yet. Ended at any moment, the same join asked again goes on where it was.
+The labels come first: reading them is quick and shows what is wrong with the input. Then the features are computed of
+the photos that the set does not have yet. After an interruption, the same join continues where it stopped.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from autotag.training.dataset.training_set import TrainingSet
 from models.bundle import Bundle
 
 LISTED = 10_000
-"""Bad lines, or photos, that are listed of an input, at most; all are counted."""
+"""Maximum number of bad lines, and of bad photos, that are listed for an input; all are counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,13 +49,13 @@ class Inputs:
     """The input of a join.
 
     Args:
-        photos: see `inputs.photos_in`; empty for none but those that the set has.
-        labels: see `inputs.labels_in`; later ones win.
-        by_folder: each photo's class is its folder's name; such labels are exhaustive.
-        exhaustive: a photo in `labels` is FALSE for every class that it is not labelled with there.
-        retry_failed: try photos again that were found to be bad for good.
-        restore: take in photos again that were removed; else they stay out, though they are listed.
-        by: who says so.
+        photos: see `label_files.photos_in`; empty to use only photos that the set has.
+        labels: see `label_files.labels_in`; later files win.
+        by_folder: True to take the name of each photo's folder as its class; these labels are exhaustive.
+        exhaustive: True if a photo in `labels` is FALSE for every class that it has no label for there.
+        retry_failed: True to read photos again that failed permanently.
+        restore: True to take removed photos in again; otherwise they stay out, even if they are listed.
+        by: the name of the person who gives the labels.
     """
 
     photos: str = ""
@@ -76,15 +76,15 @@ def join(
     store: PhotoStore | None = None,
     progress: Progress = silent,
 ) -> JoinSummary:
-    """Join what is named into a training set; see this module's docstring.
+    """Join the inputs into a training set; see this module's docstring.
 
     Args:
-        bundle: of the training set's network.
-        store: people's corrections are taken from there, if given.
+        bundle: any bundle with the training set's network.
+        store: its corrections by people are joined as labels; None for no corrections.
 
     Raises:
-        InputError: an input is not there, or cannot be read to its end; what was joined before that stays.
-        JobError: the bundle is of another network, or a worker was ended.
+        InputError: an input is missing or cannot be read to its end; labels and features written before that stay.
+        JobError: the bundle has another network, or a worker was killed.
     """
     training_set.check(bundle)
     remove_leftovers(training_set)
@@ -92,7 +92,7 @@ def join(
 
 
 class _Join:
-    """One join, from its beginning on."""
+    """One join and its state."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class _Join:
         self._bad_photos: list[dict[str, Any]] = []
         self._named: set[str] = set()
         self._coming: list[str] = []
-        """Inputs of labels that are still to be read."""
+        """Inputs of labels that have not been read yet."""
         self.summary = JoinSummary()
 
     def run(self, store: PhotoStore | None) -> JoinSummary:
@@ -127,7 +127,7 @@ class _Join:
             self._list_photos()
         source = self._inputs.photos
         named = [source, *self._inputs.labels] if self._inputs.by_folder else self._inputs.labels
-        self._coming = [Folder(one).url for one in named]  # the same input, from wherever it is named
+        self._coming = [Folder(one).url for one in named]  # one name for an input, whatever the working folder
         if self._inputs.by_folder:
             self._join_labels(folder_labels(list(self._photos.values()), source), exhaustive=True)
         for source in self._inputs.labels:
@@ -170,81 +170,81 @@ class _Join:
     # Labels
 
     def _join_labels(self, lines: Iterator[Label | BadLine], *, exhaustive: bool) -> None:
-        told = LabelSummary(self._coming.pop(0), "labels")
+        summary = LabelSummary(self._coming.pop(0), "labels")
         collector = LabelCollector()
         for line in lines:
-            told.lines += 1
-            if told.lines % 10_000 == 0:
-                self._progress("reading labels", told.lines)
+            summary.lines += 1
+            if summary.lines % 10_000 == 0:
+                self._progress("reading labels", summary.lines)
             if isinstance(line, BadLine):
-                self._tell_bad(told, line)
+                self._count_bad(summary, line)
             elif not self._is_in_set(line.photo_id):
-                told.add_unknown(line.photo_id)
+                summary.add_unknown(line.photo_id)
             else:
                 try:
                     collector.add(line.photo_id, self._names.id(line.class_text), line.value, line.number)
                 except FaultError as error:
-                    self._tell_bad(told, BadLine(told.source, line.number, error.reason, error.detail))
-        self._keep(told, collector, exhaustive=exhaustive)
+                    self._count_bad(summary, BadLine(summary.source, line.number, error.reason, error.detail))
+        self._keep(summary, collector, exhaustive=exhaustive)
 
     def _is_in_set(self, photo_id: str) -> bool:
         state = self._states.get(photo_id)
         return photo_id in self._photos or (state is not None and state.state is not State.REMOVED)
 
-    def _tell_bad(self, told: LabelSummary, line: BadLine) -> None:
-        told.bad[line.reason] += 1
-        if told.bad.total() <= LISTED:
+    def _count_bad(self, summary: LabelSummary, line: BadLine) -> None:
+        summary.bad[line.reason] += 1
+        if summary.bad.total() <= LISTED:
             self._bad_lines.append(line._asdict())
 
-    def _keep(self, told: LabelSummary, collector: LabelCollector, *, exhaustive: bool) -> None:
-        """Add an input's labels to the set's log, if there are any."""
+    def _keep(self, summary: LabelSummary, collector: LabelCollector, *, exhaustive: bool) -> None:
+        """Append the labels of an input to the log, if there are any."""
         labels, contradictions = collector.table()
-        told.contradictions = len(contradictions)
+        summary.contradictions = len(contradictions)
         for one in contradictions[:LISTED]:
             detail = f"photo {one.photo_id!r:.200} is TRUE and FALSE for {self._names.names[one.class_id]!r}"
-            facts = {"source": told.source, "number": one.lines[0], "reason": "contradiction", "detail": detail}
+            facts = {"source": summary.source, "number": one.lines[0], "reason": "contradiction", "detail": detail}
             self._bad_lines.append({**facts, "lines": one.lines})
-        told.kept = len(labels.values)
+        summary.kept = len(labels.values)
         self._named.update(labels.class_ids)
-        if told.kept or (told.kind == "corrections" and self._were_corrected):
-            told.file, told.is_new = self._set.add_labels(
+        if summary.kept or (summary.kind == "corrections" and self._were_corrected):
+            summary.file, summary.is_new = self._set.add_labels(
                 labels,
                 {
-                    "kind": told.kind,
+                    "kind": summary.kind,
                     "exhaustive": exhaustive,
                     "names": {id_: self._names.names[id_] for id_ in labels.class_ids},
-                    "source": told.source,
+                    "source": summary.source,
                     "by": self._inputs.by,
                 },
                 self._coming,
             )
-        self.summary.labels.append(told)
+        self.summary.labels.append(summary)
 
     def _join_corrections(self, store: PhotoStore) -> list[TrainingPhoto]:
-        """Keep people's decisions as labels; the photos that only the store knows of."""
-        told = LabelSummary(self._settings.store, "corrections")
+        """Append people's decisions to the log as labels; return the photos that are only in the store."""
+        summary = LabelSummary(self._settings.store, "corrections")
         collector = LabelCollector()
         photos: list[TrainingPhoto] = []
         called = self._ids_by_uri()
         for one in corrections(store, self._progress):
-            told.lines += len(one.values)
+            summary.lines += len(one.values)
             if one.uri in called and not self._is_in_set(one.photo_id):
                 one = one._replace(photo_id=called[one.uri])
             if one.photo_id not in self._photos:
-                # The URI came with an event, from anybody.
+                # The URI came with an event and cannot be trusted.
                 if one.uri and not row_place(one.uri)[0] and not self._stays_out(one.photo_id):
                     photos.append(TrainingPhoto(one.photo_id, one.uri))
                 elif not self._is_in_set(one.photo_id):
                     for _ in one.values:
-                        told.add_unknown(one.photo_id)
+                        summary.add_unknown(one.photo_id)
                     continue
             for tag_id, value in one.values.items():
                 collector.add(one.photo_id, self._names.of_tag(tag_id, one.names.get(tag_id, tag_id)), value)
-        self._keep(told, collector, exhaustive=False)
+        self._keep(summary, collector, exhaustive=False)
         return photos
 
     def _ids_by_uri(self) -> dict[str, str]:
-        """Return the set's ids by address: a pushed photo has another id than the same photo in a folder."""
+        """Return the set's photo ids by URI: a pushed photo has another id than the same photo in a folder."""
         state = ((one.uri, id_) for id_, one in self._states.items() if one.state is State.FEATURES)
         listed = ((photo.uri, photo.id) for photo in self._photos.values())
         return {uri: id_ for uri, id_ in (*state, *listed) if uri != id_}
@@ -252,22 +252,22 @@ class _Join:
     # Features
 
     def _extract(self, photos: list[TrainingPhoto], source: PhotoSource) -> None:
-        """Compute the features that are not there yet, and count what became of each photo."""
+        """Compute the missing features, and count the photos with and without features."""
         pieces = features.pieces(photos, self._states, retry_failed=self._inputs.retry_failed)
-        random.shuffle(pieces)  # two joins at once then find much of each other's work done
+        random.shuffle(pieces)  # two joins at once then seldom compute the same piece
         extraction = Extraction(self._settings, self._set.folder, self._begun_us, source)
         named = {piece.name: piece.photos for piece in pieces}
         done, total = 0, sum(map(len, named.values()))
         try:
             for one in self._workers.map(extraction, pieces) if pieces else ():
-                self._learn(named[one.name], one)
+                self._take_result(named[one.name], one)
                 done += len(named[one.name])
                 self._progress("computing features", done, total)
         finally:
             close_tagger()
         self._count(photos)
 
-    def _learn(self, photos: Sequence[TrainingPhoto], done: PieceResult) -> None:
+    def _take_result(self, photos: Sequence[TrainingPhoto], done: PieceResult) -> None:
         self._states |= {photo.id: PhotoState(self._begun_us, State.FEATURES, photo.uri) for photo in photos}
         self._states |= {failure.photo_id: PhotoState.failed(failure) for failure in done.failures}
         self.summary.clipped += done.clipped
@@ -289,10 +289,10 @@ class _Join:
 
 
 def check_inputs(inputs: Inputs) -> None:
-    """Refuse what cannot be joined, before anything is begun.
+    """Check the inputs before the join starts.
 
     Raises:
-        InputError: photos or labels are not there, or `by_folder` is asked for without a folder of photos.
+        InputError: photos or labels are missing, or `by_folder` is set and `photos` is no folder of photos.
     """
     if inputs.by_folder and not (inputs.photos and is_photo_folder(inputs.photos)):
         raise InputError(f"--by-folder needs --photos to be a folder of photos. Given: {inputs.photos!r}")

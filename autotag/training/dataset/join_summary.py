@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SHOWN = 5
-"""Examples in a summary."""
+"""Maximum number of examples in a summary."""
 
 
 @dataclass
@@ -20,21 +20,22 @@ class LabelSummary:
     """The format of each text file that is not plain CSV in UTF-8."""
     lines: int = 0
     bad: Counter[str] = field(default_factory=Counter)
-    """Lines that were not used, by reason."""
+    """Number of unused lines by reason."""
     unknown_photos: int = 0
-    """Labels of photos that are neither listed nor in the set; they are not kept."""
+    """Number of labels of photos that are neither listed nor in the set; they are dropped."""
     unknown_first: list[str] = field(default_factory=list)
     """The first few of these photos."""
     contradictions: int = 0
-    """Photos and classes with both TRUE and FALSE; they count as unknown."""
+    """Pairs of photo and class with both TRUE and FALSE; they count as unknown."""
     kept: int = 0
+    """Number of labels that were used."""
     file: str = ""
-    """In the set's log; empty where nothing was left to keep."""
+    """Name of the file in the set's log; empty if no label was left."""
     is_new: bool = False
-    """Not joined before."""
+    """True if the labels were not joined before."""
 
     def add_unknown(self, photo_id: str) -> None:
-        """Count a label of a photo that is nowhere."""
+        """Count a label of a photo that is neither listed nor in the set."""
         self.unknown_photos += 1
         if len(self.unknown_first) < SHOWN and photo_id[:200] not in self.unknown_first:
             self.unknown_first.append(photo_id[:200])
@@ -45,32 +46,32 @@ class JoinSummary:
     """The result of a join."""
 
     photos: int = 0
-    """That were named, each once."""
+    """Number of different photos that were named."""
     new: int = 0
-    """Whose features were computed."""
+    """Number of photos whose features were computed."""
     reused: int = 0
-    """Whose features were there."""
+    """Number of photos whose features were in the set."""
     failed: Counter[str] = field(default_factory=Counter)
-    """Photos without features, by reason; those that were found bad before among them."""
+    """Number of photos without features by reason, permanent failures of earlier joins included."""
     replaced: int = 0
-    """Listed under an id that the set had for a photo at another address, which it has no more."""
+    """Number of photos in the set that were replaced by a photo with the same id and another URI."""
     left_out: int = 0
-    """Listed, but removed from the set before; they are not among `photos`."""
+    """Number of listed photos that had been removed from the set; `photos` does not count them."""
     clipped: int = 0
-    """Single features that the fixed point does not reach."""
+    """Number of single values that exceeded the range of the fixed-point format."""
     bad_photos: Counter[str] = field(default_factory=Counter)
-    """Lines, or files, that name no photo, by reason."""
+    """Number of lines or files that name no photo, by reason."""
     labels: list[LabelSummary] = field(default_factory=list)
     classes: int = 0
-    """That labels named."""
+    """Number of classes that the labels named."""
     spellings: dict[str, list[str]] = field(default_factory=dict)
-    """Classes that were written in several ways, which were put together."""
+    """Spellings of each class, by id, for classes that were spelled in several ways."""
     report: str = ""
     """The folder in the set with the lists of bad lines and photos."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The summary as JSON-safe values."""
-        # Not dataclasses.asdict: it makes of a Counter one of pairs.
+        """Return the summary as JSON-safe values."""
+        # dataclasses.asdict would turn a Counter into a Counter of pairs.
         return {**vars(self), "labels": [dict(vars(one)) for one in self.labels]}
 
     @property

@@ -1,4 +1,4 @@
-"""Input of a join: lists of photos, and labels, read as a stream; a bad line is a `BadLine` in its place."""
+"""Readers of the inputs of a join: lists of photos and files of labels, as streams; each bad line is a `BadLine`."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from autotag.training.dataset.labels import label_value
 PARQUET = ".parquet"
 TAB_ENDINGS, COMMA_ENDINGS = (".tsv", ".tab"), (".csv",)
 COLUMNS = ("class", "photo_id", "label")
-"""Of labels, in this order where no header says otherwise."""
+"""Columns of labels; a file without a header has them in this order."""
 GROUP_ROWS = 10_000
-"""Photos that a row group of Parquet may hold the bytes of."""
+"""Maximum number of photos in a row group of Parquet that holds their bytes."""
 PHOTO_ID, URI, BYTES = "photo_id", "uri", "bytes"
 _ROW = re.compile(r"parquet-row:(.+)#row=([1-9]\d*)", re.DOTALL)
-"""A scheme of our own: whatever others write into a list or an event is refused, or read as what it says."""
+"""An internal scheme; a list or an event that uses it is refused."""
 
 
 class TrainingPhoto(NamedTuple):
@@ -60,23 +60,23 @@ def row_uri(file: str, row: int) -> str:
 
 
 def row_place(uri: str) -> tuple[str, int]:
-    """The Parquet file and row, from 1, that a photo's bytes are in; "" and 0 where it has a true URI."""
-    found = _ROW.fullmatch(uri)
-    return (found[1], int(found[2])) if found else ("", 0)
+    """Return the Parquet file and row, from 1, of a `row_uri`; "" and 0 for any other URI."""
+    match = _ROW.fullmatch(uri)
+    return (match[1], int(match[2])) if match else ("", 0)
 
 
 # Photos
 
 
 def photos_in(url: str) -> Iterator[TrainingPhoto | BadLine]:
-    """The photos of a folder, of a list, or of Parquet, in their order.
+    """Yield the photos of a folder, of a list, or of Parquet, in their order.
 
-    - a folder: all files below it that are called like photos; a photo's id is its path from there, with '/'
-    - a text file, also with ``.gz``: see `lines.photo_lines`; output URIs are of no interest here
+    - a folder: all files below it with the ending of an image; a photo's id is its relative path, with '/'
+    - a text file, also ``.gz``: see `text_lines.photo_lines`; output URIs are ignored
     - ``.parquet``, or a folder with such files: columns photo_id, and bytes (the photo's file) or uri
 
     Raises:
-        InputError: it is not there, cannot be read, or not to its end, or has not these columns.
+        InputError: the input is missing, cannot be read to its end, or lacks these columns.
     """
     for file in _files(url, (PARQUET,)):
         yield from _parquet_photos(file)
@@ -116,7 +116,7 @@ def _parquet_photos(url: str) -> Iterator[TrainingPhoto | BadLine]:
         raise InputError(f"{url}: photos need the columns {PHOTO_ID}, and {BYTES} or {URI}. It has {', '.join(names)}")
     if BYTES in names and (rows := parquet.largest_group(open_url(url), url)) > GROUP_ROWS:
         raise InputError(
-            f"{url}: has a row group of {rows} photos, and each is read from the group's beginning on: write it again "
+            f"{url}: has a row group of {rows} photos, too many to read one photo at a time: write it again "
             f"with a row_group_size of {GROUP_ROWS} or less"
         )
     columns = [PHOTO_ID] if BYTES in names else [PHOTO_ID, URI]
@@ -129,7 +129,7 @@ def _parquet_photos(url: str) -> Iterator[TrainingPhoto | BadLine]:
 
 
 def _photo(source: str, number: int, photo_id: str, uri: str, row: str = "") -> TrainingPhoto | BadLine:
-    """The photo at a URI that others wrote, or in a row of Parquet."""
+    """Return the photo at a URI from an input, or in a row of Parquet; a `BadLine` if id or URI is invalid."""
     try:
         text_field({PHOTO_ID: photo_id}, PHOTO_ID)
     except EventError as error:
@@ -148,17 +148,17 @@ def _photo(source: str, number: int, photo_id: str, uri: str, row: str = "") -> 
 def labels_in(url: str, formats: list[str] | None = None) -> Iterator[Label | BadLine]:
     """Yield the labels of text or Parquet files, or of a folder of them, in their order.
 
-    Text is separated by commas, semicolons or tabs, in UTF-8, UTF-16 with its mark or Windows-1252, whatever the file
-    is called (`text_format`). It may have a header line, and be compressed (``.gz``). A line is a record: within quotes
-    there is no end of it. Parquet's labels may be booleans or numbers, too.
+    Text is separated by commas, semicolons or tabs, in UTF-8, UTF-16 with its mark or Windows-1252, whatever the file's
+    name (`text_format`). It may have a header line, and may be compressed (``.gz``). Each line is one record, even if
+    quotes are open at its end. Labels in Parquet may also be booleans or numbers.
 
     Args:
         url: a file or folder, as a path or URL.
         formats: gets a text for each file whose format is not plain CSV.
 
     Raises:
-        InputError: it is not there, cannot be read, or not to its end, has not the columns `COLUMNS`, or no line of a
-            file is a label.
+        InputError: the input is missing, cannot be read to its end, lacks the columns `COLUMNS`, or has a file without
+            any label.
     """
     endings = (PARQUET, *(f"{ending}{gz}" for ending in (*TAB_ENDINGS, *COMMA_ENDINGS) for gz in ("", ".gz")))
     files = _files(url, endings)
@@ -222,10 +222,10 @@ def _fields(form: TextFormat, line: str) -> list[str]:
 def _header(fields: Sequence[str], url: str) -> list[int]:
     """Return the places of the columns if the first line is a header; an empty list if it is none."""
     names = [field.strip().casefold() for field in fields]
-    found = [name for name in COLUMNS if name in names]
-    if len(found) < 2:
+    present = [name for name in COLUMNS if name in names]
+    if len(present) < 2:
         return []
-    if len(found) < len(COLUMNS):
+    if len(present) < len(COLUMNS):
         raise InputError(
             f"{url}: labels need the columns {', '.join(COLUMNS)}. Its header is {', '.join(names)!r:.200}"
         )
@@ -233,7 +233,7 @@ def _header(fields: Sequence[str], url: str) -> list[int]:
 
 
 def _picked(fields: Sequence[str], places: Sequence[int]) -> Sequence[str]:
-    """The fields in the order of `COLUMNS`."""
+    """Return the fields in the order of `COLUMNS`."""
     if not places:
         fields = list(fields)
         while len(fields) > len(COLUMNS) and not fields[-1].strip():
@@ -267,7 +267,7 @@ def _parquet_labels(url: str) -> Iterator[Label | BadLine]:
 
 
 def _as_text(value: Any) -> str:
-    """A cell as it would be in text: nothing for null, whole numbers without a point."""
+    """Return a cell as text: empty for null, whole numbers without a point."""
     if value is None:
         return ""
     if isinstance(value, bytes):
@@ -276,10 +276,10 @@ def _as_text(value: Any) -> str:
 
 
 def _files(url: str, endings: tuple[str, ...]) -> list[str]:
-    """A file of these endings, or the files of a folder that have one, as Spark reads them: none that begins with '_'.
+    """Return the file, or the files of a folder, with one of these endings; as in Spark, no file that begins with '_'.
 
     Raises:
-        InputError: there is nothing.
+        InputError: there is no such file or folder.
     """
     folder = Folder(url)
     if folder.is_folder():

@@ -1,4 +1,4 @@
-"""The labels that stand: of each photo and class the last of the log, and what follows from which contains which."""
+"""The labels in force: the last label of each photo and class in the log, and labels implied by the class hierarchy."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from numpy.typing import NDArray
 from autotag.training.dataset.training_set import TrainingSet
 
 _PHOTOS = 100_000
-"""Photos whose implied labels are worked out at once: a label may imply as many as there are classes."""
+"""Photos whose implied labels are computed at once: one label may imply a label for each class."""
 
 Ancestors = Callable[[str], Iterable[str]]
-"""The ids of the classes that contain a class; nothing for an unknown one."""
+"""Returns the ids of the classes that contain a class; none for an unknown class."""
 
 
 class LabelLog:
-    """Reads the log of labels; opens only the files that count."""
+    """Reads the log of labels; opens only the files whose labels count."""
 
     def __init__(self, training_set: TrainingSet) -> None:
         self._set = training_set
         self._facts = training_set.log()
         self.removed: dict[str, tuple[int, int]] = {}
-        """Of each removed photo, the file of its last removal and the time."""
+        """By id of a removed photo: the number of the file with its last removal, and the time."""
         for number, facts in enumerate(self._facts):
             if facts["kind"] == "removal":
                 table, _ = training_set.read_labels(facts["name"])
                 self.removed |= dict.fromkeys(table["photo_id"].to_pylist(), (number, facts["at_us"]))
         self.names: dict[str, str] = {}
-        """Of every class that was ever labelled, whether or not such a label counts still."""
+        """Name of every class that was ever labelled, by id, even if none of its labels counts any more."""
         self.closed: set[str] = set()
-        """The classes that exhaustive files name: what those say nothing of, is FALSE of these alone."""
+        """Classes named in exhaustive files: a photo without a label there is FALSE for these classes only."""
         for facts in self._facts:
             self.names |= facts["names"]
             if facts["exhaustive"]:
                 self.closed |= facts["names"].keys()
 
     def in_order(self) -> Iterator[tuple[int, bool, pa.Table]]:
-        """The files whose labels count, the strongest last: number, whether they are exhaustive, and the labels."""
+        """Yield the files whose labels count, the strongest last: number, True if exhaustive, and the labels."""
         kinds = [facts["kind"] for facts in self._facts]
         labels = [number for number, kind in enumerate(kinds) if kind == "labels"]
         corrections = [number for number, kind in enumerate(kinds) if kind == "corrections"]
@@ -53,12 +53,12 @@ class LabelLog:
 
 @dataclass(frozen=True)
 class Standing:
-    """The labels that stand, in the order of photo and class, each pair once."""
+    """The labels in force, sorted by photo and class; each pair occurs once."""
 
     rows: NDArray[np.int64]
-    """[m]: places of photos."""
+    """[m]: positions of photos."""
     classes: NDArray[np.int64]
-    """[m]: places of classes."""
+    """[m]: positions of classes."""
     values: NDArray[np.int8]
     """[m]: 1 TRUE, -1 FALSE, 0 unknown."""
     exhaustive: NDArray[np.bool_]
@@ -66,7 +66,7 @@ class Standing:
 
 
 def standing_labels(log: LabelLog, photo_ids: pa.Array) -> Standing:
-    """The labels of these photos; classes are places in the sorted ids of all that the log names."""
+    """Return the labels of these photos; classes are positions in the sorted ids of all classes of the log."""
     exhaustive = np.zeros(len(photo_ids), np.bool_)
     removed_in = np.full(len(photo_ids), -1, np.int64)
     if log.removed:
@@ -91,7 +91,7 @@ def standing_labels(log: LabelLog, photo_ids: pa.Array) -> Standing:
 
 
 def with_implied(standing: Standing, class_ids: tuple[str, ...], ancestors: Ancestors) -> Standing:
-    """The labels with those that follow from which class contains which; see `snapshot.take_snapshot`."""
+    """Return the labels with those implied by the class hierarchy; see `snapshot.take_snapshot`."""
     place = {id_: index for index, id_ in enumerate(class_ids)}
     above = [[place[one] for one in ancestors(id_) if one in place] for id_ in class_ids]
     if not any(above) or not len(standing.rows):
@@ -108,7 +108,7 @@ def with_implied(standing: Standing, class_ids: tuple[str, ...], ancestors: Ance
 
 
 class _PlaceLists:
-    """Lists of places, one after another."""
+    """Lists of positions, stored in one array."""
 
     def __init__(self, lists: Sequence[Sequence[int]]) -> None:
         self._counts = np.array([len(one) for one in lists])
@@ -126,12 +126,12 @@ class _PlaceLists:
 def _imply(
     standing: Standing, labels: slice, follows: Mapping[int, _PlaceLists], count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
-    """These labels and what follows from them: place of the photo times `count` and of the class, and the value."""
+    """Return these labels and those they imply: keys (photo's position times `count` plus class's), and values."""
     rows, classes, values = standing.rows[labels], standing.classes[labels], standing.values[labels]
     own = rows * count + classes
     new: list[NDArray[np.int64]] = []
     for value, lists in follows.items():
-        # A photo that is exhaustive is FALSE for all that nothing is said of.
+        # An exhaustive photo is FALSE already for every class that it has no label for.
         telling = (values == value) if value == 1 else (values == value) & ~standing.exhaustive[rows]
         their_rows, targets = lists.expanded(rows[telling], classes[telling])
         keys = np.unique(their_rows * count + targets)

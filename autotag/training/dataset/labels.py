@@ -1,4 +1,4 @@
-"""Labels of one input: whose classes they name, and one value for each photo and class."""
+"""Labels of one input: the ids of their classes, and one value for each photo and class."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from autotag.stores.tag_names import own_tag
 from models.classes import ClassTable
 
 TRUE, FALSE, UNKNOWN = 1, -1, 0
-"""The values of a label, as they are kept."""
+"""The values of a label, as they are stored."""
 WORDS = {
     TRUE: ("true", "t", "yes", "y", "1", "+1", "positive"),
     FALSE: ("false", "f", "no", "n", "0", "-1", "negative"),
     UNKNOWN: ("", "unknown", "?", "null", "none", "na"),
 }
-"""What people write for each, in any case."""
+"""Words for each value, in any case."""
 NAMES = {"TRUE": TRUE, "FALSE": FALSE, "unknown": UNKNOWN}
 _VALUES = {word: value for value, words in WORDS.items() for word in words}
 
 
 def label_value(text: str) -> int:
-    """TRUE, FALSE or UNKNOWN; raises FaultError for any other word."""
+    """Return TRUE, FALSE or UNKNOWN; raise FaultError for any other word."""
     value = _VALUES.get(text.strip().casefold())
     if value is None:
-        own_names = "; ".join(f"{name}: {', '.join(filter(None, WORDS[value]))}" for name, value in NAMES.items())
-        raise FaultError(Fault.LABEL, f"the label must be empty or one of {own_names}. Given: {text[:80]!r}")
+        words = "; ".join(f"{name}: {', '.join(filter(None, WORDS[value]))}" for name, value in NAMES.items())
+        raise FaultError(Fault.LABEL, f"the label must be empty or one of {words}. Given: {text[:80]!r}")
     return value
 
 
@@ -43,20 +43,20 @@ class ClassNames:
     """Resolves names of classes to ids: a class of the bundle, or one of people's own; case does not matter.
 
     Args:
-        classes: the bundle's.
-        known: names of people's own classes by id, as they were spelled first.
+        classes: the bundle's classes.
+        own_names: names of people's own classes by id, as they were spelled first.
     """
 
     def __init__(self, classes: ClassTable, own_names: Mapping[str, str]) -> None:
         self._classes = classes
         self.names = dict(own_names)
-        """Of every class that was named: id to display name."""
+        """Display name of every class that was named, by id."""
         self._ids: dict[str, str] = {}
 
     def id(self, text: str) -> str:
-        """The id of the class that goes by a name or id; raises FaultError where the text can be no name."""
-        spellings = self._ids.get(text)
-        return spellings if spellings is not None else self._resolved(text)
+        """Return the id of the class with a name or id; raise FaultError if the text cannot be a name."""
+        class_id = self._ids.get(text)
+        return self._resolved(text) if class_id is None else class_id
 
     def _resolved(self, text: str) -> str:
         given = text.strip()
@@ -73,9 +73,9 @@ class ClassNames:
         return class_id
 
     def of_tag(self, tag_id: str, name: str) -> str:
-        """The id of the class that a tag in the store is; `name` is what it is called there.
+        """Return the id of the class that a tag in the store means; `name` is the tag's name in the store.
 
-        A tag of people's own is the bundle's class that has got its name since.
+        A tag that a person made up means the bundle's class of that name, if the bundle has one by now.
         """
         class_id = self._classes.find(tag_id)
         if class_id is None:
@@ -86,7 +86,7 @@ class ClassNames:
 
     @property
     def spellings(self) -> dict[str, list[str]]:
-        """Classes that were spelled in several ways: id to the sorted spellings."""
+        """The sorted spellings of each class that was spelled in several ways, by id."""
         spellings: dict[str, set[str]] = {}
         for text, class_id in self._ids.items():
             spellings.setdefault(class_id, set()).add(text.strip())
@@ -95,22 +95,22 @@ class ClassNames:
 
 @dataclass(frozen=True)
 class LabelTable:
-    """Labels, each photo and class once, in the order of photo and class: equal tables have equal content."""
+    """Labels sorted by photo and class, each pair once: tables of the same labels are equal."""
 
     photo_ids: list[str]
     """Sorted."""
     class_ids: list[str]
     """Sorted."""
     photos: NDArray[np.int32]
-    """[n], places in `photo_ids`."""
+    """[n], positions in `photo_ids`."""
     classes: NDArray[np.int32]
-    """[n], places in `class_ids`."""
+    """[n], positions in `class_ids`."""
     values: NDArray[np.int8]
     """[n], `TRUE`, `FALSE` or `UNKNOWN`."""
 
     @cached_property
     def digest(self) -> str:
-        """32 hexadecimal digits of the content."""
+        """A digest of the content, 32 hexadecimal digits."""
         digest = hashlib.sha256()
         for ids in (self.photo_ids, self.class_ids):
             digest.update("\n".join(ids).encode("utf-8", "surrogatepass") + b"\0")
@@ -135,7 +135,7 @@ class LabelTable:
 
 @dataclass(frozen=True)
 class Contradiction:
-    """A photo that one input says to show a class, and not to; the numbers of the lines that say so."""
+    """A photo and class that one input labels both TRUE and FALSE, with the numbers of these lines."""
 
     photo_id: str
     class_id: str
@@ -143,9 +143,9 @@ class Contradiction:
 
 
 class LabelCollector:
-    """Takes an input's labels one at a time, and keeps 13 bytes of each.
+    """Collects the labels of an input one at a time; each takes 13 bytes.
 
-    At the end, 5 million labels of 1 million photos take 500 MB.
+    `table` takes 500 MB for 5 million labels of 1 million photos.
     """
 
     def __init__(self) -> None:
@@ -157,7 +157,7 @@ class LabelCollector:
         return len(self._columns[0])
 
     def add(self, photo_id: str, class_id: str, value: int, number: int = 0) -> None:
-        """Take a label; `number` is its line's."""
+        """Add a label; `number` is the number of its line."""
         photos, classes, values, numbers = self._columns
         photos.append(self._photos.setdefault(photo_id, len(self._photos)))
         classes.append(self._classes.setdefault(class_id, len(self._classes)))
@@ -165,7 +165,10 @@ class LabelCollector:
         numbers.append(number)
 
     def table(self) -> tuple[LabelTable, list[Contradiction]]:
-        """Return the labels without repetitions: TRUE and FALSE stand over unknown; a contradiction becomes unknown."""
+        """Return the labels, each pair once, and the contradictions.
+
+        TRUE and FALSE win over unknown; a contradiction becomes unknown.
+        """
         photo_ids, photo_places = _sorted(self._photos)
         class_ids, class_places = _sorted(self._classes)
         photos, classes, values, numbers = (
@@ -197,7 +200,7 @@ class LabelCollector:
 
 
 def _sorted(places: Mapping[str, int]) -> tuple[list[str], NDArray[np.int64]]:
-    """The texts sorted, and of each old place the new one."""
+    """Return the sorted texts, and the new position of each old one."""
     texts = sorted(places)
     moved = np.empty(len(texts), np.int64)
     moved[[places[text] for text in texts]] = np.arange(len(texts))

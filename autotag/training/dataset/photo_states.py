@@ -14,44 +14,48 @@ from autotag.training.dataset.training_set import PhotoFailure, TrainingSet
 
 LEFTOVER_S = 24 * 3600.0
 _LEFTOVER = re.compile(r"\..+\.[0-9a-f]{32}")
-"""What `Folder.write` calls a file that is not whole."""
+"""Name of a file that `Folder.write` has not finished."""
 ROW_FACTS = ("photo_id", "uri", "computed_us")
-"""Columns of features' files."""
+"""Columns of a file of features."""
 
 
 class State(Enum):
-    """The states of a photo: how its last extraction ended."""
+    """The state of a photo in a training set."""
 
     FEATURES = "features"
+    """It has features."""
     FAILED = "failed"
-    """It may work later."""
+    """Its last extraction failed, but may succeed later."""
     BAD = "bad"
-    """It never will."""
+    """Its last extraction failed permanently."""
     REMOVED = "removed"
 
 
 class PhotoState(NamedTuple):
-    """The latest that a training set knows of a photo, as of `at_us`, microseconds since 1970."""
+    """The latest state of a photo, since `at_us`, microseconds since 1970."""
 
     at_us: int
     state: State
     uri: str
     failure: PhotoFailure | None = None
-    """Of a photo that failed."""
+    """Set if the state is FAILED or BAD."""
 
     @classmethod
     def failed(cls, failure: PhotoFailure) -> PhotoState:
-        """A photo that gave no features."""
+        """Return the state of a photo whose extraction failed."""
         return cls(failure.at_us, State.BAD if failure.permanent else State.FAILED, failure.uri, failure)
 
 
 def read_photo_states(training_set: TrainingSet) -> dict[str, PhotoState]:
-    """The latest of each photo, removed ones included. Reads no features; some 300 bytes of memory a photo."""
+    """Return the latest state of each photo, by id, removed ones included.
+
+    Reads no features. Takes about 300 bytes of memory per photo.
+    """
     states: dict[str, PhotoState] = {}
 
     def learn(photo_id: str, now: PhotoState) -> None:
         before = states.get(photo_id)
-        # At the same moment both were computed, of two joins say; then the features are there.
+        # Two joins at once may give one photo features and a failure of the same time; the features win.
         if before is None or (now.at_us, now.state is State.FEATURES) >= (before.at_us, before.state is State.FEATURES):
             states[photo_id] = now
 
@@ -68,42 +72,42 @@ def read_photo_states(training_set: TrainingSet) -> dict[str, PhotoState]:
 
 
 def removals(training_set: TrainingSet) -> dict[str, int]:
-    """Return the time of the last removal of each removed photo: everything about it up to then is gone."""
-    found: dict[str, int] = {}
+    """Return the time of the last removal of each removed photo; its labels and features up to then do not count."""
+    times: dict[str, int] = {}
     for facts in training_set.log():
         if facts["kind"] == "removal":
             table, _ = training_set.read_labels(facts["name"])
-            found.update(dict.fromkeys(table.column("photo_id").to_pylist(), facts["at_us"]))
-    return found
+            times.update(dict.fromkeys(table.column("photo_id").to_pylist(), facts["at_us"]))
+    return times
 
 
 class Removal(NamedTuple):
     """The result of a removal."""
 
     photos: list[str]
-    """That were known."""
+    """Ids of photos that were in the set."""
     unknown: list[str]
-    """Of which nothing was known; should there be labels of them, these are gone too."""
+    """Ids without a state in the set; their labels, if there are any, are removed too."""
     before: list[str]
-    """That were removed before."""
+    """Ids of photos that had been removed before."""
 
 
 def remove(training_set: TrainingSet, photo_ids: Iterable[str], by: str) -> Removal:
-    """Take away these photos' labels and features, from this moment on; those that come later count again.
+    """Remove the present labels and features of these photos; later ones count again.
 
     Their rows stay in the files until `compact`.
     """
     states = read_photo_states(training_set)
     removed = Removal([], [], [])
     for photo_id in dict.fromkeys(photo_ids):
-        found = states.get(photo_id)
-        group = removed.unknown if found is None else removed.photos
-        (removed.before if found and found.state is State.REMOVED else group).append(photo_id)
+        state = states.get(photo_id)
+        group = removed.unknown if state is None else removed.photos
+        (removed.before if state and state.state is State.REMOVED else group).append(photo_id)
     collector = LabelCollector()
     for photo_id in removed.photos + removed.unknown:
         collector.add(photo_id, "", 0)
     if len(collector):
-        # No earlier than what is removed, whoever's clock that was written by.
+        # Not earlier than the removed features, whichever machine's clock timed them.
         at_us = max((states[photo_id].at_us for photo_id in removed.photos), default=0)
         facts = {"kind": "removal", "exhaustive": False, "names": {}, "source": "", "by": by, "at_us": at_us}
         training_set.add_labels(collector.table()[0], facts)
@@ -111,20 +115,20 @@ def remove(training_set: TrainingSet, photo_ids: Iterable[str], by: str) -> Remo
 
 
 def compact(training_set: TrainingSet) -> int:
-    """Rewrite the files of features and failures without what does not count any more; how many rows that was.
+    """Rewrite the files of features and failures without outdated rows; return the number of dropped rows.
 
-    Gone are the rows of removed photos, and of each photo all but the latest. Each file is replaced at once, under its
-    own name; ended at any moment, this can be asked again. What a join writes meanwhile stays.
+    Drops the rows of removed photos, and all but the latest row of each other photo. Each file is replaced atomically
+    under its own name, so call this again after an interruption. Files that a join writes at the same time stay.
     """
     states, removed = read_photo_states(training_set), removals(training_set)
     latest: dict[str, tuple[int, str]] = {}
     for name, rows in _rows(training_set):
         for photo_id, _, at_us in rows:
-            # Of rows of the same moment the last part's counts, as for whoever trains.
+            # Among rows of the same time the last part's counts, as in `snapshot.take_snapshot`.
             latest[photo_id] = max((at_us, name), latest.get(photo_id, (-1, "")))
 
     def counts(name: str, photo_id: str, at_us: int) -> bool:
-        # Of what was not there yet nothing is outdated.
+        # A photo that was not listed above is new, so none of its rows is outdated.
         return at_us > removed.get(photo_id, -1) and (at_us, name) >= latest.get(photo_id, (-1, ""))
 
     gone = 0
@@ -141,9 +145,9 @@ def compact(training_set: TrainingSet) -> int:
 
 
 def remove_leftovers(training_set: TrainingSet) -> None:
-    """Remove the hidden files that writers left which were killed: those that nobody has written to for a day.
+    """Remove unfinished files of killed writers: hidden files without a write for a day.
 
-    Of a set on this machine only: elsewhere a file is there when it is whole.
+    Does nothing unless the set is on this machine: object stores show no unfinished files.
     """
     if not training_set.folder.is_local:
         return
@@ -154,7 +158,7 @@ def remove_leftovers(training_set: TrainingSet) -> None:
 
 
 def _rewrite(training_set: TrainingSet, name: str, counts: Callable[[str, str, int], bool]) -> int:
-    """Leave out what does not count of a piece; how many rows that was."""
+    """Rewrite a piece without outdated rows; return the number of dropped rows."""
     table = training_set.read_part(name)
     rows = _facts(table)
     left = [at for at, (photo_id, _, at_us) in enumerate(rows) if counts(name, photo_id, at_us)]

@@ -34,45 +34,45 @@ _SCHEMA = pa.schema(
 
 
 class StaleStatisticsError(InputError):
-    """The saved statistics are stale; rebuild them. `fit.train` does so once."""
+    """The saved sums are stale; read all photos again. `fit.train` does so once."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Photos that have features, in the order of their ids, with their labels; the same whatever order they came in."""
+    """Photos with features, sorted by id, and their labels; independent of the order in which they were joined."""
 
     photo_ids: pa.Array
     """string [n], ascending."""
     parts: tuple[str, ...]
-    """The features' files that were looked at, ascending; some may have nothing here any more."""
+    """Names of the pieces that were read, ascending; a piece may have no photo here any more."""
     part: NDArray[np.int32]
-    """[n]: the place in `parts`."""
+    """[n]: each photo's position in `parts`."""
     computed_us: NDArray[np.int64]
     exhaustive: NDArray[np.bool_]
-    """[n]: FALSE for every closed class that there is no label of; else what is not said is unknown."""
+    """[n]: True if a photo without a label for a closed class is FALSE for it; otherwise it is unknown."""
     offsets: NDArray[np.int64]
     """[n + 1]: a photo's labels are `classes[offsets[i]:offsets[i + 1]]`, ascending, and `values`."""
     classes: NDArray[np.int32]
-    """[m]: the place in `class_ids`."""
+    """[m]: positions in `class_ids`."""
     values: NDArray[np.int8]
     """[m]: 1 TRUE, -1 FALSE, 0 unknown."""
     class_ids: tuple[str, ...]
     """Ascending."""
     closed: NDArray[np.bool_]
-    """[classes]: whether it is a class that some exhaustive labels are about."""
+    """[classes]: True for a class that exhaustive labels name."""
     names: Mapping[str, str] = field(default_factory=dict)
-    """What each class is called."""
+    """Name of each class, by id."""
 
     def __len__(self) -> int:
         return len(self.photo_ids)
 
     @property
     def rows(self) -> NDArray[np.int64]:
-        """[m]: the photo of each label."""
+        """[m]: the position of each label's photo."""
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
 
     def labels_of(self, photos: NDArray[np.int64]) -> Labels:
-        """The labels of some photos, by their places; `Labels.rows` are places in `photos`."""
+        """Return the labels of the photos at these positions; `Labels.rows` are positions in `photos`."""
         counts = self.offsets[photos + 1] - self.offsets[photos]
         rows = np.repeat(np.arange(len(photos)), counts)
         ends = np.cumsum(counts)
@@ -81,13 +81,17 @@ class Snapshot:
         return Labels(rows, classes, self.values[at], self.exhaustive[photos][rows] & self.closed[classes])
 
     def hashes(self, photos: NDArray[np.int64] | None = None) -> NDArray[np.uint64]:
-        """[n]: of each photo's id, the same for ever; `folds` and samples go by it. Of some by their places, or all."""
+        """Return a hash of each photo's id; it never changes, and folds and samples are drawn by it.
+
+        Args:
+            photos: positions of photos; None for all.
+        """
         ids = self.photo_ids if photos is None else self.photo_ids.take(pa.array(photos))
         digests = b"".join(hashlib.sha256(id_.encode()).digest()[:8] for id_ in ids.to_pylist())
         return np.frombuffer(digests, "<u8")
 
     def folds(self, photos: NDArray[np.int64] | None = None) -> NDArray[np.int8]:
-        """[n]: the fold that each photo is in for ever; of some by their places, or all."""
+        """Return the fold of each photo, which never changes; `photos` as for `hashes`."""
         return (self.hashes(photos) % FOLDS).astype(np.int8)
 
     def write(self) -> bytes:
@@ -112,7 +116,7 @@ class Snapshot:
 
     @classmethod
     def read(cls, data: bytes) -> Snapshot:
-        """Read a file of `write`."""
+        """Read a snapshot from the bytes of `write`."""
         table = pq.read_table(io.BytesIO(data)).combine_chunks()
         facts = json.loads(table.schema.metadata[_METADATA])
         lists = [_chunk(table[name]) for name in ("classes", "values")]
@@ -132,7 +136,7 @@ class Snapshot:
 
     @classmethod
     def empty(cls) -> Snapshot:
-        """No photos and no labels."""
+        """Return a snapshot without photos or labels."""
         empty = np.zeros(0, np.int32)
         return cls(
             photo_ids=pa.array([], pa.string()),
@@ -152,18 +156,19 @@ def take_snapshot(training_set: TrainingSet, earlier: Snapshot, ancestors: Ances
     """Return the snapshot of the training set as it is now.
 
     Args:
-        known: what it came to once; only the features' files that are new since are looked into.
-        ancestors: a photo that is TRUE for a class is so for the classes that contain it, and one that is FALSE is so
-            for the classes in it, where it has no label of its own for those; unknown where both would follow.
+        earlier: an earlier snapshot; only pieces that it does not list are read.
+        ancestors: a photo that is TRUE for a class is TRUE for the classes that contain it; a photo that is FALSE for a
+            class is FALSE for the classes that it contains. The photo's own labels for those classes win; where both
+            TRUE and FALSE would follow, it is unknown.
 
     Raises:
-        StaleStatisticsError: a file of features of `known` is not there any more.
+        StaleStatisticsError: a piece that `earlier` uses is missing.
     """
     log = LabelLog(training_set)
     parts = tuple(training_set.parts())
     used = {earlier.parts[part] for part in np.unique(earlier.part)}
     if gone := sorted(used.difference(parts)):
-        raise StaleStatisticsError(f"{training_set.folder}: features {gone[0]} are not there any more: train again")
+        raise StaleStatisticsError(f"{training_set.folder}: features {gone[0]} are missing: train again")
     photos = _photos(training_set, earlier, log, parts)
     photo_ids = _chunk(photos["photo_id"])
     class_ids = tuple(sorted(log.names))
@@ -185,7 +190,7 @@ def take_snapshot(training_set: TrainingSet, earlier: Snapshot, ancestors: Ances
 
 
 def changes(old: Snapshot, new: Snapshot) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the difference of two snapshots: places in `old` to subtract, and places in `new` to add."""
+    """Return the difference of two snapshots: positions in `old` to subtract, and positions in `new` to add."""
     place = index_in(old.photo_ids, new.photo_ids)
     common = np.flatnonzero(place >= 0)
     there = place[common]
@@ -201,8 +206,8 @@ def changes(old: Snapshot, new: Snapshot) -> tuple[NDArray[np.int64], NDArray[np
 
 
 def _signatures(snapshot: Snapshot) -> NDArray[np.uint64]:
-    """Return for each photo a digest of its labels; it depends on nothing else."""
-    # What a label adds to the sums depends on whether its class is closed.
+    """Return for each photo a digest of its labels alone."""
+    # The contribution of a label to the sums depends on its class being closed.
     classes = zip(snapshot.class_ids, snapshot.closed.tolist(), strict=True)
     texts = [f"{id_}\0{closed}\0{value}" for id_, closed in classes for value in (-1, 0, 1)]
     digests = b"".join(hashlib.sha256(text.encode()).digest()[:8] for text in texts)
@@ -212,7 +217,7 @@ def _signatures(snapshot: Snapshot) -> NDArray[np.uint64]:
 
 
 def _photos(training_set: TrainingSet, earlier: Snapshot, log: LabelLog, parts: tuple[str, ...]) -> pa.Table:
-    """photo_id, part and computed_us of every photo, in the order of ids."""
+    """Return photo_id, part and computed_us of every photo, sorted by id."""
     place = {name: index for index, name in enumerate(parts)}
     moved = np.array([place.get(name, -1) for name in earlier.parts], np.int32)[earlier.part]
     tables = [_places(earlier.photo_ids, moved, pa.array(earlier.computed_us))]
@@ -221,7 +226,7 @@ def _photos(training_set: TrainingSet, earlier: Snapshot, log: LabelLog, parts: 
         if name not in before:
             part = training_set.read_part(name, ["photo_id", "computed_us"])
             tables.append(_places(part["photo_id"], np.full(len(part), place[name], np.int32), part["computed_us"]))
-    # Of equal ones the last file, as known.compact has it.
+    # Of rows of the same time the last file's counts, as in `photo_states.compact`.
     photos = pa.concat_tables(tables).sort_by(
         [("photo_id", "ascending"), ("computed_us", "descending"), ("part", "descending")]
     )
@@ -242,5 +247,5 @@ def _places(photo_ids: Any, part: NDArray[np.int32], computed_us: Any) -> pa.Tab
 
 
 def _chunk(array: pa.ChunkedArray | pa.Array) -> pa.Array:
-    """A chunked array as one."""
+    """Return a chunked array as one chunk."""
     return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array

@@ -1,13 +1,13 @@
-"""TrainingSet: photos' features and people's labels, in a folder of files that are written once each.
+"""TrainingSet: photos' features and people's labels, in a folder whose files are written once.
 
-    set.json                    which network the features are of, and their scale
+    set.json                    the network that computed the features, and their scale
     features/<name>.parquet     photo_id, uri, features, computed_us: one piece of the photos
-    failures/<name>.jsonl       the photos of that piece that gave no features, and why
+    failures/<name>.jsonl       the photos of that piece without features, with reasons
     labels/NNNNNN.parquet       the log of labels: photo_id, class_id, value; later files win
-    joins/NNNNNN/               what each join used and left out
+    joins/NNNNNN/               the report of each join: counts, bad lines, bad photos
 
-Any number of joins may write at once: a piece is named by what it is of, and the log's numbers are taken by creating
-them. Features are little-endian int16 (models/fixed_point.py), as fixed-size binary.
+Any number of joins may write at once: the name of a piece is a digest of its photos, and creating a file of the log
+takes its number. Features are little-endian int16 (models/fixed_point.py), as fixed-size binary.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _LOG = re.compile(r"(\d{6})\.parquet")
 
 
 class PhotoFailure(NamedTuple):
-    """A photo that gave no features when it was tried, at `at_us`, microseconds since 1970."""
+    """A photo whose extraction failed at `at_us`, microseconds since 1970."""
 
     photo_id: str
     uri: str
@@ -52,27 +52,27 @@ class PhotoFailure(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """An opened training set. Safe for many processes.
+    """An open training set. Several processes may use the folder at once.
 
-    Every method raises InputError where a file cannot be read or written, naming it.
+    Every method raises InputError with the file's name if a file cannot be read or written.
     """
 
     folder: Folder
     network: str
-    """The key of the network whose features these are."""
+    """The key of the network that computed the features."""
     dim: int
     scale: int
-    """Steps per 1 of the features."""
+    """Fixed-point steps per unit of a feature."""
     model: str
-    """The bundle that it was made with; any bundle of the same network will do."""
+    """The bundle that the set was created with; any bundle with the same network can be used."""
 
     @classmethod
     def open(cls, folder: Folder) -> TrainingSet:
-        """The training set in a folder.
+        """Open the training set in a folder.
 
         Raises:
-            JobError: there is none.
-            InputError: it cannot be read, or its ``set.json`` is none.
+            JobError: the folder holds no training set.
+            InputError: ``set.json`` cannot be read or is invalid.
         """
         if not folder.exists(ABOUT):
             raise JobError(f"{folder}: there is no training set here; `autotag join --set {folder}` makes one")
@@ -86,16 +86,18 @@ class TrainingSet:
             if training_set.dim < 1 or training_set.scale < 1:
                 raise ValueError(f"dim and scale must be above 0. They are {training_set.dim} and {training_set.scale}")
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{folder}/{ABOUT}: is of no training set, version {FORMAT_VERSION}: {error}") from error
+            raise InputError(
+                f"{folder}/{ABOUT}: is not the description of a training set, version {FORMAT_VERSION}: {error}"
+            ) from error
         return training_set
 
     @classmethod
     def open_or_create(cls, folder: Folder, bundle: Bundle) -> TrainingSet:
-        """The training set in a folder, made for the bundle's network where there is none.
+        """Open the training set in a folder, or create one for the bundle's network.
 
         Raises:
-            JobError: the one that is there is another network's.
-            InputError: none can be made there.
+            JobError: the training set is of another network.
+            InputError: the folder cannot be written.
         """
         if not folder.exists(ABOUT):
             facts = {
@@ -117,14 +119,14 @@ class TrainingSet:
         return training_set
 
     def check(self, bundle: Bundle) -> None:
-        """Refuse a bundle whose network is another: its features are not comparable with these.
+        """Check that a bundle has the training set's network; features of two networks cannot be compared.
 
         Raises:
-            JobError: it is.
+            JobError: the bundle has another network.
         """
         if bundle.network_key != self.network:
             raise JobError(
-                f"{self.folder}: holds features of network {self.network}, of bundle {self.model}; bundle "
+                f"{self.folder}: holds features of network {self.network} (bundle {self.model}), but bundle "
                 f"{bundle.name} {bundle.version[:12]} has network {bundle.network_key}: name another training set, "
                 "or use a bundle of the same network"
             )
@@ -132,15 +134,15 @@ class TrainingSet:
     # Features
 
     def parts(self) -> list[str]:
-        """The names of all pieces, for `read_part`."""
+        """Return the names of all pieces, for `read_part`."""
         return _names(self.folder.folder("features"), _PART)
 
     def has_part(self, name: str) -> bool:
-        """Return True if a piece is done."""
+        """Return True if the features of a piece were written."""
         return self.folder.exists(_part(name))
 
     def read_part(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """A piece, or some of its columns: photo_id, uri, features (fixed-size binary), computed_us."""
+        """Read a piece, or some of its columns: photo_id, uri, features (fixed-size binary), computed_us."""
         where = f"{self.folder}/{_part(name)}"
         try:
             table, facts = parquet.read_table(self.folder.open(_part(name)), where, columns)
@@ -151,7 +153,7 @@ class TrainingSet:
         return table
 
     def fixed_features(self, table: pa.Table) -> NDArray[np.int16]:
-        """The features of a table that `read_part` gave: int16 [n, dim]; see `models.fixed_point.from_fixed`."""
+        """Return the features of a table of `read_part`: int16 [n, dim]; see `models.fixed_point.from_fixed`."""
         width = 2 * self.dim
         column = table.column("features").combine_chunks()
         column = column.chunk(0) if isinstance(column, pa.ChunkedArray) and column.num_chunks else column
@@ -163,12 +165,12 @@ class TrainingSet:
     def write_part(
         self, name: str, photos: Sequence[tuple[str, str]], fixed: NDArray[np.int16], computed_us: int | Sequence[int]
     ) -> None:
-        """Write a piece, over one that is there.
+        """Write a piece; replaces a piece of the same name.
 
         Args:
-            photos: id and URI of each.
+            photos: id and URI of each photo.
             fixed: int16 [n, dim].
-            computed_us: for each photo, or for all.
+            computed_us: the time of each photo, or one time for all.
         """
         times = [computed_us] * len(photos) if isinstance(computed_us, int) else list(computed_us)
         width = 2 * self.dim
@@ -188,11 +190,11 @@ class TrainingSet:
     # Failures
 
     def failures(self) -> list[str]:
-        """The names of all pieces with photos that gave no features, for `read_failures`."""
+        """Return the names of all pieces that have failures, for `read_failures`."""
         return _names(self.folder.folder("failures"), _PART)
 
     def read_failures(self, name: str) -> list[PhotoFailure]:
-        """The photos of a piece that gave no features; none where all did."""
+        """Return the failures of a piece; an empty list if there are none."""
         if not self.folder.exists(f"failures/{name}.jsonl"):
             return []
         text = self.folder.read(f"failures/{name}.jsonl").decode()
@@ -202,7 +204,7 @@ class TrainingSet:
             raise InputError(f"{self.folder}/failures/{name}.jsonl: is no list of failures: {error}") from error
 
     def write_failures(self, name: str, failures: Iterable[PhotoFailure]) -> None:
-        """Write a piece's failures, over those of a try that was ended; before the piece itself."""
+        """Write the failures of a piece, before the piece itself; replaces those of an interrupted join."""
         if lines := [json.dumps(one._asdict()) for one in failures]:
             self.folder.write(f"failures/{name}.jsonl", "".join(f"{line}\n" for line in lines).encode())
         else:
@@ -211,65 +213,65 @@ class TrainingSet:
     # The log of labels
 
     def label_files(self) -> list[str]:
-        """The names of the log's files, the first first, for `read_labels`."""
+        """Return the names of the log's files, oldest first, for `read_labels`."""
         return _names(self.folder.folder("labels"), _LOG)
 
     def read_labels(self, name: str) -> tuple[pa.Table, dict[str, Any]]:
-        """A file of the log: its table (photo_id, class_id, value), and the facts that `add_labels` was given."""
+        """Read a file of the log: its table (photo_id, class_id, value), and the facts of `add_labels`."""
         return parquet.read_table(self.folder.open(_log(name)), f"{self.folder}/{_log(name)}")
 
     def read_label_facts(self, name: str) -> dict[str, Any]:
-        """The facts about a file of the log, without the labels."""
+        """Read the facts of a file of the log, without the labels."""
         return parquet.read_facts(self.folder.open(_log(name)), f"{self.folder}/{_log(name)}")
 
     def log(self) -> list[dict[str, Any]]:
-        """The facts about each file of the log, the first first, with its `name`."""
+        """Return the facts of each file of the log, oldest first, with its `name`."""
         return [{**self.read_label_facts(name), "name": name} for name in self.label_files()]
 
     def add_labels(
         self, labels: LabelTable, facts: Mapping[str, Any], coming: Collection[str] = ()
     ) -> tuple[str, bool]:
-        """Append labels to the log, unless that would only repeat what it says.
+        """Append labels to the log, unless they would change nothing.
 
         Args:
             facts: `kind` (labels, corrections or removal), `exhaustive`, `names`, `source` and `by`; `at_us` and
                 `digest` are added.
-            coming: sources that whoever adds these adds next, again: that those win over these is nothing new.
+            coming: sources whose labels the caller adds next; that they override these labels is not a change.
 
         Returns:
-            The file that says so, and whether it is new.
+            The name of the file with these labels, and True if it is new.
         """
         while True:
             log = self.log()
-            if said := self._said_before(log, labels, facts, coming):
-                return said, False
+            if existing := self._existing(log, labels, facts, coming):
+                return existing, False
             at_us = max([now_us(), facts.get("at_us", 0), *(one["at_us"] + 1 for one in log)])
             data = _written(labels, {**facts, "digest": labels.digest, "at_us": at_us})
             name = f"{int(log[-1]['name']) + 1 if log else 1:06d}"
             if self.folder.create(_log(name), data):
                 return name, True
 
-    def _said_before(
+    def _existing(
         self, log: Sequence[Mapping[str, Any]], labels: LabelTable, facts: Mapping[str, Any], coming: Collection[str]
     ) -> str | None:
-        """The file of the log that adding these labels would only repeat."""
+        """Return the name of the log's file that gives these labels already; None if they would change something."""
         later: list[Mapping[str, Any]] = []
         for one in reversed(log):
-            if one["kind"] == "removal":  # what was said before it may be gone
+            if one["kind"] == "removal":  # earlier labels of the removed photos do not count any more
                 return None
             if one["kind"] != facts["kind"]:
                 continue
             if (one["digest"], one["exhaustive"]) == (labels.digest, facts["exhaustive"]):
                 is_hidden = any(labels.differ_from(self.read_labels(newer["name"])[0]) for newer in later)
                 return None if is_hidden else str(one["name"])
-            if one["kind"] == "corrections":  # of which the last file alone counts
+            if one["kind"] == "corrections":  # only the last file of corrections counts
                 return None
             if one["source"] not in coming:
                 later.append(one)
         return None
 
     def add_report(self, files: Mapping[str, bytes]) -> str:
-        """Keep what a join has to say, ``summary.json`` among it, under a number of its own; the folder's name."""
+        """Write the report of a join, ``summary.json`` among its files, to a new numbered folder; return its name."""
         for number in itertools.count(len(self.folder.folder("joins").names()) + 1):
             name = f"joins/{number:06d}"
             if self.folder.create(f"{name}/summary.json", files["summary.json"]):

@@ -1,4 +1,4 @@
-"""A bundle with one more classifier bank: the candidate that a training or a handful of examples makes."""
+"""The candidate bundle of `train` and `learn`: the bundle in use with one more classifier bank."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from models.compare import QUALITY
 from models.folders import staged
 
 LEARNED = "learned"
-"""The bank of provisional classes, of a handful of examples each."""
+"""Name of the bank of provisional classes, each learned from a handful of examples."""
 _MAKING = ".making-"
 _BANK = re.compile(r"[A-Za-z0-9][\w.-]*")
 
@@ -50,7 +50,7 @@ class ClassQuality:
 
 @dataclass(frozen=True)
 class BankContent:
-    """A bank of independent classes, to be written. Arrays are in the order of `class_ids`."""
+    """Content of a bank of independent classes. Arrays are in the order of `class_ids`."""
 
     class_ids: Sequence[str]
     names: Mapping[str, str]
@@ -63,31 +63,35 @@ class BankContent:
 
 
 def check_bank(base: Bundle, bank: str) -> None:
-    """Refuse a name that no bank of independent classes may have in a bundle made of `base`.
+    """Check the name of a bank of independent classes for a bundle made from `base`.
 
     Raises:
-        InputError: it is no folder's name, or that of a bank of exclusive classes, which came with the network.
+        InputError: the name is invalid, or that of a bank of exclusive classes, which came with the network.
     """
     if not _BANK.fullmatch(bank):
-        raise InputError(f"a bank's name is of letters, digits, '_', '-' and '.', and begins with one. Given: {bank!r}")
+        raise InputError(
+            f"a bank's name has letters, digits, '_', '-' and '.', and begins with a letter or digit. Given: {bank!r}"
+        )
     if any(one.name == bank and isinstance(one.rule, Softmax) for one in base.banks):
-        raise InputError(f"bank {bank!r} came with the network of {base.folder}, and stays: name another bank")
+        raise InputError(
+            f"bank {bank!r} came with the network of {base.folder} and cannot be replaced: name another bank"
+        )
 
 
 def write_candidate(base: Bundle, bank: str, content: BankContent, made: Mapping[str, Any], root: Path) -> Bundle:
-    """Make a bundle of `base`'s network and banks and this one, which takes the place of one of its name.
+    """Write a bundle with the network and banks of `base` and a new bank, which replaces a bank of the same name.
 
-    A class that `base` has already is meant by its id or, where a class was called so by people first, its name. What
-    was learned of it provisionally goes.
+    A class is matched with a class of `base` by its id, or by the name that people gave it. Its provisional version in
+    the bank `LEARNED` is dropped.
 
     Args:
-        made: facts on how it was made.
-        root: the folder that gets it, as a folder named by bank and version. The same content is written once.
+        made: facts about the training, for the manifest.
+        root: folder for the bundle, which becomes a folder named by bank and version. Equal content is written once.
 
     Raises:
         InputError: see `check_bank`.
-        JobError: two of the classes are one in `base`.
-        ModelError: what was made is no bundle.
+        JobError: two of the classes match the same class of `base`.
+        ModelError: the new bundle is invalid.
     """
     check_bank(base, bank)
     ids = _ids(base, content.class_ids)
@@ -102,7 +106,7 @@ def write_candidate(base: Bundle, bank: str, content: BankContent, made: Mapping
         sealed = Bundle.seal(folder, base.name, base.network_key, base.precision, base.preprocessing, made)
         target = root / f"{bank}-{sealed.version[:12]}"
         there = open_if_intact(target, sealed.version)
-        # One of the same content, but from what was current then, could not be published now.
+        # A bundle with the same content but an older base could not be published now.
         stays = base.version == sealed.version or (there and there.made.get("base") == made.get("base"))
         return there if there and stays else move_into_place(folder, target)
 
@@ -123,7 +127,7 @@ def read_quality(bundle: Bundle, bank: str) -> dict[str, ClassQuality]:
 
 
 def learned_without(base: Bundle, ids: Sequence[str]) -> BankContent | None:
-    """The bank of provisional classes, but for these; None where there is no such bank."""
+    """Return the bank of provisional classes without these; None if the bundle has no such bank."""
     bank = next((one for one in base.banks if one.name == LEARNED), None)
     if bank is None or not isinstance(bank.rule, Sigmoid):
         return None
@@ -141,7 +145,7 @@ def learned_without(base: Bundle, ids: Sequence[str]) -> BankContent | None:
 
 
 def _ids(base: Bundle, class_ids: Sequence[str]) -> list[str]:
-    """The ids in the bundle to be."""
+    """Return the ids of the classes in the new bundle."""
     given_as: dict[str, str] = {}
     for given in class_ids:
         id_ = base.classes.find(given) or given
@@ -155,7 +159,7 @@ def _ids(base: Bundle, class_ids: Sequence[str]) -> list[str]:
 
 
 def _class_table(base: Bundle, bank: str, ids: Sequence[str], content: BankContent) -> ClassTable:
-    """The base's classes but those that only the bank had that is replaced, and the new ones."""
+    """Return the classes of the new bundle: those of `base` that another bank needs, and the new ones."""
     base_classes = base.classes
     needed = {id_ for one in base.banks if one.name != bank for id_ in one.ids} | (set(ids) & set(base_classes.ids))
     needed |= {above for id_ in needed for above in base_classes.ancestors(id_)}
@@ -166,7 +170,7 @@ def _class_table(base: Bundle, bank: str, ids: Sequence[str], content: BankConte
 
 
 def _write_bank(folder: Path, bank: str, base: Bundle, ids: Sequence[str], content: BankContent) -> None:
-    """Write a bank into a bundle to be, in the place of one of its name; none where it has no classes."""
+    """Write a bank into a new bundle, in place of one of the same name; a bank without classes is only removed."""
     target = folder / BANKS / bank
     shutil.rmtree(target, ignore_errors=True)
     if not content.class_ids:

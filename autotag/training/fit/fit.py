@@ -1,4 +1,4 @@
-"""TRAIN: from a training set to classifiers with thresholds, and what is known of how good each is."""
+"""Training: from a training set to calibrated classifiers with thresholds, and the quality of each."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from models.ridge import Classifiers, Solver
 log = logging.getLogger(__name__)
 
 _SURE = 1.645
-"""Standard deviations of a one-sided 95 %."""
+"""Standard deviations of a one-sided 95 % interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,16 +36,16 @@ class Wanted:
     """Minimum quality of a classifier."""
 
     precision: float = 0.9
-    """Of what is tagged, so much shall be right."""
+    """Minimum precision, 0 to 1."""
     least_recall: float = 0.1
-    """A class of which less is found at that precision is left out."""
+    """Minimum recall at that precision, 0 to 1; a class below it is left out."""
     sample: int = 200_000
-    """Photos that are scored for all classes to calibrate; of those beyond only the labelled classes are."""
+    """Number of photos that are scored for all classes; the others are scored for the classes of their labels only."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """Classifiers of all classes of a training set, in the order of `Snapshot.class_ids`, and how good they are."""
+    """Classifiers of all classes of a training set, in the order of `Snapshot.class_ids`, and their quality."""
 
     training_set: TrainingSet
     snapshot: Snapshot
@@ -53,7 +53,7 @@ class Training:
     wanted: Wanted
     strength: float
     strengths: dict[float, float]
-    """The mean average precision of each regulariser that was compared."""
+    """Mean average precision of each regulariser that was compared."""
     classifiers: Classifiers
     calibration: Calibration
     quality: Quality
@@ -61,32 +61,33 @@ class Training:
     negatives: NDArray[np.int64]
     scores: Scores
     error_before: float
-    """Expected calibration error over all classes, as the moments alone would have it; then as calibrated."""
+    """Expected calibration error over all classes, before calibration: from the moments alone."""
     error_after: float
+    """Expected calibration error over all classes, after calibration."""
     left_out: dict[str, str]
-    """Of each class that is not good enough, why."""
+    """The reason for each class that is not good enough, by id."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """What each step took."""
+    """Duration of each step."""
 
     @property
     def kept_classes(self) -> NDArray[np.int64]:
-        """The places of the classes that are good enough."""
+        """The positions of the classes that are good enough."""
         return np.array([at for at, id_ in enumerate(self.snapshot.class_ids) if id_ not in self.left_out], np.int64)
 
 
 def train(
     training_set: TrainingSet, ancestors: Ancestors, wanted: Wanted, workers: Workers, progress: Progress = silent
 ) -> Training:
-    """Bring the statistics up to date, and make classifiers of them.
+    """Update the saved sums, and train classifiers from them.
 
-    Where what is kept does not fit the training set any more (a file of features was lost and computed again, a photo
-    removed by another training), all is read again.
+    If the saved sums are stale (a file of features was lost and computed again, or another training removed a photo),
+    all photos are read again.
 
     Args:
         ancestors: see `snapshot.take_snapshot`.
 
     Raises:
-        JobError: nothing is labelled, or a worker ended.
+        JobError: there are no labels or too few photos, or a worker was killed.
         InputError: a file cannot be read or written.
     """
     try:
@@ -109,7 +110,7 @@ def _train(
     done = update(training_set, ancestors, workers, progress, afresh=afresh)
     _check(training_set, done.sums)
     clock.lap("statistics")
-    # With another number of threads other last digits would come of the same statistics.
+    # Another number of threads would change the last digits of the results.
     with threadpool_limits(1, user_api="blas"):
         return _trained(training_set, done, wanted, workers, progress, clock)
 
@@ -117,7 +118,7 @@ def _train(
 def _trained(
     training_set: TrainingSet, done: Update, wanted: Wanted, workers: Workers, progress: Progress, clock: _Clock
 ) -> Training:
-    """The classifiers of statistics that are up to date, and how good they are."""
+    """Train classifiers from updated sums, and measure them."""
     snapshot, statistics = done.sums.snapshot, done.sums.statistics
     progress("solving")
     moments = statistics.moments(training_set.scale, snapshot.closed)
@@ -126,7 +127,7 @@ def _trained(
     progress("choosing the regulariser")
     by_fold = [Solver(statistics.moments(training_set.scale, snapshot.closed, without=fold)) for fold in range(FOLDS)]
     strengths = compare(training_set, snapshot, by_fold)
-    # The stronger of two that do as well.
+    # Of two that are equally good, the stronger.
     strength = max(strengths, key=lambda one: (round(strengths[one], 4), one))
     clock.lap("choosing the regulariser")
     classifiers = solver.classifiers(strength)
@@ -166,7 +167,7 @@ def _trained(
 
 
 def _check(training_set: TrainingSet, sums: SavedSums) -> None:
-    """Refuse what no classifier can be made of."""
+    """Raise JobError if no classifier can be trained from these photos and labels."""
     snapshot, where = sums.snapshot, training_set.folder
     if not len(snapshot):
         raise JobError(f"{where}: holds no photos: autotag join --photos ...")
@@ -180,7 +181,7 @@ def _check(training_set: TrainingSet, sums: SavedSums) -> None:
 
 
 def _negative_weights(scores: Scores, moments: Moments) -> NDArray[np.float64]:
-    """[classes]: how many negatives each one of the sample stands for."""
+    """Return the weight of each sampled negative, [classes]: the number of negatives that it stands for."""
     counted, labelled = (
         counts.sum(axis=(0, 2)) for counts in (scores.counts.negatives, scores.counts.labelled_negatives)
     )
@@ -190,7 +191,7 @@ def _negative_weights(scores: Scores, moments: Moments) -> NDArray[np.float64]:
 def _errors(
     scores: Scores, moments: Moments, weights: NDArray[np.float64], classifiers: Classifiers, quality: Quality
 ) -> tuple[float, float]:
-    """The expected calibration error over all classes, before calibration and after."""
+    """Return the expected calibration error over all classes, before calibration and after."""
     positives = scores.counts.positives.sum(axis=0).astype(np.float64)
     negatives = scores.counts.weighted_negatives(weights).sum(axis=0)
     prior = moments.positives / np.maximum(moments.positives + moments.negatives, 1)
@@ -211,7 +212,7 @@ class _Clock:
 
 
 def _error(sums: NDArray[np.float64]) -> float:
-    """The expected calibration error of all classes together, of sums as `calibration.reliability` gives them."""
+    """Return the expected calibration error over all classes, from sums of `calibration.reliability`."""
     many, probability, true = sums.reshape(3, -1, RELIABILITY_BINS).sum(axis=1)
     return float(np.abs(probability - true).sum() / max(many.sum(), 1))
 
@@ -230,15 +231,16 @@ def _left_out(
         if not positives[at]:
             reasons[id_] = "no photo is labelled TRUE"
         elif not negatives[at]:
-            reasons[id_] = "no photo is known to be FALSE: label some, or say that the labels are --exhaustive"
+            reasons[id_] = "no photo is labelled FALSE: label some, or join the labels with --exhaustive"
         elif not np.isfinite(calibration.least_scores[at]):
             reasons[id_] = f"precision {wanted.precision:g} is never reached, with {positives[at]} positives"
         elif _at_best(quality.precision[at], quality.recall[at] * positives[at]) < wanted.precision:
             share = f"{quality.precision[at]:.0%}"
-            reasons[id_] = f"is right {share} of the time, too little for precision {wanted.precision:g} to be chance"
+            reasons[id_] = f"its precision is {share}, below {wanted.precision:g} by more than chance explains"
         elif not quality.recall[at] >= wanted.least_recall:
             reasons[id_] = (
-                f"finds {quality.recall[at]:.0%} at precision {wanted.precision:g}, less than {wanted.least_recall:.0%}"
+                f"its recall at precision {wanted.precision:g} is {quality.recall[at]:.0%}, less than "
+                f"{wanted.least_recall:.0%}"
             )
     return reasons
 
@@ -246,7 +248,10 @@ def _left_out(
 def _at_best(precision: float, reasons: float) -> float:
     """Return the upper bound of a measured precision: Wilson's 95 % interval for so many true positives.
 
-    Of 30 positives nobody can measure it to a hundredth; what is only a little below may be as wanted.
+    With 30 positives the precision cannot be measured to a hundredth, so a value just below the wanted one passes.
+
+    Args:
+        found: number of true positives.
     """
     if not precision > 0:
         return precision

@@ -1,4 +1,4 @@
-"""The regulariser that does best on photos that the classifiers compared were not trained on."""
+"""Choice of the regulariser by cross-validation."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from models.fixed_point import from_fixed
 from models.ridge import STRENGTHS, Solver
 
 CLASSES, PHOTOS, POSITIVES = 200, 10_000, 50
-"""What the regulariser is chosen on, at most: classes, photos by hash, and positives of each of those classes."""
+"""Maximum size of the comparison: classes, photos (by hash), and positives of each class."""
 
 
 def compare(training_set: TrainingSet, snapshot: Snapshot, by_fold: list[Solver]) -> dict[float, float]:
-    """The mean average precision that each candidate gives on photos that it was not trained on."""
+    """Return the cross-validated mean average precision of each regulariser.
+
+    Args:
+        by_fold: for each fold, the solver of the other folds.
+    """
     classes = _compared_classes(snapshot)
     if not len(classes):
         return {STRENGTHS[-1]: 0.0}
@@ -39,7 +43,7 @@ def compare(training_set: TrainingSet, snapshot: Snapshot, by_fold: list[Solver]
 
 
 def _compared_classes(snapshot: Snapshot) -> NDArray[np.int64]:
-    """Some classes of two positives or more, evenly spread over how many they have."""
+    """Return classes with at least two positives, evenly spread over the numbers of positives."""
     counts = np.bincount(snapshot.classes[snapshot.values == 1], minlength=len(snapshot.class_ids))
     usable = np.flatnonzero(counts >= 2)
     usable = usable[np.argsort(counts[usable], kind="stable")]
@@ -59,7 +63,7 @@ def _compared_photos(snapshot: Snapshot, classes: NDArray[np.int64]) -> NDArray[
 
 
 def _truth(snapshot: Snapshot, places: NDArray[np.int64], classes: NDArray[np.int64]) -> NDArray[np.int8]:
-    """1 TRUE, -1 FALSE, 0 unknown: int8 [photos, classes]."""
+    """Return the labels, int8 [photos, classes]: 1 TRUE, -1 FALSE, 0 unknown."""
     column = np.full(len(snapshot.class_ids), -1, np.int64)
     column[classes] = np.arange(len(classes))
     truth = np.where(snapshot.exhaustive[places][:, None] & snapshot.closed[classes], -1, 0).astype(np.int8)

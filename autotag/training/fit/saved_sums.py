@@ -1,9 +1,9 @@
-"""Statistics kept beside the features of a training set, with what they are of.
+"""Sums saved beside the features of a training set, with the snapshot that they belong to.
 
     statistics/<number>-<digest>/arrays.npz, snapshot.parquet, done.json (written last)
 
-The newest that is whole counts. Nothing is ever changed in place: a training that is killed leaves the one before, and
-of two at once the one with the higher number is read next.
+The newest complete folder counts. No file is changed in place: after a killed training the folder before it counts, and
+after two trainings at once the one with the higher number does.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class SavedSums:
 
 
 def latest(training_set: TrainingSet) -> SavedSums | None:
-    """The statistics as of the last training; None where there are none that are whole."""
+    """Return the sums of the last training; None if there are no complete ones."""
     folder = training_set.folder.folder("statistics")
     for name in sorted(filter(_NAME.fullmatch, folder.names()), reverse=True):
         if sums := _read(folder.folder(name)):
@@ -49,7 +49,11 @@ def latest(training_set: TrainingSet) -> SavedSums | None:
 
 
 def save(training_set: TrainingSet, sums: SavedSums) -> None:
-    """Write statistics, and remove those before the last ones; raises InputError where that cannot be."""
+    """Write the sums to a new folder, and remove all but the last folder before it.
+
+    Raises:
+        InputError: a file cannot be written.
+    """
     files = {_ARRAYS: sums_to_bytes(sums.statistics), _SNAPSHOT: sums.snapshot.write()}
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     folder = training_set.folder.folder("statistics")
@@ -64,7 +68,7 @@ def save(training_set: TrainingSet, sums: SavedSums) -> None:
 
 
 def _read(folder: Folder) -> SavedSums | None:
-    """Return what `keep` saved; None if it is damaged, which is logged."""
+    """Read a folder of `save`; log a damaged one and return None."""
     try:
         digests = json.loads(folder.read(_DONE))
         files = {name: folder.read(name) for name in (_ARRAYS, _SNAPSHOT)}
@@ -74,12 +78,12 @@ def _read(folder: Folder) -> SavedSums | None:
         snapshot = Snapshot.read(files[_SNAPSHOT])
         return SavedSums(snapshot, sums_from_bytes(snapshot.class_ids, files[_ARRAYS]))
     except (InputError, ValueError, TypeError, KeyError, ModelError) as error:
-        log.warning("%s: left out, these statistics are not whole: %s", folder, error)
+        log.warning("%s: ignored, these sums are damaged: %s", folder, error)
         return None
 
 
 def sums_to_bytes(statistics: Statistics) -> bytes:
-    """The sums as a file, the same bytes for the same sums; `sums_from_bytes` takes them back."""
+    """Return the sums as bytes of a file, equal for equal sums; `sums_from_bytes` reads them."""
     data = io.BytesIO()
     np.savez(data, allow_pickle=False, **statistics.arrays())
     return data.getvalue()

@@ -1,4 +1,4 @@
-"""Kept features scored by classifiers that were trained without their photos, for calibration and for the report."""
+"""Cross-fitted scores: each photo is scored by classifiers trained without its fold, for calibration and report."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from models.ridge import Classifiers
 from models.score_counts import ScoreCounts
 
 MISTAKES = 6
-"""Kept of each class: its highest negatives, and its lowest positives."""
+"""Maximum number of mistakes of each kind per class: highest negatives, lowest positives."""
 _TOGETHER = 4096
-"""Photos scored at once, at least; the pieces are cut at the same places however many workers there are."""
+"""Minimum number of photos scored at once; blocks do not depend on the number of workers."""
 _PAIRS = 50
-"""Where more than one in so many of the scores is wanted, all of them are computed at once."""
+"""If more than one in this many scores is needed, one matrix product computes all of them."""
 _COUNTS = ("positives", "negatives", "labelled_negatives")
 
 
@@ -38,11 +38,11 @@ class Extremes:
 
     def __init__(self, classes: int) -> None:
         self.scores = np.full((classes, MISTAKES), -np.inf, np.float32)
-        """[classes, MISTAKES], descending; -infinity where there are fewer."""
+        """[classes, MISTAKES], descending; -infinity in unused entries."""
         self.photos = np.full((classes, MISTAKES), -1, np.int64)
 
     def add(self, classes: NDArray[np.int64], scores: NDArray[np.float32], photos: NDArray[np.int64]) -> None:
-        """Take note of single scores, each of its class and photo; those that are -infinity are none."""
+        """Add scores of single pairs of class and photo; -infinity is ignored."""
         high = (scores >= self.scores[classes, -1]) & np.isfinite(scores)
         classes, scores, photos = classes[high], scores[high], photos[high]
         touched = np.zeros(len(self.scores), np.bool_)
@@ -60,8 +60,8 @@ class Extremes:
         self.scores[places], self.photos[places] = all_scores[best], all_photos[best]
 
     def add_all(self, scores: NDArray[np.float32], photos: NDArray[np.int64]) -> None:
-        """Take note of the scores [n, classes] of some photos; those that are -infinity are none."""
-        # Most classes have seen higher ones before.
+        """Add the scores [n, classes] of photos; -infinity is ignored."""
+        # Skip classes whose scores are all below their recorded ones: most of them.
         some = np.flatnonzero(scores.max(axis=0) >= self.scores[:, -1])
         lowest_first = np.argpartition(scores.T[some], max(len(scores) - MISTAKES, 0), axis=1)
         rows = lowest_first[:, -MISTAKES:].ravel()
@@ -75,12 +75,12 @@ class Scores:
 
     counts: ScoreCounts
     false: Extremes
-    """Negatives that scored highest."""
+    """Negatives with the highest scores."""
     missed: Extremes
-    """Positives that scored lowest, by their scores' negatives."""
+    """Positives with the lowest scores; the scores are negated."""
 
     def merge(self, other: Scores) -> None:
-        """Add another's of the same classes."""
+        """Add the scores of other photos, of the same classes."""
         self.counts.merge(other.counts)
         for mine, theirs in ((self.false, other.false), (self.missed, other.missed)):
             filled = np.isfinite(theirs.scores)
@@ -114,13 +114,13 @@ class Scores:
 class _Piece:
     training_set: TrainingSet
     whole: tuple[PartRows, ...]
-    """Exhaustive photos, of which every class is scored."""
+    """Exhaustive photos, scored for every class."""
     labelled: tuple[PartRows, ...]
-    """Photos of which only what they are labelled with is."""
+    """Photos scored only for the classes that they have labels for."""
     classifiers: str
-    """The file with the folds' classifiers."""
+    """Name of the file with the classifiers of each fold."""
     result: str
-    """The file that gets the scores."""
+    """Name of the file for the scores."""
 
 
 def score(
@@ -132,15 +132,16 @@ def score(
     workers: Workers,
     progress: Progress = silent,
 ) -> Scores:
-    """Score each photo by the classifiers that were made without its fold.
+    """Score each photo with the classifiers that were trained without its fold.
 
     Args:
-        by_fold: for each fold the classifiers made of the others.
-        positive_scores: mean score of each class's positives, which the bins go by.
-        sample: so many exhaustive photos, chosen by hash, are scored for all classes; of the others the positives.
+        by_fold: for each fold, the classifiers trained on the other folds.
+        positive_scores: mean score of each class's positives; it scales the bins.
+        sample: number of exhaustive photos, chosen by hash, that are scored for all classes; the others are scored for
+            the classes of their labels only.
 
     Raises:
-        InputError, JobError: as `statistics.update`.
+        InputError, JobError: as for `update_sums.update`.
     """
     matrices = [np.vstack([one.weights, one.biases[None]]) for one in by_fold]
     data = io.BytesIO()
@@ -166,7 +167,7 @@ def score(
 
 
 def _chosen(snapshot: Snapshot, sample: int) -> tuple[list[PartRows], list[PartRows]]:
-    """The photos to be scored for all classes, and those only for their labels."""
+    """Return the photos to score for all classes, and the photos to score for their labels only."""
     exhaustive = np.flatnonzero(snapshot.exhaustive)
     chosen = exhaustive[np.argsort(snapshot.hashes(exhaustive), kind="stable")[:sample]]
     is_whole = np.zeros(len(snapshot), np.bool_)
@@ -179,7 +180,7 @@ def _chosen(snapshot: Snapshot, sample: int) -> tuple[list[PartRows], list[PartR
 
 
 def _split(rows: list[PartRows], count: int) -> list[list[PartRows]]:
-    """In so many lists of whole blocks: a product's last digits depend on what else is in it."""
+    """Split into at most `count` lists of whole blocks: the last digits of a product depend on its block."""
     blocks = list(together(rows, _TOGETHER))
     each = -(-len(blocks) // count) or 1
     return [[one for block in blocks[at : at + each] for one in block] for at in range(0, len(blocks), each)]
@@ -191,13 +192,13 @@ class _Scorer:
 
     positive_scores: NDArray[np.float32]
     closed: NDArray[np.bool_]
-    """[classes]: whether silence about an exhaustive photo means FALSE."""
+    """[classes]: True if an exhaustive photo without a label for the class is FALSE."""
 
     def __call__(self, piece: _Piece) -> str:
         folder = piece.training_set.folder
         classifiers: NDArray[np.float32] = np.load(io.BytesIO(folder.read(piece.classifiers)), allow_pickle=False)
         scores = Scores.nothing(self.positive_scores)
-        # One thread each, as there is a process for each core; and several would give other last digits.
+        # One thread: each core has its process, and another number of threads would change the last digits.
         with threadpool_limits(1, user_api="blas"):
             self._score(piece, classifiers, scores)
         folder.write(piece.result, scores.write())
@@ -215,7 +216,7 @@ class _Scorer:
 
 
 def _of(photos: PartRows, here: NDArray[np.int64]) -> PartRows:
-    """Some of these photos, without their ids."""
+    """Return the photos at these rows, without their ids."""
     place = np.full(len(photos.places), -1, np.int64)
     place[here] = np.arange(len(here))
     rows = place[photos.labels.rows]
@@ -244,7 +245,7 @@ def _score_whole(
 
 def _score_labelled(
     scores: Scores,
-    fold: int,  # noqa: ARG001 - as the other
+    fold: int,  # noqa: ARG001 - the signature of `_score_whole`
     features: NDArray[np.float32],
     photos: PartRows,
     classifiers: NDArray[np.float32],
@@ -259,7 +260,7 @@ def _score_labelled(
 
 
 def _take_labelled(scores: Scores, photos: PartRows, values: NDArray[np.float32]) -> None:
-    """The scores of labels: of what is TRUE, and of what is FALSE and would not be so if nothing were said."""
+    """Add the scores of TRUE labels, and of FALSE labels of photos that would be unknown without them."""
     labels = photos.labels
     for which, extremes, sign in (
         (labels.values == 1, scores.missed, -1),

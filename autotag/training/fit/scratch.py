@@ -11,16 +11,16 @@ from autotag.events.times import now_us
 from autotag.storage.folder import Folder
 
 ABANDONED_US = 7 * 86400 * 10**6
-"""What was begun so long ago was killed: no training takes a week."""
+"""Age at which a scratch folder counts as abandoned: no training takes a week."""
 _NAME = re.compile(r"(\d+)-[0-9a-f]{32}")
 
 
 @contextmanager
 def work_folder(folder: Folder) -> Iterator[str]:
-    """The name of a folder of one job's own, below `folder`; removed at the end, and so is what killed jobs left.
+    """Yield the name, below `folder`, of a scratch folder for one job; remove it at the end, abandoned ones at once.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: a folder cannot be removed.
     """
     begun_us = now_us()
     for name in folder.folder("work").names():

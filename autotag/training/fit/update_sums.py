@@ -1,4 +1,4 @@
-"""The statistics of a training set, brought up to date by what has changed alone."""
+"""Update of the saved sums of a training set: only changed photos are read."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ from autotag.training.fit.scratch import work_folder
 from models.moments import Labels, Statistics
 
 _TOGETHER = 16384
-"""Photos added up at once, at least; a file of features may have few."""
+"""Minimum number of photos added at once; a file of features may have few."""
 _FEW = 20_000
-"""Changed photos that are added up here, whoever else could: a worker's answer is sums of all classes."""
+"""Up to this number of changed photos no workers are used: each would return sums of all classes."""
 
 
 @dataclass(frozen=True)
 class Update:
-    """Statistics brought up to date, and what it took."""
+    """The updated sums, and the number of photos that were read for them."""
 
     sums: SavedSums
     taken_away: int
-    """Photos that were taken out of the sums, to be added with other labels, or gone."""
+    """Number of photos that were subtracted: removed, or changed and added again."""
     added: int
 
 
 @dataclass(frozen=True)
 class PartRows:
-    """Some photos of one file of features, with their labels."""
+    """Photos of one file of features, with their labels."""
 
     part: str
     photo_ids: tuple[str, ...]
     places: NDArray[np.int64]
-    """Of the photos, in `Snapshot`."""
+    """Positions of the photos in the `Snapshot`."""
     folds: NDArray[np.int8]
     exhaustive: NDArray[np.bool_]
     labels: Labels
-    """`Labels.rows` are places in `photo_ids`."""
+    """`Labels.rows` are positions in `photo_ids`."""
 
 
 @dataclass(frozen=True)
 class _Sum:
-    """A piece of work: photos of some files, to be taken away and to be added."""
+    """A task of one worker: photos to subtract and photos to add."""
 
     training_set: TrainingSet
     class_ids: tuple[str, ...]
@@ -69,16 +69,16 @@ def update(
     *,
     afresh: bool = False,
 ) -> Update:
-    """Bring the statistics up to date, and keep them; reads the features of what has changed since, and no others.
+    """Update the saved sums and write them; reads the features of changed photos only.
 
     Args:
         ancestors: see `take_snapshot`.
-        afresh: read everything, whatever is kept.
+        afresh: True to ignore the saved sums and read all photos.
 
     Raises:
-        StaleStatisticsError: what is kept was changed by hand, or by others meanwhile; made afresh it will do.
+        StaleStatisticsError: the files do not fit the saved sums any more; call again with `afresh`.
         InputError: a file cannot be read or written.
-        JobError: a worker ended. What was kept before stays.
+        JobError: a worker was killed. The saved sums stay as they were.
     """
     before = None if afresh else latest(training_set)
     before = before or SavedSums(Snapshot.empty(), Statistics(training_set.dim, ()))
@@ -110,7 +110,7 @@ def update(
 
 
 def part_rows(snapshot: Snapshot, photos: NDArray[np.int64]) -> Iterator[PartRows]:
-    """Photos, by their places, file by file in the order of the files' names."""
+    """Yield the photos at these positions, one file of features at a time, sorted by the files' names."""
     order = photos[np.argsort(snapshot.part[photos], kind="stable")]
     folds = snapshot.folds(order)
     cuts = np.flatnonzero(np.diff(snapshot.part[order])) + 1
@@ -127,14 +127,14 @@ def part_rows(snapshot: Snapshot, photos: NDArray[np.int64]) -> Iterator[PartRow
 
 
 def read_features(training_set: TrainingSet, rows: PartRows) -> NDArray[np.int16]:
-    """The features of these photos, int16 [n, dim], in their order.
+    """Return the features of these photos, int16 [n, dim], in their order.
 
     Raises:
-        StaleStatisticsError: the file is not there, or lacks one of them.
+        StaleStatisticsError: the file is missing, or lacks one of the photos.
         InputError: the file cannot be read.
     """
     if not training_set.has_part(rows.part):
-        raise StaleStatisticsError(f"{training_set.folder}: features {rows.part} are not there any more: train again")
+        raise StaleStatisticsError(f"{training_set.folder}: features {rows.part} are missing: train again")
     table = training_set.read_part(rows.part, ["photo_id", "features"])
     ids = table["photo_id"].to_pylist()
     fixed = training_set.fixed_features(table)
@@ -150,7 +150,7 @@ def read_features(training_set: TrainingSet, rows: PartRows) -> NDArray[np.int16
 
 
 def split(rows: Sequence[PartRows], count: int) -> list[list[PartRows]]:
-    """In so many lists of about as many photos each, in order; fewer where there is not enough."""
+    """Split into `count` lists of about equal numbers of photos, in order; fewer lists if there are few files."""
     total = sum(len(one.photo_ids) for one in rows)
     lists: list[list[PartRows]] = [[] for _ in range(count)]
     before = 0
@@ -161,7 +161,7 @@ def split(rows: Sequence[PartRows], count: int) -> list[list[PartRows]]:
 
 
 def together(rows: Sequence[PartRows], photos: int) -> Iterator[list[PartRows]]:
-    """In lists of at least so many photos each, but for the last."""
+    """Yield lists of at least `photos` photos each; the last may have fewer."""
     some: list[PartRows] = []
     count = 0
     for one in rows:
@@ -175,7 +175,7 @@ def together(rows: Sequence[PartRows], photos: int) -> Iterator[list[PartRows]]:
 
 
 def concatenated(training_set: TrainingSet, rows: Sequence[PartRows]) -> tuple[NDArray[np.int16], PartRows]:
-    """The features of the photos of several files, and these photos as if they were of one."""
+    """Return the features of photos of several files, and the photos as if they were from one file."""
     features = np.concatenate([read_features(training_set, one) for one in rows])
     starts = np.cumsum([0, *(len(one.photo_ids) for one in rows)])
     labels = Labels(
@@ -202,7 +202,7 @@ def _add_pieces(
     workers: Workers,
 ) -> Generator[int, None, None]:
     """Add up in the workers; yield the number of photos of each piece that is done."""
-    # As many pieces as workers: each comes back as sums of all classes, however few photos it is of.
+    # One piece per worker: each result holds the sums of all classes, however few its photos.
     lists: Iterable[tuple[list[PartRows], list[PartRows]]] = zip_longest(
         split(away, workers.count), split(new, workers.count), fillvalue=[]
     )
@@ -221,7 +221,7 @@ def _add_pieces(
 
 
 def _sum_piece(piece: _Sum) -> str:
-    """Write the sums of a piece; the file's name."""
+    """Write the sums of a piece to its file; return the file's name."""
     statistics = Statistics(piece.training_set.dim, piece.class_ids)
     for _ in _add_up(statistics, piece.training_set, piece.taken_away, piece.added):
         pass
@@ -241,7 +241,7 @@ def _add_up(
 
 
 def _with_classes(snapshot: Snapshot, class_ids: tuple[str, ...]) -> Snapshot:
-    """The same, with the places of classes in these."""
+    """Return the snapshot with the positions of its classes in `class_ids`."""
     if snapshot.class_ids == class_ids:
         return snapshot
     place = {id_: index for index, id_ in enumerate(class_ids)}

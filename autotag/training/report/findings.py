@@ -1,4 +1,4 @@
-"""Findings of a training: for its report, the bank's ``quality.json`` and the command's output."""
+"""Findings of a training, for its report, the bank's ``quality.json`` and the output of the command."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The report of a training: a page with plots, tables and pictures that opens in any browser, from any folder.
+"""The report of a training: a page with plots, tables and pictures, for any browser.
 
-index.html       everything but the pictures: no script, style or font comes from elsewhere
+index.html       everything but the pictures; it loads no script, style or font from elsewhere
 findings.json    `findings.Findings.to_dict`
-photos/          thumbnails of the photos that the classifiers were most wrong about
+photos/          thumbnails of the worst mistakes
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ __all__ = ["thumbnailer", "write_report"]
 
 TEMPLATE, STYLE, SCRIPT = (Path(__file__).with_name(f"report.{ending}") for ending in ("html.j2", "css", "js"))
 PICTURED_CLASSES, PICTURES = 300, 2_000
-"""Classes whose worst mistakes are shown as pictures, and pictures, at most."""
+"""Maximum number of classes whose worst mistakes are shown as pictures, and of pictures."""
 LISTED = 200
-"""Classes in one of the lists above the table of all classes, at most."""
+"""Maximum number of classes in each list above the table of all classes."""
 NOTHING = "\N{EN DASH}"
-"""In place of a figure that there is none of."""
+"""Shown in place of a missing figure."""
 
 
 def write_report(findings: Findings, folder: Path, thumbnail: Thumbnail, progress: Progress = silent) -> Path:

@@ -1,6 +1,6 @@
-"""Plots for a report, as SVG that stands in the page: its style sheet gives the colours, for light, dark and paper.
+"""Plots for a report, as inline SVG; the style sheet of the page sets the colours for light, dark and paper.
 
-Nothing but numbers and this file's own text gets into the SVG. The same numbers make the same bytes.
+The SVG contains numbers and text of this file only. The same numbers make the same bytes.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from autotag.training.report.findings import ClassFindings, ReliabilityBin
 WIDTH, HEIGHT = 440, 300
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 42
 BARS = 20
-"""Of the histogram."""
+"""Number of bars in the histogram."""
 
 Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis: its range, and the numbers along it."""
+    """An axis: its label, range and ticks."""
 
     label: str
     low: float = 0.0
@@ -34,14 +34,14 @@ class Axis:
     logarithmic: bool = False
 
     def place(self, value: float) -> float:
-        """From 0 to 1; beyond the ends is at the ends."""
+        """Return the position of a value, 0 to 1; values beyond an end are put at that end."""
         low, high, at = (math.log10(max(n, 1e-9)) if self.logarithmic else n for n in (self.low, self.high, value))
         return min(max((at - low) / (high - low), 0.0), 1.0)
 
 
 @dataclass
 class Plot:
-    """Marks between two axes, the later over the earlier."""
+    """Marks between two axes; later marks cover earlier ones."""
 
     title: str
     x: Axis
@@ -61,17 +61,17 @@ class Plot:
             self.marks.append(f'<path class="{kind}" d="M{path}"/>')
 
     def dots(self, points: Iterable[Point], kind: str) -> None:
-        """A dot for each point; of those that fall together one, the stronger the more they are."""
+        """Draw one dot per point; overlapping points share a darker dot."""
         counts = Counter((round(x / 2) * 2, round(y / 2) * 2) for x, y in (self.at(*point) for point in points))
         for strength, least, most in (("few", 1, 1), ("some", 2, 4), ("many", 5, math.inf)):
             path = "".join(f"M{x} {y}h0" for (x, y), many in sorted(counts.items()) if least <= many <= most)
             if path:
                 self.marks.append(f'<path class="dots {kind} {strength}" d="{path}"/>')
 
-    def circle(self, point: Point, radius: float, told: str) -> None:
+    def circle(self, point: Point, radius: float, title: str) -> None:
         x, y = self.at(*point)
         self.marks.append(
-            f'<circle class="bin" cx="{x:g}" cy="{y:g}" r="{radius:.1f}"><title>{escape(told)}</title></circle>'
+            f'<circle class="bin" cx="{x:g}" cy="{y:g}" r="{radius:.1f}"><title>{escape(title)}</title></circle>'
         )
 
     def bar(self, left: float, right: float, low: float, high: float, kind: str) -> None:
@@ -81,7 +81,7 @@ class Plot:
             self.marks.append(f'<rect class="{kind}" x="{x:g}" y="{top:g}" {size}/>')
 
     def svg(self) -> str:
-        """The whole plot."""
+        """Return the plot as SVG."""
         parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(self.title)}">']
         for tick in self.x.ticks:
             x, y = self.at(tick, self.y.low)
@@ -185,7 +185,7 @@ def _by_kind(classes: Sequence[ClassFindings]) -> list[tuple[str, list[ClassFind
 
 
 def _logarithmic(label: str, values: Sequence[int]) -> Axis:
-    """From the power of ten below them to the one above."""
+    """Return an axis from the power of ten below the values to the one above."""
     low = math.floor(math.log10(min(values, default=1)))
     high = max(math.ceil(math.log10(max(values, default=1))), low + 1)
     between = (1, 2, 5) if high - low <= 2 else (1,)
@@ -199,7 +199,7 @@ def _histogram(values: Sequence[float]) -> list[int]:
 
 
 def _step(most: int) -> int:
-    """1, 2 or 5 times a power of ten: at most some five of them make `most`."""
+    """Return the distance of ticks: 1, 2 or 5 times a power of ten, such that about five reach `most`."""
     power = 10 ** max(math.floor(math.log10(max(most, 1) / 5)), 0)
     return next(int(power * times) for times in (1, 2, 5, 10) if power * times * 6 > most)
 

@@ -1,4 +1,4 @@
-"""Small pictures of photos for a report: what the network sees of them, only smaller."""
+"""Thumbnails of photos for a report: the part of each photo that the network sees, smaller."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from autotag.training.dataset.label_files import BYTES, row_place
 from models.preprocessing import Preprocessing
 
 Thumbnail = Callable[[str], bytes | None]
-"""A photo's JPEG by its URI, or None where the photo cannot be read any more. Called by several threads at once."""
+"""Returns the JPEG of the photo at a URI; None if it cannot be read any more. Several threads call it at once."""
 
 SIDE = 112
 """Pixels."""
 QUALITY = 80
 READERS = 8
-"""Photos that are fetched at once."""
+"""Number of photos that are read at once."""
 
 
 @contextmanager
 def thumbnailer(settings: Settings, preprocessing: Preprocessing) -> Iterator[Thumbnail]:
-    """Makes thumbnails of photos from any place that training reads; 112 x 112 pixels, upright.
+    """Give a function that makes thumbnails of photos from any place that training reads; 112 x 112 pixels, upright.
 
     Args:
-        settings: those of `PhotoReader`.
-        preprocessing: the network's, of which only the size is changed: what it does not see, nobody sees here.
+        settings: as for `PhotoReader`.
+        preprocessing: the network's preprocessing; only its size is changed, so the network's crop is shown.
     """
     short_side = round(preprocessing.resize_short_side * SIDE / preprocessing.size)
     small = replace(preprocessing, size=SIDE, resize_short_side=short_side)
@@ -62,10 +62,13 @@ def thumbnailer(settings: Settings, preprocessing: Preprocessing) -> Iterator[Th
 def write_thumbnails(
     photos: Mapping[str, str], folder: Path, thumbnail: Thumbnail, progress: Progress = silent
 ) -> dict[str, str]:
-    """Write a file for each photo, and remove those of other photos: the files' names by photo id, "" without a file.
+    """Write a file for each photo, and remove files of other photos.
 
     Args:
         photos: URIs by photo id.
+
+    Returns:
+        The file's name by photo id; empty if the photo cannot be read.
 
     Raises:
         OSError: the folder cannot be written.
@@ -91,7 +94,7 @@ def write_thumbnails(
         pool.shutdown(wait=True, cancel_futures=True)
     written = set(names.values())
     for path in folder.glob("*.jpg"):
-        if path.name not in written:  # of a report that stood here before
+        if path.name not in written:  # from an earlier report in this folder
             path.unlink()
     return names
 

@@ -133,7 +133,7 @@ def test_true_is_what_readers_see_of_people_and_false_is_what_they_do_not_see(
 
 @pytest.fixture
 def joined(settings: Settings, bundle: Bundle, training_set: TrainingSet) -> Callable[..., JoinSummary]:
-    """Joins a store's corrections in this process."""
+    """Return a function that joins the corrections of a store in this process."""
     settings = replace(settings, model=str(bundle.folder))
 
     def joined(store: PhotoStore, **inputs: Any) -> JoinSummary:

@@ -1,4 +1,4 @@
-"""Joining as people do: photos and labels of every kind, again and again, at once, and killed in the middle."""
+"""Joins of photos and labels of every kind: repeated, at the same time, and killed in the middle."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ Join = Callable[..., JoinSummary]
 
 @pytest.fixture
 def joined(settings: Settings, bundle: Bundle, training_set: TrainingSet) -> Join:
-    """Joins in this process."""
+    """Return a function that joins in this process."""
 
     def joined(**inputs: Any) -> JoinSummary:
         return join(settings, bundle, training_set, Inputs(**inputs), LocalWorkers(1))
@@ -74,7 +74,7 @@ def joined(settings: Settings, bundle: Bundle, training_set: TrainingSet) -> Joi
 
 @pytest.fixture
 def album(tmp_path: Path) -> Path:
-    """Three folders of two photos, each of one colour."""
+    """Return a folder of three folders with two photos each, each of one colour."""
     for name, colour in (("Dog", RED), ("teapot", BLUE), ("lawn", GREEN)):
         for number in (1, 2):
             write_photo(tmp_path / "album" / name / f"{number}.png", colour)
@@ -448,7 +448,7 @@ def write_config(settings: Settings, folder: Path) -> Path:
 
 @pytest.fixture
 def start(settings: Settings, tmp_path: Path) -> Iterator[Run]:
-    """Starts ``autotag join`` from the test's own folder."""
+    """Return a function that runs ``autotag join`` in the test's folder."""
     config = write_config(settings, tmp_path)
     started: list[subprocess.Popen[str]] = []
 
@@ -470,7 +470,7 @@ def start(settings: Settings, tmp_path: Path) -> Iterator[Run]:
 
 
 def processes_of(tmp_path: Path) -> list[int]:
-    """The processes that a test's joins have started, and that live."""
+    """Return the living processes that a test's joins have started."""
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:
@@ -498,9 +498,10 @@ def test_the_command_prints_json_and_what_it_did(start: Run, album: Path, tmp_pa
     )
     assert (code, err) == (0, "")
     assert out.splitlines() == [
-        "removed 1 photo, 1 of which nothing was known ('no')",
-        f'{labels}: 1 label of 3 lines; 1 bad (1 fields); 1 of photos that are nowhere, not kept ("nobody"...)',
-        "5 photos: 0 computed, 5 there before, 0 not usable",
+        "removed 1 photo, 1 that are not in the set ('no')",
+        f"{labels}: 1 label of 3 lines; 1 bad (1 fields); "
+        '1 of photos that are neither listed nor in the set, ignored ("nobody"...)',
+        "5 photos: 0 computed, 5 in the set already, 0 not usable",
         "1 photo stayed out: removed before; --restore takes them in again",
         f"{tmp_path / 'set'}: 1 class named; see joins/000002",
     ]
@@ -546,7 +547,7 @@ def test_nothing_that_can_be_used_exits_with_1(start: Run, tmp_path: Path) -> No
     (tmp_path / "bad/text.jpg").write_text("no photo")
     code, out, _ = outcome(start("--photos", "bad", "--workers", "1"))
     assert code == 1
-    assert "1 photo: 0 computed, 0 there before, 1 not usable (1 not_an_image)" in out
+    assert "1 photo: 0 computed, 0 in the set already, 1 not usable (1 not_an_image)" in out
 
 
 def test_another_networks_bundle_exits_with_1(start: Run, joined: Join, album: Path, tmp_path: Path) -> None:
@@ -560,7 +561,7 @@ def test_another_networks_bundle_exits_with_1(start: Run, joined: Join, album: P
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Photos of four pieces, some of them bad, in two classes."""
+    """Return photos of four pieces, some of them bad, in two classes."""
     folder = tmp_path_factory.mktemp("many")
     for number in range(3 * PIECE_PHOTOS + 10):
         path = folder / ("dog" if number % 2 else "lawn") / f"{number:05d}.bmp"
@@ -572,7 +573,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def check_complete(training_set: TrainingSet, many: Path) -> None:
-    """Every photo is there or known to be bad, with the features of its own pixels, and the labels are said once."""
+    """Check that every photo is bad or has the features of its own pixels, and that each label occurs once."""
     photos = {path.relative_to(many).as_posix(): int(path.stem) for path in many.rglob("*.bmp")}
     wanted = {photo_id: (n % 256, n // 256, 99) for photo_id, n in photos.items() if n % 100}
     found = from_fixed(np.array(list(features_of(training_set).values()), np.int16), training_set.scale) * 255

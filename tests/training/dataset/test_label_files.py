@@ -1,4 +1,4 @@
-"""What people hand in: every form of photos and labels, every kind of rubbish, and what labels come to."""
+"""Lists of photos and files of labels: every format, every kind of bad line, and the resulting labels."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Write = Callable[[str, bytes], str]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Writes a file, compressed where its name says so; its path."""
+    """Write a file, compressed if its name ends in ``.gz``; return its path."""
 
     def written(name: str, data: bytes) -> str:
         path = tmp_path / name

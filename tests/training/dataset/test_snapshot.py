@@ -1,4 +1,4 @@
-"""What a training set comes to: the latest features of each photo, and the labels that stand."""
+"""Snapshots: the latest features of each photo, and the labels in force."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.set_histories import (
 )
 
 Photo = tuple[str, bool, dict[str, int]]
-"""The file of its features, whether it is exhaustive, and its labels."""
+"""Name of the file of its features, True if exhaustive, and its labels."""
 
 
 def join(training_set: TrainingSet, known: Snapshot | None = None) -> Snapshot:
@@ -51,7 +51,7 @@ def described(snapshot: Snapshot) -> dict[str, Photo]:
 
 
 def plain(training_set: TrainingSet) -> dict[str, Photo]:
-    """The same by a plain loop over everything that was ever said."""
+    """Return the same from a plain loop over all files."""
     log = training_set.log()
     tables = [training_set.read_labels(facts["name"])[0].to_pylist() for facts in log]
     removed_at: dict[str, tuple[int, int]] = {}
@@ -149,7 +149,7 @@ def made(tmp_path: Path, *history: Step) -> dict[str, Photo]:
 
 
 def labels_of(tmp_path: Path, *rows: tuple[str, int], exhaustive: bool = False) -> dict[str, int]:
-    """What labels of one photo come to, where every class was labelled somewhere."""
+    """Return the resulting labels of one photo; other photos have labels for every class."""
     others = [("another", class_id, 0) for class_id in CLASSES]
     said = [("a", class_id, value) for class_id, value in rows]
     history = joined_photos(["a"], 0), labelled(others, "labels", False), labelled(said, "labels", exhaustive)

@@ -1,4 +1,4 @@
-"""TrainingSet: bound to one network, a log that repeats nothing, removal, and what is killed in between."""
+"""TrainingSet: one network, a log without repetitions, removal, and killed writers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.training_sets import add_photos, facts, features_of, label_table, lab
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
-    """Its features are 3, and nobody runs its network."""
+    """Return a bundle with 3 features whose network is never run."""
     return write_small_bundle(tmp_path / "bundle")
 
 
@@ -76,7 +76,7 @@ def test_a_folder_without_a_set_says_how_to_make_one(tmp_path: Path) -> None:
 )
 def test_a_set_json_that_is_none_is_named(training_set: TrainingSet, content: str) -> None:
     training_set.folder.write("set.json", content.encode())
-    with pytest.raises(InputError, match=r"set\.json: is of no training set, version 1"):
+    with pytest.raises(InputError, match=r"set\.json: is not the description of a training set, version 1"):
         TrainingSet.open(training_set.folder)
 
 
@@ -267,7 +267,7 @@ def test_a_removal_takes_what_is_older_and_leaves_what_comes_later(training_set:
 
 
 def filled(training_set: TrainingSet) -> list[str]:
-    """A set with outdated, removed and repeated rows; the names of its parts."""
+    """Return a set with outdated, removed and repeated rows, and the names of its parts."""
     names = [
         add_photos(training_set, ["gone", "moved", "kept"], at_us=1, value=1),
         add_photos(training_set, ["moved", "gone", "both"], at_us=2, value=2),
@@ -326,7 +326,7 @@ def test_what_a_killed_writer_left_is_removed_after_a_day(training_set: Training
 
 
 class Killed(BaseException):
-    """The process is gone."""
+    """Stands for the end of the process."""
 
 
 @pytest.mark.parametrize("writes", range(5))

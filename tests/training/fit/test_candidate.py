@@ -1,4 +1,4 @@
-"""A candidate is the bundle in use with one more bank, or with a bank in another's place."""
+"""Candidate bundles: the bundle in use with one bank added or replaced."""
 
 from __future__ import annotations
 

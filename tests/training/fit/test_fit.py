@@ -1,4 +1,4 @@
-"""Training on drawn features: how good the classifiers are is known, and the same whoever does the work."""
+"""Training on drawn features: the quality of the classifiers, and equal results with any workers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def place(done: Training, class_id: str) -> int:
 
 
 def said(done: Training, features: NDArray[np.int16]) -> NDArray[np.bool_]:
-    """Which classes are said of photos, bool [photos, classes], in the order of `DRAWN.ids`."""
+    """Return the tags of photos, bool [photos, classes], in the order of `DRAWN.ids`."""
     z = from_fixed(features, SCALE) @ done.classifiers.weights + done.classifiers.biases
     probabilities = done.calibration.probabilities(z.T.astype(np.float64)).T
     found = probabilities >= done.calibration.thresholds
@@ -96,7 +96,7 @@ def test_probabilities_of_new_photos_are_true(done: Training) -> None:
 
 
 def test_labels_that_mean_nothing_are_not_said_to_be_learned(tmp_path: Path) -> None:
-    """Were any of it judged by photos that it was trained on, noise would seem good: 120 photos, 60 features."""
+    """Measured on photos that it was trained on, noise would seem good: 120 photos have 60 features."""
     drawn = Drawn({f"noise {number}": (0.3, 0.0) for number in range(20)}, dim=60)
     training_set = drawn.new_set(tmp_path)
     drawn.add(training_set, 120)
@@ -149,14 +149,15 @@ def test_classes_of_one_positive_or_of_no_negatives_are_left_out_with_the_reason
     drawn.add(partial, 400, exhaustive=False)
     values[:, 1], values[:, 2] = 0, 1
     drawn.label(partial, ids, values, exhaustive=False)
-    assert trained(partial).left_out["only"].startswith("no photo is known to be FALSE: label some")
+    assert trained(partial).left_out["only"].startswith("no photo is labelled FALSE: label some")
     for array in (*astuple(trained(partial).classifiers), *astuple(trained(partial).calibration)[:3]):
         assert np.isfinite(array).all()
 
 
 def test_a_class_that_finds_too_little_is_left_out(drawn_set: TrainingSet) -> None:
     left_out = trained(drawn_set, least_recall=0.99).left_out
-    assert left_out["dim"].endswith("at precision 0.9, less than 99%")
+    assert left_out["dim"].startswith("its recall at precision 0.9 is ")
+    assert left_out["dim"].endswith(", less than 99%")
 
 
 def test_without_photos_or_labels_it_is_said_what_to_do(tmp_path: Path) -> None:
@@ -184,7 +185,7 @@ def test_a_few_photos_are_trained_on_without_a_word(tmp_path: Path, photos: int)
 
 
 def assert_same(one: Training, other: Training) -> None:
-    """Bit for bit."""
+    """Compare bit for bit."""
     assert one.strengths == other.strengths
     assert one.left_out == other.left_out
     for mine, theirs in (
@@ -199,7 +200,7 @@ def assert_same(one: Training, other: Training) -> None:
 
 @pytest.fixture(scope="module")
 def large_set(tmp_path_factory: pytest.TempPathFactory) -> TrainingSet:
-    """Of more photos than one process adds up alone, and several blocks of scores."""
+    """Return a set with more photos than one process adds up alone, and several blocks of scores."""
     wide = Drawn({f"class {number}": (0.05, 4.0) for number in range(60)}, dim=160)
     training_set = wide.new_set(tmp_path_factory.mktemp("large"))
     wide.add(training_set, 24_000)

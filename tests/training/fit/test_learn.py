@@ -1,4 +1,4 @@
-"""A class is learned from a handful of examples, against kept statistics, and is cautious."""
+"""Learning a class from a handful of examples and the saved sums, with a cautious threshold."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DRAWN = Drawn({"one": (0.1, 5.0), "other": (0.1, 5.0), "new": (0.0, 7.0), "hard"
 
 @pytest.fixture(scope="module")
 def training_set(tmp_path_factory: pytest.TempPathFactory) -> TrainingSet:
-    """Photos of which none shows a new class, and their statistics."""
+    """Return a set of photos that do not show a new class, with saved sums."""
     found = DRAWN.new_set(tmp_path_factory.mktemp("set"))
     DRAWN.add(found, 4000)
     update(found, lambda _: (), LocalWorkers(1))
@@ -37,7 +37,7 @@ def bundle(tmp_path: Path) -> Bundle:
 
 
 def examples(class_id: str, count: int, seed: int = 7) -> NDArray[np.float32]:
-    """Features of photos that show the class and no other."""
+    """Return features of photos that show the class and no other."""
     shifts = {"one": 5.0, "other": 5.0, "new": 7.0, "hard": 4.5, "dim": 1.0}
     alone = Drawn({id_: (float(id_ == class_id), shift) for id_, shift in shifts.items()})
     return from_fixed(alone.photos(count, seed)[0], SCALE)
@@ -88,7 +88,7 @@ def test_equal_examples_are_one(training_set: TrainingSet, bundle: Bundle) -> No
     once, twice = (learn(training_set, bundle, "new", "New", given) for given in (some, np.repeat(some, 4, axis=0)))
     assert twice.examples == 3
     assert np.array_equal(once.content.weights, twice.content.weights)
-    with pytest.raises(JobError, match=r"'New' needs 2 different examples .* Given: 1"):
+    with pytest.raises(JobError, match=r"'New' needs at least 2 different, readable examples, .* Given: 1"):
         learn(training_set, bundle, "new", "New", np.repeat(some[:1], 4, axis=0))
 
 
@@ -150,7 +150,7 @@ def test_a_class_of_another_bank_is_refused(training_set: TrainingSet, bundle: B
 def test_without_statistics_it_is_said_how_to_make_them(tmp_path: Path, bundle: Bundle) -> None:
     training_set = DRAWN.new_set(tmp_path / "set")
     for _ in range(2):
-        with pytest.raises(JobError, match=r"has no statistics.*autotag join --photos FOLDER.*autotag train"):
+        with pytest.raises(JobError, match=r"has not been trained yet.*autotag join --photos FOLDER.*autotag train"):
             learned(training_set, bundle)
         DRAWN.add(training_set, 10)
 
@@ -162,5 +162,5 @@ def test_a_set_of_nothing_but_the_examples_is_told(tmp_path: Path, bundle: Bundl
         "f" * 32, [(f"{at}", "file:///e") for at in range(3)], np.rint(some * SCALE).astype(np.int16), 1
     )
     update(training_set, lambda _: (), LocalWorkers(1))
-    with pytest.raises(JobError, match="no other photos to learn against: join some, and train"):
+    with pytest.raises(JobError, match="no other photos to compare with: join some, and train"):
         learn(training_set, bundle, "new", "New", some)

@@ -1,4 +1,4 @@
-"""Scores of kept features are those of a plain loop, whoever works them out."""
+"""Scores equal those of a plain loop, with any workers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HERE = LocalWorkers(1)
 
 
 def drawn_set(path: Path, photos: int = 300) -> TrainingSet:
-    """Some photos exhaustively labelled but for one class, some with single labels, some with none, in some files."""
+    """Return a set of several files: photos with exhaustive labels for all classes but one, single labels, or none."""
     draw = np.random.default_rng(0)
     training_set = some_set(path, DIM)
     ids = [f"photo {number}" for number in range(photos)]
@@ -79,7 +79,7 @@ def scored(training_set: TrainingSet, sample: int, workers: Workers = HERE) -> S
 def plain(
     training_set: TrainingSet, sample: int
 ) -> tuple[ScoreCounts, list[list[tuple[float, int]]], list[list[tuple[float, int]]]]:
-    """Counts, and of each class the negatives with the highest scores and the positives with the lowest."""
+    """Return counts, and for each class the negatives with the highest scores and the positives with the lowest."""
     snapshot = snapshot_of(training_set)
     features = features_of(training_set)
     by_fold = classifiers_by_fold()

@@ -1,4 +1,4 @@
-"""Statistics that are kept up to date are, byte for byte, those of reading everything again."""
+"""Updated sums equal, byte for byte, the sums of reading all photos again."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ HERE = LocalWorkers(1)
 
 
 class Killed(BaseException):
-    """What a kill -9 is to the code: nothing after it is done."""
+    """Stands for kill -9: no code runs after it."""
 
 
 @pytest.fixture
 def training_set(tmp_path: Path) -> TrainingSet:
-    """With photos, labels of all kinds, and a removal."""
+    """Return a set with photos, labels of all kinds, and a removal."""
     found = some_set(tmp_path)
     for step in (
         joined_photos(PHOTOS[:4], 1),
@@ -73,7 +73,7 @@ def assert_as_afresh(training_set: TrainingSet, sums: SavedSums) -> None:
 
 @contextlib.contextmanager
 def killed_at_write(number: int) -> Iterator[None]:
-    """As if the process were killed when it writes or removes a file for the so-manieth time."""
+    """Raise `Killed` at the given number of writes and removals, as if the process were killed there."""
     done = 0
 
     def killing(name: str) -> None:
@@ -231,7 +231,7 @@ def test_what_is_damaged_is_left_out_with_a_warning_and_made_again(
         folder.write(name, changed.get(damage, damage.encode()))
     with caplog.at_level(logging.WARNING):
         assert latest(training_set) is None
-    assert "not whole" in caplog.text
+    assert "these sums are damaged" in caplog.text
     done = updated(training_set)
     assert done.added == len(wanted.snapshot)
     assert_same_statistics(done.sums.statistics, wanted.statistics)

@@ -1,4 +1,4 @@
-"""The report of a training tells everything of every class, whatever they are called, and stays of a bounded size."""
+"""The report of a training: it shows every class, escapes every name, and its size is bounded."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ VOID = ("meta", "input", "img", "br", "link")
 
 
 def jpeg(uri: str) -> bytes:
-    """Some bytes for each photo; what they show is nothing to the page."""
+    """Return some bytes for a photo; the page does not look into them."""
     return b"\xff\xd8" + uri.encode()
 
 
@@ -53,7 +53,7 @@ def photo(name: str, probability: float = 0.4) -> Mistake:
 
 
 def one_class(name: str, **changes: Any) -> ClassFindings:
-    """The findings about a class; `changes` are fields of it and of its quality."""
+    """Return the findings about a class; `changes` are fields of it and of its quality."""
     measured = {
         "positives": 30,
         "negatives": 970,
@@ -83,7 +83,7 @@ def left_out(name: str, **changes: Any) -> ClassFindings:
 
 
 def quality(average_precision: float | None, recall: float | None = 0.5) -> ClassQuality:
-    """The quality of a class in the bundle in use."""
+    """Return the quality of a class in the bundle in use."""
     return ClassQuality(
         positives=20,
         negatives=900,
@@ -100,7 +100,7 @@ def gone(name: str, average_precision: float | None) -> GoneClass:
 
 
 def findings(classes: Sequence[ClassFindings], **changes: Any) -> Findings:
-    """The findings of a training with these classes."""
+    """Return the findings of a training with these classes."""
     mean = 0.75 if any(one.left_out is None for one in classes) else None
     usual: dict[str, Any] = {
         "made": "2026-11-21T16:50:22.716331Z",
@@ -126,7 +126,7 @@ def findings(classes: Sequence[ClassFindings], **changes: Any) -> Findings:
 
 
 class Page(HTMLParser):
-    """A page as a browser reads it; a tag that is not closed, or closed twice, fails."""
+    """A page as a browser parses it; fails at a tag that is not closed, or closed twice."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -158,18 +158,18 @@ class Page(HTMLParser):
 
     @property
     def text(self) -> str:
-        """What a reader sees, with single blanks."""
+        """The visible text, with single blanks."""
         return " ".join("".join(self._shown).split())
 
     @property
     def details(self) -> dict[str, Any]:
-        """What the page's script has of the classes."""
+        """The data about the classes for the page's script."""
         return dict(json.loads(self.texts["script"][0]))
 
 
 @pytest.fixture
 def written(tmp_path: Path) -> Callable[..., Page]:
-    """Writes a report of these classes and reads its page."""
+    """Return a function that writes a report of classes and parses its page."""
 
     def write(classes: Sequence[ClassFindings], thumbnail: Thumbnail = jpeg, **changes: Any) -> Page:
         write_report(findings(classes, **changes), tmp_path / "report", thumbnail)
