@@ -185,9 +185,7 @@ def test_a_bundle_that_is_half_built_is_removed(start: Callable[..., Command], s
     (home / "build").mkdir()
     (home / "build/wheels").symlink_to(PROJECT / "build/wheels")
     run = start("-o", f"autotag.model={home / 'bundles'}", "model", "build")
-    assert run.process.stderr is not None
-    while (line := run.process.stderr.readline()) and b"writing the network" not in line:
-        pass
+    run.wait_until(lambda: bool(names(home / "bundles")))
     assert run.interrupt() == ": no bundle was installed; start the same command again"
     assert names(home / "bundles") == []
 

@@ -216,4 +216,4 @@ def test_without_a_registry_that_answers_a_class_is_learned_from_what_this_host_
     shown = draw_photos(tmp_path / "shown", (60, 60, 60), 6)
     learned = run_command(config, *away, "learn", "night", str(shown))
     assert learned.returncode == 0, learned.stderr
-    assert "this host's own bundle is used; the one that is current for all hosts is not known" in learned.stderr
+    assert "using this host's own bundle; the registry did not tell which one is current" in learned.stderr
