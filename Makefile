@@ -28,7 +28,7 @@ setup: debian .venv/.ready $(WORKER)/.ready build/bundles/.default ## set everyt
 run: setup ## start the local cluster, tag real photos through it, show the tags; leaves it up (STORE=hbase)
 	@$(AUTOTAG) demo
 
-# Two processes share the tests out; tests/conftest.py says which belong together, and which come first.
+# Several processes share the tests out; tests/conftest.py says which belong together, and which come first.
 test: setup .venv/.spark lint types ## run every test, those on the real servers too
 	@.venv/bin/autotag -e hbase cluster prepare
 	tests/run
