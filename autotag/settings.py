@@ -61,7 +61,7 @@ class Settings:
     )
     model: str = setting(
         "build/bundles/default",
-        "A folder of published bundles, of which the current one is used; or the folder of one bundle, which is used "
+        "A folder of bundles, of which the current one is used; or the folder of one bundle, which is used "
         "for good.",
     )
     model_location: str = setting(
