@@ -61,8 +61,7 @@ class Settings:
     )
     model: str = setting(
         "build/bundles/default",
-        "A folder of bundles, of which the current one is used; or the folder of one bundle, which is used "
-        "for good.",
+        "A folder of bundles, of which the current one is used; or the folder of one bundle, which is used for good.",
     )
     model_location: str = setting(
         "",

@@ -36,8 +36,10 @@ COMMANDS_INTRO = """\
 prints JSON on standard output, one object a line; messages and progress are on standard error.
 """
 REASONS_INTRO = """\
-Each photo that could not be tagged has a reason. `autotag show` prints it, `autotag status` counts the rejected photos
-by reason, and `autotag dead list` shows the last one of each dead letter.
+Each photo that gives no pixels has a reason. `autotag show` prints it for a rejected photo, `autotag status` counts
+rejected photos and retries by reason, and `autotag dead list` shows the last one of each dead letter. Four more reasons
+are the stream's own: `lost` (the process or the tuple ended without a verdict), `store_unavailable` and `model_unknown`
+(tried again; use up no attempt), and `store_refused` (the store can never take this result; a fault to report).
 """
 SUBJECTS = {
     "home": "Home folder",
