@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from autotag.cli.interrupts import Interrupted, end, ignore_signals, take_signals
+from autotag.cli.interrupts import Interrupted, end, ignore_signals, interruption, take_signals
 from autotag.errors import AutotagError, JobError, SettingsError
 from autotag.settings import Settings
 from models.errors import ModelError
@@ -119,6 +119,8 @@ class AutotagGroup(click.Group):
             click.echo(f"{PROGRAM}: {error}", err=True)
             context.exit(2)
         except (AutotagError, ModelError, OSError) as error:
+            if interrupted := interruption():
+                raise interrupted from error
             if isinstance(error, JobError):
                 time.sleep(SIGNAL_S)  # The signal that ended the workers may be on its way to this process, too.
             click.echo(f"{PROGRAM}: {error}", err=True)
@@ -162,5 +164,9 @@ def main() -> None:
         cli.main(prog_name=PROGRAM)
     except Interrupted as interrupted:
         end(interrupted, PROGRAM)
+    except Exception:
+        if interrupted_before := interruption():
+            end(interrupted_before, PROGRAM)
+        raise
     finally:
         ignore_signals()  # Everything is done and printed.

@@ -54,6 +54,15 @@ def take_signals() -> None:
     sys.unraisablehook = _raise_later
 
 
+def interruption() -> Interrupted | None:
+    """Return the interruption of this process, if a signal came.
+
+    An error that comes after it is its consequence: a native library that is just being loaded, say, makes an
+    ImportError of it.
+    """
+    return _raised
+
+
 def ignore_signals() -> None:
     """Let no signal interrupt what this process has left to do: to clean up, or to end."""
     for number in SIGNALS:
