@@ -113,6 +113,15 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
+def config(settings: Settings, tmp_path: Path) -> Path:
+    """A config.json whose environment ``local`` says what the fixture `settings` says."""
+    options = {f"autotag.{name.replace('_', '.')}": value for name, value in vars(settings).items()}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"envs": {"local": {"options": options}}}))
+    return path
+
+
+@pytest.fixture
 def queue(settings: Settings) -> Iterator[EventQueue]:
     queue = open_queue(settings)
     yield queue

@@ -576,14 +576,6 @@ Program = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def config(settings: Settings, tmp_path: Path) -> Path:
-    options = {f"autotag.{name.replace('_', '.')}": value for name, value in vars(settings).items()}
-    path = tmp_path / "config.json"
-    path.write_text(json.dumps({"envs": {"local": {"options": options}}}))
-    return path
-
-
-@pytest.fixture
 def program(config: Path) -> Program:
     def program(*arguments: object) -> subprocess.CompletedProcess[str]:
         return run_command(config, "bulk", *map(str, arguments))

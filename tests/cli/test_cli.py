@@ -34,14 +34,6 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def config(settings: Settings, tmp_path: Path) -> Path:
-    options = {f"autotag.{name.replace('_', '.')}": value for name, value in vars(settings).items()}
-    path = tmp_path / "config.json"
-    path.write_text(json.dumps({"envs": {"local": {"options": options}}}))
-    return path
-
-
-@pytest.fixture
 def run(config: Path) -> Run:
     """Runs a command in this process, from a folder that is not the project's."""
     return functools.partial(run_command, config)
