@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import map_array
 from models.errors import ModelError
 
 FORMAT, FORMAT_VERSION = "autotag-bank", 1
@@ -246,10 +247,9 @@ def _read_header(path: Path) -> dict[str, Any]:
 
 def _map(path: Path) -> NDArray[Any]:
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return map_array(path)
     except (OSError, ValueError, EOFError) as error:
         raise ModelError(f"{path}: cannot be read as a matrix: {error}") from error
-    return array
 
 
 def _check_shape(path: Path, array: NDArray[Any], shape: tuple[int, int]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from models.arrays import map_array
 from models.bank import WEIGHTS, ClassifierBank, Softmax
 from models.bundle import BANKS, Bundle
 from models.errors import ModelError
@@ -127,7 +128,7 @@ def _compare_banks(old_folder: Path, old: ClassifierBank, new_folder: Path, new:
         added=[id_ for id_ in new.classifiers if id_ not in places],
         removed=sorted(places.keys() - set(new.classifiers)),
     )
-    old_weights, new_weights = (np.load(folder / WEIGHTS, mmap_mode="r") for folder in (old_folder, new_folder))
+    old_weights, new_weights = (map_array(folder / WEIGHTS) for folder in (old_folder, new_folder))
     if len(old_weights) != len(new_weights):
         found.weights = [id_ for id_, _, _ in both]
     elif both:

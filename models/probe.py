@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import map_array
 from models.errors import ModelError
 
 PROBE = "probe.npy"
@@ -46,7 +47,7 @@ def read_probe(path: Path) -> NDArray[np.float32]:
         ModelError: the file is missing or malformed.
     """
     try:
-        features: NDArray[np.float32] = np.load(path, allow_pickle=False)
+        features = map_array(path)
     except (OSError, ValueError, EOFError) as error:
         raise ModelError(f"{path}: cannot be read as the probe's features: {error}") from error
     if features.dtype != np.dtype("<f4") or features.ndim != 2 or len(features) != PROBE_PICTURES:

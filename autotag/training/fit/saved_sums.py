@@ -22,6 +22,7 @@ from autotag.errors import InputError
 from autotag.storage.folder import Folder
 from autotag.training.dataset.snapshot import Snapshot
 from autotag.training.dataset.training_set import TrainingSet
+from models.arrays import arrays_from
 from models.errors import ModelError
 from models.moments import Statistics
 
@@ -91,5 +92,4 @@ def sums_to_bytes(statistics: Statistics) -> bytes:
 
 def sums_from_bytes(classes: Sequence[str], data: bytes) -> Statistics:
     """Read the bytes of `sums_to_bytes`; raise ModelError for other bytes."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        return Statistics.from_arrays(classes, {name: arrays[name] for name in arrays.files})
+    return Statistics.from_arrays(classes, arrays_from(data))

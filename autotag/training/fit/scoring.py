@@ -19,6 +19,7 @@ from autotag.training.dataset.snapshot import Snapshot
 from autotag.training.dataset.training_set import TrainingSet
 from autotag.training.fit.scratch import work_folder
 from autotag.training.fit.update_sums import PartRows, concatenated, part_rows, together
+from models.arrays import array_from, arrays_from
 from models.fixed_point import from_fixed
 from models.moments import FOLDS
 from models.ridge import Classifiers
@@ -97,11 +98,11 @@ class Scores:
     @classmethod
     def read(cls, positive_scores: NDArray[np.float32], data: bytes) -> Scores:
         scores = cls.nothing(positive_scores)
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            for name in _COUNTS:
-                setattr(scores.counts, name, arrays[name])
-            for name, extremes in (("false", scores.false), ("missed", scores.missed)):
-                extremes.scores[:], extremes.photos[:] = arrays[f"{name}_scores"], arrays[f"{name}_photos"]
+        arrays = arrays_from(data)
+        for name in _COUNTS:
+            setattr(scores.counts, name, arrays[name])
+        for name, extremes in (("false", scores.false), ("missed", scores.missed)):
+            extremes.scores[:], extremes.photos[:] = arrays[f"{name}_scores"], arrays[f"{name}_photos"]
         return scores
 
     @classmethod
@@ -196,7 +197,7 @@ class _Scorer:
 
     def __call__(self, piece: _Piece) -> str:
         folder = piece.training_set.folder
-        classifiers: NDArray[np.float32] = np.load(io.BytesIO(folder.read(piece.classifiers)), allow_pickle=False)
+        classifiers: NDArray[np.float32] = array_from(folder.read(piece.classifiers))
         scores = Scores.nothing(self.positive_scores)
         # One thread: each core has its process, and another number of threads would change the last digits.
         with threadpool_limits(1, user_api="blas"):
