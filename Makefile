@@ -100,6 +100,6 @@ $(WORKER)/.ready: virtualenvs/tagging.txt .venv/.ready
 	@touch $@
 
 # Built again when what it is made by changes; the same result is published once.
-build/bundles/.default: autotag/bundles/build.py autotag/bundles/wheels.lock $(wildcard models/*.py) models/imagenet.tsv | .venv/.ready
+build/bundles/.default: autotag/bundles/build.py autotag/bundles/wheels.lock $(wildcard models/*.py models/everyday/*) models/classes.tsv | .venv/.ready
 	@.venv/bin/autotag model build
 	@touch $@

@@ -170,7 +170,8 @@ class Bundle:
     def tags(self, features: NDArray[np.float32], min_score: float | None = None) -> list[list[Tag]]:
         """Return the tags of each photo, the highest score first, equal scores by name.
 
-        Where several banks give one tag, the highest probability stands. Scores are rounded to `SCORE_DIGITS` decimals.
+        Where several banks give one tag, the highest probability stands. A tag brings the classes that contain it, each
+        at least as probable. Scores are rounded to `SCORE_DIGITS` decimals.
 
         Args:
             features: float32 [n, d] from this bundle's network.
@@ -186,6 +187,11 @@ class Bundle:
                     id_, score = bank.ids[place], round(probability, SCORE_DIGITS)
                     if id_ not in tags or tags[id_].score < score:
                         tags[id_] = Tag(id_, self.classes.name(id_), score, bank.name)
+        for tags in photos:
+            for tag in list(tags.values()):
+                for above in self.classes.ancestors(tag.id):
+                    if above not in tags or tags[above].score < tag.score:
+                        tags[above] = Tag(above, self.classes.name(above), tag.score, tag.bank)
         return [sorted(tags.values(), key=lambda tag: (-tag.score, tag.name)) for tags in photos]
 
 

@@ -1,4 +1,4 @@
-"""ClassTable: the names of the classes, and the classes that contain them."""
+"""ClassTable: the names of the classes and categories, and which of them contain which."""
 
 from __future__ import annotations
 
@@ -8,8 +8,16 @@ from pathlib import Path
 
 from models.errors import ModelError
 
-IMAGENET = Path(__file__).with_name("imagenet.tsv")
-"""ImageNet's 1,000 classes in index order, then the classes above them; written by tools/make_imagenet.py."""
+CLASSES = Path(__file__).with_name("classes.tsv")
+"""ImageNet's 1,000 classes in index order, then the everyday classes, all those above them, and the categories; written
+by tools/make_classes.py."""
+CATEGORY = "category:"
+"""Begins the id of a category: a class that people browse by, and that is no tag."""
+
+
+def is_category(id_: str) -> bool:
+    """Return True for the id of a category."""
+    return id_.startswith(CATEGORY)
 
 
 class ClassTable:

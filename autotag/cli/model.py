@@ -13,7 +13,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from autotag.bundles.build import CALIBRATION_PHOTOS, RECIPES, build_bundle
+from autotag.bundles.build import BUILT_BANKS, CALIBRATION_PHOTOS, RECIPES, build_bundle
 from autotag.bundles.publisher import Change, HostModels, Publisher
 from autotag.bundles.registry import ModelRegistry, PublishedModel
 from autotag.cli import CommandLine, print_json, print_table, user_name, with_json, with_settings
@@ -63,9 +63,17 @@ with_folder = click.argument("folder", type=click.Path(exists=True, file_okay=Fa
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help=f"Folder of typical photos, from which int8 is calibrated; {CALIBRATION_PHOTOS} are used.",
 )
+@click.option("--without", multiple=True, type=click.Choice(BUILT_BANKS), help="Bank to leave out; repeatable.")
 @with_json
 @with_settings
-def build(line: CommandLine, network: str, precision: str, calibration: Path | None, as_json: bool) -> None:
+def build(
+    line: CommandLine,
+    network: str,
+    precision: str,
+    calibration: Path | None,
+    without: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Build a bundle for this host, in under a minute; a bundle that is published for all hosts replaces it."""
     if (precision == "int8") != (calibration is not None):
         raise click.UsageError(
@@ -83,6 +91,7 @@ def build(line: CommandLine, network: str, precision: str, calibration: Path | N
             precision,
             root=settings.path(settings.model),
             wheels=settings.path("build/wheels"),
+            without=without,
             calibration_photos=_pixels(reader, calibration) if calibration else None,
             progress=progress,
         )

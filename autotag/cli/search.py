@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from autotag.cli import CommandLine, print_json, print_table, with_json, with_settings
-from autotag.cli.tag_output import tags_text, view_tags_as_dicts
+from autotag.cli.tag_output import tags_text, view_as_dict
 from autotag.events.times import iso_time
 from autotag.stores import open_store
 from autotag.stores.responses import FoundPhoto
@@ -61,12 +61,12 @@ def search(line: CommandLine, tag: str, owner: str | None, limit: int, cursor: s
 def found_as_dict(photo: FoundPhoto, visibility: Visibility) -> dict[str, Any]:
     """Return a photo that a search found as JSON-safe values: `tag` is the one searched for, `tags` are all."""
     view = photo.view
-    tags = view_tags_as_dicts(view, visibility)
+    values = view_as_dict(view, visibility)
     return {
         "photo_id": view.photo_id,
         "owner": view.owner,
         "uri": view.uri,
         "content_time": iso_time(view.content_us),
-        "tag": next(tag for tag in tags if tag["id"] == photo.tag.id),
-        "tags": tags,
+        "tag": next(tag for tag in values["tags"] + values["categories"] if tag["id"] == photo.tag.id),
+        **values,
     }

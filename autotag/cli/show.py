@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from autotag.cli import CommandLine, print_json, with_json, with_settings
-from autotag.cli.tag_output import tags_text, view_tags_as_dicts
+from autotag.cli.tag_output import tags_text, view_as_dict
 from autotag.events.times import iso_time
 from autotag.queues import open_queue
 from autotag.storage.uri import photo_uri
@@ -107,7 +107,7 @@ def photo_as_dict(photo: StoredPhoto, visibility: Visibility) -> dict[str, Any]:
         values["model"] = vars(machine.model)
         if machine.partial:
             values["partial"] = True
-    return {**values, "tags": view_tags_as_dicts(view, visibility)}
+    return {**values, **view_as_dict(view, visibility)}
 
 
 def entry_as_dict(entry: HistoryEntry) -> dict[str, Any]:

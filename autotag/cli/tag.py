@@ -10,7 +10,7 @@ from autotag.cli import CommandLine, print_json, with_json, with_settings
 from autotag.cli.interrupts import interruptible
 from autotag.cli.photos import find_named
 from autotag.cli.progress import ProgressBars
-from autotag.cli.tag_output import tags_as_dicts, tags_text
+from autotag.cli.tag_output import tags_as_dict, tags_text
 from autotag.photos.reader import PhotoError
 from autotag.photos.source import PhotoSource
 from autotag.storage.uri import photo_uri
@@ -52,7 +52,7 @@ def tag(line: CommandLine, photos: tuple[str, ...], top: int | None, min_score: 
                     click.echo(f"{name}: {tags}", err=True)
             elif as_json:
                 partial = {"partial": True} if tags.partial else {}
-                print_json({"photo": name, "model": str(tagger.model), **partial, "tags": tags_as_dicts(tags, classes)})
+                print_json({"photo": name, "model": str(tagger.model), **partial, **tags_as_dict(tags, classes)})
             else:
                 partial_mark = " (partial: the photo is damaged)" if tags.partial else ""
                 click.echo(f"{name}: {tags_text(tags, classes.ancestors)}{partial_mark}")

@@ -8,10 +8,10 @@ from typing import Any
 from autotag.events.times import iso_time
 from autotag.view.decisions import Ancestors, Decision
 from autotag.view.merge import View, ViewTag
-from autotag.view.tag_order import leaf_ids, specific_first, view_ancestors
+from autotag.view.tag_order import leaf_ids, specific_first, split_categories, view_ancestors
 from autotag.view.visibility import Visibility
 from models.bundle import Tag
-from models.classes import ClassTable
+from models.classes import ClassTable, is_category
 
 
 def tags_text(tags: Sequence[Tag] | Sequence[ViewTag], ancestors: Ancestors, most: int | None = None) -> str:
@@ -29,26 +29,37 @@ def tags_text(tags: Sequence[Tag] | Sequence[ViewTag], ancestors: Ancestors, mos
     return ", ".join(shown) or "no tags"
 
 
-def tags_as_dicts(tags: Sequence[Tag], classes: ClassTable) -> list[dict[str, Any]]:
-    """Return a classifier's tags of one photo as JSON-safe values, in the same order.
+def tags_as_dict(tags: Sequence[Tag], classes: ClassTable) -> dict[str, Any]:
+    """Return a classifier's tags of one photo as JSON-safe values: `tags` and `categories`, each in the same order.
 
-    Each has the ids of its direct `parents`, and is a `leaf` if none of its descendants is among the photo's tags.
+    Each tag has the ids of its direct `parents`, and is a `leaf` if none of its descendants is among the photo's tags.
     """
     leaves = leaf_ids(tags, classes.ancestors)
-    return [{**vars(tag), "parents": list(classes.parents[tag.id]), "leaf": tag.id in leaves} for tag in tags]
+    tags, categories = split_categories(tags)
+    return {
+        "tags": [{**vars(tag), "parents": _parents(tag.id, classes), "leaf": tag.id in leaves} for tag in tags],
+        "categories": [dict(vars(category)) for category in categories],
+    }
 
 
-def view_tags_as_dicts(view: View, visibility: Visibility) -> list[dict[str, Any]]:
-    """Return the tags that a reader sees as JSON-safe values, with provenance, `parents` and `leaf`."""
+def view_as_dict(view: View, visibility: Visibility) -> dict[str, Any]:
+    """Return what a reader sees of a photo as JSON-safe values: `tags`, with `parents` and `leaf`, and `categories`.
+
+    Both have their provenance.
+    """
     leaves = leaf_ids(view.tags, view_ancestors(view, visibility))
-    return [
-        {
-            **_tag_as_dict(tag),
-            "parents": list(visibility.classes.parents.get(tag.id, ())),
-            "leaf": tag.id in leaves,
-        }
-        for tag in view.tags
-    ]
+    tags, categories = split_categories(view.tags)
+    return {
+        "tags": [
+            {**_tag_as_dict(tag), "parents": _parents(tag.id, visibility.classes), "leaf": tag.id in leaves}
+            for tag in tags
+        ],
+        "categories": [_tag_as_dict(category) for category in categories],
+    }
+
+
+def _parents(tag_id: str, classes: ClassTable) -> list[str]:
+    return [parent for parent in classes.parents.get(tag_id, ()) if not is_category(parent)]
 
 
 def _tag_as_dict(tag: ViewTag) -> dict[str, Any]:

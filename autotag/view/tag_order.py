@@ -1,6 +1,7 @@
 """The order in which people read a photo's tags: the most specific first, then the tags that contain it.
 
-A parent is never less probable than its child, so "best score first" would always begin with "animal".
+A parent is never less probable than its child, so "best score first" would always begin with "animal". Categories are
+no tags: people browse by them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Generic, Protocol, TypeVar
 from autotag.view.decisions import Ancestors, Decision
 from autotag.view.merge import View
 from autotag.view.visibility import Visibility
+from models.classes import is_category
 
 
 class ScoredTag(Protocol):
@@ -38,18 +40,25 @@ class SpecificTag(Generic[AnyTag]):
     """The photo's tags that contain the leaf, the nearest first; without those of the leaves before it."""
 
 
+def split_categories(tags: Sequence[AnyTag]) -> tuple[list[AnyTag], list[AnyTag]]:
+    """Return the tags that are no categories, and the categories, each in their order."""
+    return [tag for tag in tags if not is_category(tag.id)], [tag for tag in tags if is_category(tag.id)]
+
+
 def leaf_ids(tags: Sequence[ScoredTag], ancestors: Ancestors) -> frozenset[str]:
-    """Return the ids of the leaves: the tags none of whose descendants is among `tags`."""
-    return frozenset(tag.id for tag in tags).difference(*(ancestors(tag.id) for tag in tags))
+    """Return the ids of the leaves: the tags, without categories, none of whose descendants is among `tags`."""
+    ids = frozenset(tag.id for tag in tags if not is_category(tag.id))
+    return ids.difference(*(ancestors(tag.id) for tag in tags))
 
 
 def specific_first(tags: Sequence[AnyTag], ancestors: Ancestors) -> list[SpecificTag[AnyTag]]:
-    """Return the leaves, best first, each with its parents; every tag is there once.
+    """Return the leaves, best first, each with its parents; every tag is there once, but no category.
 
     Args:
         tags: one photo's tags; equal scores stay in their order.
         ancestors: returns the ids of the tags that contain a tag.
     """
+    tags, _ = split_categories(tags)
     leaves = leaf_ids(tags, ancestors)
     best_first = sorted(tags, key=lambda tag: (tag.id not in leaves, -tag.score))
     listed: set[str] = set()

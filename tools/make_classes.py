@@ -1,11 +1,12 @@
-"""Writes imagenet.tsv, the class table, from WordNet 3.0 and the list of ImageNet's 1,000 synsets in index order.
+"""Writes classes.tsv, the class table, from WordNet 3.0, ImageNet's 1,000 synsets and the everyday classes.
 
-    python -m tools.make_imagenet /usr/share/wordnet/data.noun .../timm/data/_info/imagenet_synsets.txt
+    python -m tools.make_classes /usr/share/wordnet/data.noun .../timm/data/_info/imagenet_synsets.txt
 
 The first is in Debian's package wordnet-base, the second in the wheel timm (1.0.31). A WordNet id (wnid) is ``n`` and
 the synset's offset in data.noun. Source: wndb(5WN) for the format, WordNet 3.0 for names and hierarchy.
 
-The classes above the 1,000 are WordNet's hypernyms, tidied for people who search photos:
+The everyday classes and the categories that people browse by are listed in tools/everyday. The classes above all of
+these are WordNet's hypernyms, tidied for people who search photos:
 
 1. Remove the classes in `REMOVED`, and attach the classes below them to the nearest remaining ancestors.
 2. Keep only the most specific of the classes that contain the same leaves: "lepidopterous insect" adds nothing to
@@ -23,7 +24,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.classes import IMAGENET, ClassTable
+from models.classes import CATEGORY, CLASSES, ClassTable, is_category
+
+EVERYDAY = Path(__file__).with_name("everyday")
 
 REMOVED = {
     "philosophy: true of everything, or of things with nothing in common that a photo shows": """
@@ -31,7 +34,10 @@ REMOVED = {
         substance solid fluid liquid relation part piece communication natural_object agent system article ware
         unit psychological_feature attribute group set event cause location region signal visual_signal sign act
         activity process state measure definite_quantity creation product indication evidence written_communication
-        message content representation way passage opening excavation surface
+        message content representation way passage opening excavation surface geographical_area tract biome material
+        physical_phenomenon atmospheric_phenomenon shape time_period geographic_point facility area diversion motion
+        workplace natural_phenomenon phenomenon change action community biotic_community
+        point fundamental_quantity
     """,
     "function: what a thing is for, too wide to picture": """
         instrumentality device implement instrument mechanism mechanical_device covering protective_covering
@@ -57,8 +63,13 @@ REMOVED = {
 }
 KEPT = {"n03413828", "n02954340"}
 """Meanings of these words that stay: the game that is played (not hunted), the cap on a head."""
-CUT = {("n04576211", "n03094503")}
-"""Links that do not help people: only for WordNet is a wheeled vehicle a container."""
+CUT = {
+    ("n04576211", "n03094503"),  # only for WordNet is a wheeled vehicle a container,
+    ("n04610879", "n08569998"),  # or a yard (and so a playground) a field
+    ("n12102133", "n12101870"),  # nobody looks for a lawn
+    ("n13104059", "n13103136"),  # or a forest by the word "plant"
+}
+"""Links that do not help people who search photos."""
 MERGED = {
     "n00021265": "n07555863",  # food: the meaning that includes drinks, and solid food
     "n03381126": "n03380867",  # footwear: the clothing, and the covering
@@ -78,7 +89,6 @@ NAMES = {
     "n02959942": "railway car",
     "n03206908": "dish",
     "n03438257": "drinking glass",
-    "n03510583": "airplane",
     "n03594734": "jeans",
     "n03725035": "protective mask",
     "n03793489": "computer mouse",
@@ -132,18 +142,70 @@ def read_wordnet(path: Path) -> tuple[dict[str, Synset], str]:
     return synsets, "\n".join(licence)
 
 
-def make_table(synsets: Mapping[str, Synset], leaves: Sequence[str]) -> ClassTable:
-    """Return the leaves in their order, then the remaining classes above them, by wnid."""
+@dataclass(frozen=True)
+class Everyday:
+    """An everyday class: its id, a wnid where WordNet has the word, and the parents that WordNet does not give."""
+
+    id: str
+    name: str
+    parents: tuple[str, ...]
+    """Names of everyday classes."""
+    frequency: float | None
+    """Share of people's photos that show it, where nothing else is known; None: it is not learned."""
+
+
+def read_everyday() -> list[Everyday]:
+    """Return the everyday classes of tools/everyday/classes.tsv."""
+    return [
+        Everyday(
+            id_,
+            name,
+            tuple(filter(None, parents.split(","))),
+            None if frequency in ("computed", "parent") else float(frequency),
+        )
+        for name, id_, parents, frequency in _rows(EVERYDAY / "classes.tsv")
+    ]
+
+
+def _rows(path: Path) -> list[list[str]]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [line.split("\t") for line in lines if line and line[0] != "#"]
+
+
+def make_table(
+    synsets: Mapping[str, Synset],
+    leaves: Sequence[str],
+    everyday: Sequence[Everyday],
+    categories: Mapping[str, tuple[str, Sequence[str]]],
+) -> ClassTable:
+    """Return the leaves in their order, then the everyday classes and those above them, by id, then the categories.
+
+    Args:
+        leaves: wnids.
+        categories: id -> name, and the names of the classes that it contains.
+    """
     members: dict[str, set[str]] = {}
     above: dict[str, frozenset[str]] = {}
-    for leaf in leaves:
-        for ancestor in _ancestors(leaf, synsets, above):
+    own = {one.id: one for one in everyday if not is_category(one.id)}
+    for leaf in dict.fromkeys([*leaves, *(id_ for id_ in own if id_ in synsets)]):
+        for ancestor in {leaf} & own.keys() | _ancestors(leaf, synsets, above):
             members.setdefault(ancestor, set()).add(leaf)
-    kept = _most_specific({id_: m for id_, m in members.items() if not _is_removed(id_, synsets)}, synsets, above)
+    wanted = {id_: m for id_, m in members.items() if id_ in own or not _is_removed(id_, synsets)}
+    kept = _most_specific(wanted, synsets, above) | own.keys()
     # A leaf that contains other leaves (none in ImageNet) is a parent as well.
     order = [*leaves, *sorted(kept - set(leaves))]
-    names = _names(order, synsets)
-    return ClassTable([(id_, names[id_], _kept_parents(id_, set(order), synsets, above)) for id_ in order])
+    names = _names([id_ for id_ in order if id_ in synsets], synsets) | {id_: one.name for id_, one in own.items()}
+    ids = {name: id_ for id_, name in names.items()}
+    parents: dict[str, list[str]] = {}
+    for id_ in order:
+        found = _kept_parents(id_, set(order), synsets, above) if id_ in synsets else []
+        extra = [ids[name] for name in own[id_].parents] if id_ in own else []
+        parents[id_] = sorted({*found, *extra})
+    for category, (_, classes) in categories.items():
+        for name in classes:
+            parents[ids[name]].append(CATEGORY + category)
+    rows = [(id_, names[id_], parents[id_]) for id_ in order]
+    return ClassTable([*rows, *((CATEGORY + id_, name, ()) for id_, (name, _) in categories.items())])
 
 
 def _ancestors(id_: str, synsets: Mapping[str, Synset], above: dict[str, frozenset[str]]) -> frozenset[str]:
@@ -193,11 +255,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Write the class table from WordNet and ImageNet's list of synsets.")
     parser.add_argument("wordnet", type=Path, help="WordNet 3.0's data.noun")
     parser.add_argument("synsets", type=Path, help="the 1,000 wnids in index order, a line each")
-    parser.add_argument("--output", type=Path, default=IMAGENET)
+    parser.add_argument("--output", type=Path, default=CLASSES)
     arguments = parser.parse_args()
     synsets, licence = read_wordnet(arguments.wordnet)
-    table = make_table(synsets, arguments.synsets.read_text(encoding="utf-8").split())
-    source = "id, name, parents. Written by tools/make_imagenet.py; names and parents are facts of WordNet 3.0:"
+    leaves = arguments.synsets.read_text(encoding="utf-8").split()
+    categories = {
+        id_: (name, [*filter(None, members.split(","))]) for id_, name, members in _rows(EVERYDAY / "categories.tsv")
+    }
+    table = make_table(synsets, leaves, read_everyday(), categories)
+    source = "id, name, parents. Written by tools/make_classes.py; names and parents are facts of WordNet 3.0:"
     table.write(arguments.output, f"{source}\n\n{licence}")
 
 
