@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.moments import FOLDS
+from models.prior_shift import negative_weight, offset_shift
 from models.score_counts import ScoreCounts
 
 RELIABILITY_BINS = 10
@@ -43,6 +44,13 @@ class Calibration:
     least_scores: NDArray[np.float64]
     """Thresholds as z; infinite where no threshold reaches the minimum precision."""
 
+    @classmethod
+    def of(cls, slopes: NDArray[np.float64], offsets: NDArray[np.float64], least: NDArray[np.float64]) -> Calibration:
+        """Return the calibration with the thresholds that `least` scores are."""
+        reached = np.isfinite(least)
+        thresholds = np.where(reached, _sigmoid(slopes * np.where(reached, least, 0) + offsets).clip(*_LIKELY), 1.0)
+        return cls(slopes, offsets, thresholds, least)
+
     def probabilities(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the probabilities of scores [classes, n]."""
         return _sigmoid(self.slopes[:, None] * scores + self.offsets[:, None])
@@ -71,27 +79,46 @@ class Quality:
 
 
 def calibrate(
-    counts: ScoreCounts, wanted_precision: float, negative_weights: NDArray[np.float64]
+    counts: ScoreCounts,
+    wanted_precision: float,
+    negative_weights: NDArray[np.float64],
+    frequencies: NDArray[np.float64] | None = None,
 ) -> tuple[Calibration, Quality]:
     """Fit the calibration on all folds, and measure its quality by cross-fitting.
+
+    The average precision is that among the counted photos, whatever the frequencies.
 
     Args:
         wanted_precision: minimum precision, 0 to 1; one imaginary negative counts above every threshold, so that few
             positives never seem surer than they are.
         negative_weights: [classes]: the number of negatives that each of `counts.negatives` stands for; 1 where all
             were counted.
+        frequencies: [classes]: the share of photos that show each class where the tags are used; None: as among the
+            counted photos.
     """
     positives = counts.positives.astype(np.float64)
     negatives = counts.weighted_negatives(negative_weights)
-    every = _fit(positives.sum(axis=0), negatives.sum(axis=0), counts, wanted_precision, negative_weights)
+    known = trained_frequencies(positives.sum(axis=(0, 2)), negatives.sum(axis=(0, 2)))
+    used = known if frequencies is None else frequencies
+    weight = negative_weight(known, used)
+
+    def fit(folds: list[int]) -> Calibration:
+        some, others = positives[folds].sum(axis=0), negatives[folds].sum(axis=0)
+        slopes, offsets = _logistic(some, others, counts.centres)
+        least = least_scores(some, others * weight[:, None], counts.edges, wanted_precision, negative_weights * weight)
+        return Calibration.of(slopes, offsets + offset_shift(known, used), least)
+
     judged = _Judged(counts)
     for fold in range(FOLDS):
-        others = [other for other in range(FOLDS) if other != fold]
-        made = _fit(
-            positives[others].sum(axis=0), negatives[others].sum(axis=0), counts, wanted_precision, negative_weights
-        )
-        judged.add(made, positives[fold], negatives[fold])
-    return every, judged.quality(average_precision(positives.sum(axis=0), negatives.sum(axis=0)))
+        made = fit([other for other in range(FOLDS) if other != fold])
+        judged.add(made, positives[fold], negatives[fold] * weight[:, None])
+    quality = judged.quality(average_precision(positives.sum(axis=0), negatives.sum(axis=0)))
+    return fit(list(range(FOLDS))), quality
+
+
+def trained_frequencies(positives: NDArray[np.float64], negatives: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the share of positives among the labelled photos of each class, never quite 0 or 1."""
+    return np.asarray((positives + 0.5) / (positives + negatives + 1))
 
 
 def average_precision(positives: NDArray[np.float64], negatives: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -120,23 +147,15 @@ def uncalibrated(positive_scores: NDArray[np.float32], prior: NDArray[np.float64
     return Calibration(slopes, offsets, nothing, nothing)
 
 
-def _fit(
-    positives: NDArray[np.float64],
-    negatives: NDArray[np.float64],
-    counts: ScoreCounts,
-    wanted_precision: float,
-    negative_weights: NDArray[np.float64],
-) -> Calibration:
-    centres = counts.centres
+def _logistic(
+    positives: NDArray[np.float64], negatives: NDArray[np.float64], centres: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return slopes and offsets of the probabilities of scores."""
     slopes, _ = _platt(positives, negatives, centres, 1.0, _ANY)
     many = (positives.sum(axis=1) >= _FEW) & (negatives.sum(axis=1) >= _FEW)
     # A class of few photos is taken to be like the others.
     typical = float(np.median(slopes[many])) if many.any() else 1.0
-    slopes, offsets = _platt(positives, negatives, centres, typical, _ALIKE)
-    least = _least_scores(positives, negatives, counts.edges, wanted_precision, negative_weights)
-    reached = np.isfinite(least)
-    thresholds = np.where(reached, _sigmoid(slopes * np.where(reached, least, 0) + offsets).clip(*_LIKELY), 1.0)
-    return Calibration(slopes, offsets, thresholds, least)
+    return _platt(positives, negatives, centres, typical, _ALIKE)
 
 
 def _platt(
@@ -175,7 +194,7 @@ def _platt(
     return slopes, offsets
 
 
-def _least_scores(
+def least_scores(
     positives: NDArray[np.float64],
     negatives: NDArray[np.float64],
     edges: NDArray[np.float64],
@@ -184,7 +203,7 @@ def _least_scores(
 ) -> NDArray[np.float64]:
     """Return the lowest bin edge above which the precision is reached, [classes]; infinite where there is none.
 
-    Only bins with positives count: without one, a lower threshold gains no recall and loses precision.
+    One negative of each class's weight counts above every edge. Only bins with positives count: without one, a lower threshold gains no recall and loses precision.
     """
     true, false = _above(positives), _above(negatives) + negative_weights[:, None]
     good = (true / (true + false) >= wanted) & (positives > 0)
