@@ -1,0 +1,158 @@
+"""Makes the bank "everyday" from the photos that tools/everyday/photos.tsv lists, and docs/everyday.md about it.
+
+    python -m tools.make_everyday SETS
+
+SETS is a folder with the repositories of tools/everyday/sets.tsv, each in a folder named owner+name, at its commit. The
+bank is what `autotag join --exhaustive` and `autotag train` make of them, five minutes a network.
+"""
+
+from __future__ import annotations
+
+import csv
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+
+from autotag.bundles.build import RECIPES, build_bundle
+from autotag.cli.progress import ProgressBars
+from autotag.jobs.workers import open_workers
+from autotag.settings import PROJECT, Settings
+from autotag.storage.folder import Folder
+from autotag.training.dataset.join import Inputs, join
+from autotag.training.dataset.training_set import TrainingSet
+from autotag.training.fit.fit import Training, Wanted, train
+from autotag.training.report.findings import ClassFindings, make_findings
+from models.bank import Sigmoid
+from models.classes import ClassTable, is_category
+from models.everyday_bank import EVERYDAY, EverydayBank
+from tools.make_classes import EVERYDAY as FOLDER
+from tools.make_classes import read_everyday
+
+SETS = FOLDER / "sets.tsv"
+PAGE = PROJECT / "docs" / "everyday.md"
+FREQUENT = 0.05
+"""Share of photos; a class that more of them show says little, and its tags must be surer."""
+PRECISIONS = {True: (0.95, 0.9), False: (0.9, 0.8)}
+"""Minimum precision of classes that are frequent, and of the others; and a second try of those that never reach it."""
+LEAST_RECALL = 0.1
+
+
+@dataclass(frozen=True)
+class LookedAt:
+    """A photo, and what it shows."""
+
+    id: str
+    """Its path below the folder of the sets."""
+    random: bool
+    shows: tuple[str, ...]
+    """Names of everyday classes, without those that contain them."""
+    arguable: tuple[str, ...]
+    """Names of classes that it may be said to show."""
+
+
+def looked_at() -> Iterator[LookedAt]:
+    """Yield the photos of tools/everyday/photos.tsv."""
+    folder = ""
+    for line in (FOLDER / "photos.tsv").read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):
+            folder = line.strip("[]")
+        elif not line.startswith("#"):
+            path, drawn, shows, arguable = line.split("\t")
+            names = (tuple(filter(None, text.split(","))) for text in (shows, arguable))
+            yield LookedAt(f"{folder}/{path}", drawn == "random", *names)
+
+
+def learned_classes(classes: ClassTable) -> list[str]:
+    """Return the ids of the classes to learn: the everyday classes, and the categories that contain some of them."""
+    ids = [one.id for one in read_everyday() if one.frequency is not None]
+    return ids + sorted({above for id_ in ids for above in classes.ancestors(id_) if is_category(above)} - set(ids))
+
+
+def write_labels(photos: Sequence[LookedAt], sets: Path, classes: ClassTable, folder: Path) -> tuple[Path, Path]:
+    """Write the list of photos and the table of labels that a join reads.
+
+    A photo shows a class, too, if it shows one that the class contains. What is arguable is unknown.
+    """
+    ids = {one.name: one.id for one in read_everyday()}
+    learned = learned_classes(classes)
+    listed, labels = folder / "photos.csv", folder / "labels.csv"
+    with listed.open("w", newline="") as photo_stream, labels.open("w", newline="") as label_stream:
+        photo_table, label_table = csv.writer(photo_stream), csv.writer(label_stream)
+        photo_table.writerow(["photo_id", "uri"])
+        label_table.writerow(["class", "photo_id", "label"])
+        for photo in photos:
+            photo_table.writerow([photo.id, (sets / photo.id).as_uri()])
+            shown, arguable = (
+                {ids[name] for name in names}.union(*(classes.ancestors(ids[name]) for name in names))
+                for names in (photo.shows, photo.arguable)
+            )
+            for id_ in learned:
+                label = "TRUE" if id_ in shown else "unknown" if id_ in arguable else "FALSE"
+                label_table.writerow([id_, photo.id, label])
+    return listed, labels
+
+
+def learn(
+    network: str, photos: Sequence[LookedAt], sets: Path, scratch: Path
+) -> dict[str, tuple[Training, ClassFindings]]:
+    """Train all classes for a network."""
+    bundle = build_bundle(network, root=scratch / "bundles", wheels=PROJECT / "build/wheels", without=(EVERYDAY,))
+    settings = Settings(model=str(scratch / "bundles"), tagger_network_threads=1)
+    listed, labels = write_labels(photos, sets, bundle.classes, scratch)
+    training_set = TrainingSet.open_or_create(Folder(str(scratch / "training")), bundle)
+    inputs = Inputs(photos=str(listed), labels=(str(labels),), by="tools.make_everyday")
+    chosen: dict[str, tuple[Training, ClassFindings]] = {}
+    with closing(open_workers()) as workers, ProgressBars() as bars:
+        join(settings, bundle, training_set, inputs, workers, progress=bars)
+        for precision in sorted({one for pair in PRECISIONS.values() for one in pair}, reverse=True):
+            wanted = Wanted(precision=precision, least_recall=LEAST_RECALL)
+            done = train(training_set, bundle.classes.ancestors, wanted, workers, bars)
+            for one in make_findings(done, bundle, EVERYDAY).classes:
+                share = one.quality.positives / max(one.quality.positives + one.quality.negatives, 1)
+                if precision in PRECISIONS[share > FREQUENT] and (one.id not in chosen or chosen[one.id][1].left_out):
+                    chosen[one.id] = done, one
+    return chosen
+
+
+def bank_of(chosen: Chosen) -> EverydayBank:
+    """Return the bank of the classes that are good enough."""
+    kept = {id_: (done, one) for id_, (done, one) in chosen.items() if one.left_out is None}
+    places = {id_: done.snapshot.class_ids.index(id_) for id_, (done, _) in kept.items()}
+    columns = [(done, places[id_]) for id_, (done, _) in kept.items()]
+    return EverydayBank(
+        class_ids=list(kept),
+        weights=np.stack([done.classifiers.weights[:, at] for done, at in columns], axis=1),
+        biases=np.array([done.classifiers.biases[at] for done, at in columns], np.float32),
+        rule=Sigmoid(
+            *(
+                np.array([getattr(done.calibration, name)[at] for done, at in columns], np.float32)
+                for name in ("slopes", "offsets", "thresholds")
+            )
+        ),
+        quality={id_: one.quality.to_dict() for id_, (_, one) in kept.items()},
+    )
+
+
+@click.command()
+@click.argument("sets", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--network", "networks", multiple=True, type=click.Choice(sorted(RECIPES)), default=sorted(RECIPES))
+def main(sets: Path, networks: Sequence[str]) -> None:
+    """Make the bank for each network from the photos in SETS, and the page about it."""
+    photos = list(looked_at())
+    there = [photo for photo in photos if (sets / photo.id).exists()]
+    if len(there) < len(photos):
+        raise click.UsageError(f"{sets}: {len(photos) - len(there)} of {len(photos)} photos are missing, see {SETS}")
+    for network in networks:
+        with tempfile.TemporaryDirectory(prefix="everyday-", dir=PROJECT / "build") as scratch:
+            chosen = learn(network, photos, sets.resolve(), Path(scratch))
+        bank_of(chosen).write(network)
+        click.echo(f"{network}: {sum(not one.left_out for _, one in chosen.values())} of {len(chosen)} classes")
+
+
+if __name__ == "__main__":
+    main()
