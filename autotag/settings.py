@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from autotag.errors import SettingsError
+from models.names import ENGLISH, vocabulary
 
 PREFIX = "autotag."
 PROJECT = Path(__file__).resolve().parent.parent
@@ -74,6 +75,10 @@ class Settings:
     )
     training: str = setting(
         "build/training/default", "The training set: a folder, or a URL that fsspec reads, such as `s3://BUCKET/PATH`."
+    )
+
+    language: str = setting(
+        "en", "The code of the language in which commands print tags, such as `de`, where `--lang` does not say."
     )
 
     photo_roots: tuple[str, ...] = setting(
@@ -158,6 +163,9 @@ class Settings:
             for number in value if isinstance(value, tuple) else (value,):
                 if isinstance(number, (int, float)) and not isinstance(number, bool):
                     _check_number(key_of(field.name), number, field.metadata["bounds"])
+        if self.language != ENGLISH and self.language not in vocabulary().languages:
+            there = ", ".join(vocabulary().languages)
+            raise SettingsError(f"autotag.language is no language of tags; there are {there}. Given: {self.language!r}")
         self._check_cluster_ports()
         _store_address(self.store)
         _registry_address(self.model_registry)

@@ -68,6 +68,7 @@ def test_the_registry_is_several_servers_and_a_path(config: Path) -> None:
         ("autotag.photo.roots", 7, "a list"),
         ("autotag.photo.private.hosts", "perhaps", "true or false"),
         ("autotag.queue", "", "must be text"),
+        ("autotag.language", "tlh", "autotag.language is no language of tags; there are de, en"),
         ("autotag.cluster.nimbus.port", 80, "autotag.cluster.nimbus.port must be from 1024 to 65535"),
         ("autotag.cluster.nimbus.port", 2181, "differ"),
         ("autotag.cluster.thrift.port", 6628, "differ"),

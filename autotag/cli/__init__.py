@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import time
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,10 +55,15 @@ def print_json(value: Any) -> None:
 
 def print_table(rows: list[list[str]], header: list[str]) -> None:
     """Print rows of text in aligned columns, without a limit to the width; the last column is not padded."""
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    widths = [max(_width(row[column]) for row in [header, *rows]) for column in range(len(header))]
     widths[-1] = 0
     for row in [header, *rows]:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        click.echo("  ".join(cell + " " * (w - _width(cell)) for cell, w in zip(row, widths, strict=True)).rstrip())
+
+
+def _width(text: str) -> int:
+    """Return the columns that a text takes on a terminal: Japanese and Chinese characters take two each."""
+    return sum(2 if unicodedata.east_asian_width(one) in "WF" else 1 for one in text)
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:

@@ -15,7 +15,7 @@ from autotag.bundles.sample_photos import sample_photos
 from autotag.cli import CommandLine, print_json, print_table, user_name, with_json, with_settings
 from autotag.cli.cluster import print_step
 from autotag.cli.progress import ProgressBars
-from autotag.cli.tag_output import tags_text, view_as_dict
+from autotag.cli.tag_output import tags_text, view_as_dict, with_language
 from autotag.errors import AutotagError, ClusterError
 from autotag.events import PhotoEvent
 from autotag.localcluster.cluster import Cluster
@@ -36,9 +36,10 @@ SHOWN_TAGS = 4
 
 @click.command()
 @click.argument("photos", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@with_language
 @with_json
 @with_settings
-def demo(line: CommandLine, photos: tuple[Path, ...], as_json: bool) -> None:
+def demo(line: CommandLine, photos: tuple[Path, ...], language: str, as_json: bool) -> None:
     """Start the local cluster, submit the topology, push photos (samples by default) and show their tags."""
     settings = line.settings
     print_step("looking for the cluster")
@@ -56,10 +57,11 @@ def demo(line: CommandLine, photos: tuple[Path, ...], as_json: bool) -> None:
     store.close()
     if as_json:
         for name, (photo, milliseconds) in stored.items():
-            print_json({"photo": name, "milliseconds": round(milliseconds), **_as_dict(photo, visibility)})
+            print_json({"photo": name, "milliseconds": round(milliseconds), **_as_dict(photo, visibility, language)})
     else:
         rows = [
-            [name, f"{milliseconds:.0f}", _tags(photo, visibility)] for name, (photo, milliseconds) in stored.items()
+            [name, f"{milliseconds:.0f}", _tags(photo, visibility, language)]
+            for name, (photo, milliseconds) in stored.items()
         ]
         print_table(rows, ["photo", "ms", "tags"])
         print_step(f"\nThe cluster stays up. What next:\n{_next(line)}")
@@ -166,16 +168,16 @@ def push_and_wait(settings: Settings, photos: dict[str, Path]) -> dict[str, tupl
     return {name: stored[name] for name in events}
 
 
-def _as_dict(photo: StoredPhoto, visibility: Visibility) -> dict[str, Any]:
+def _as_dict(photo: StoredPhoto, visibility: Visibility, language: str) -> dict[str, Any]:
     if photo.view.rejected:
         return {"error": photo.view.rejected.reason, "detail": photo.view.rejected.detail}
-    return view_as_dict(photo.view, visibility)
+    return view_as_dict(photo.view, visibility, language)
 
 
-def _tags(photo: StoredPhoto, visibility: Visibility) -> str:
+def _tags(photo: StoredPhoto, visibility: Visibility, language: str) -> str:
     if photo.view.rejected:
         return f"rejected, {photo.view.rejected.reason}: {photo.view.rejected.detail}"
-    return tags_text(photo.view.tags, view_ancestors(photo.view, visibility), SHOWN_TAGS)
+    return tags_text(photo.view.tags, view_ancestors(photo.view, visibility), language, SHOWN_TAGS)
 
 
 def _shown(program: Path) -> str:

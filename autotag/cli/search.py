@@ -7,10 +7,11 @@ from typing import Any
 import click
 
 from autotag.cli import CommandLine, print_json, print_table, with_json, with_settings
-from autotag.cli.tag_output import tags_text, view_as_dict
+from autotag.cli.tag_output import tags_text, view_as_dict, with_language
 from autotag.events.times import iso_time
 from autotag.stores import open_store
 from autotag.stores.responses import FoundPhoto
+from autotag.stores.tag_names import did_you_mean, near_names
 from autotag.view.tag_order import view_ancestors
 from autotag.view.visibility import Visibility
 
@@ -25,10 +26,17 @@ SHOWN_TAGS = 3
 @click.option("--owner", help="Only this owner's photos. A store on HBase needs it.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Photos on a page.")
 @click.option("--page", "cursor", metavar="CURSOR", help="Continue after an earlier page; it printed the cursor.")
+@with_language
 @with_json
 @with_settings
-def search(line: CommandLine, tag: str, owner: str | None, limit: int, cursor: str | None, as_json: bool) -> None:
-    """List the photos that have a tag, newest first. TAG is a display name or an id."""
+def search(
+    line: CommandLine, tag: str, owner: str | None, limit: int, cursor: str | None, language: str, as_json: bool
+) -> None:
+    """List the photos that have a tag, newest first.
+
+    TAG is a display name or an id; or, where no class and none of the photos' tags is called so, a synonym or a name
+    in any language.
+    """
     store = open_store(line.settings)
     page = store.search(tag, owner, limit, cursor)
     for _ in range(EMPTY_PAGES):  # The index may be behind and name photos that do not have the tag any more.
@@ -36,8 +44,10 @@ def search(line: CommandLine, tag: str, owner: str | None, limit: int, cursor: s
             break
         page = store.search(tag, owner, limit, page.cursor)
     visibility = store.runs.read()
+    near = [] if page.photos or page.cursor or cursor else near_names(tag, visibility.classes)
     if as_json:
-        print_json({"photos": [found_as_dict(photo, visibility) for photo in page.photos], "cursor": page.cursor})
+        photos = [found_as_dict(photo, visibility, language) for photo in page.photos]
+        print_json({"photos": photos, "cursor": page.cursor, **({"near": near} if near else {})})
         return
     rows = [
         [
@@ -45,23 +55,23 @@ def search(line: CommandLine, tag: str, owner: str | None, limit: int, cursor: s
             iso_time(photo.view.content_us)[:19],
             photo.view.owner,
             photo.view.photo_id,
-            tags_text(photo.view.tags, view_ancestors(photo.view, visibility), SHOWN_TAGS),
+            tags_text(photo.view.tags, view_ancestors(photo.view, visibility), language, SHOWN_TAGS),
         ]
         for photo in page.photos
     ]
     if rows:
         print_table(rows, ["score", "version", "owner", "photo", "tags"])
     elif not page.cursor:
-        click.echo(f"no photo has the tag {tag!r}", err=True)
+        click.echo(f"no photo has the tag {tag!r}{did_you_mean(near)}", err=True)
     if page.cursor:
         none = "" if page.photos else "no photo so far; "
         click.echo(f"{none}more: --page {page.cursor}", err=True)
 
 
-def found_as_dict(photo: FoundPhoto, visibility: Visibility) -> dict[str, Any]:
+def found_as_dict(photo: FoundPhoto, visibility: Visibility, language: str) -> dict[str, Any]:
     """Return a photo that a search found as JSON-safe values: `tag` is the one searched for, `tags` are all."""
     view = photo.view
-    values = view_as_dict(view, visibility)
+    values = view_as_dict(view, visibility, language)
     return {
         "photo_id": view.photo_id,
         "owner": view.owner,

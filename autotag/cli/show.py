@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from autotag.cli import CommandLine, print_json, with_json, with_settings
-from autotag.cli.tag_output import tags_text, view_as_dict
+from autotag.cli.tag_output import decided_name, tag_name, tags_text, view_as_dict, with_language
 from autotag.events.times import iso_time
 from autotag.queues import open_queue
 from autotag.storage.uri import photo_uri
@@ -30,9 +30,10 @@ from autotag.view.visibility import Visibility
 @click.option(
     "--history", is_flag=True, help="Print every write about the photo, newest first, seen by readers or not."
 )
+@with_language
 @with_json
 @with_settings
-def show(line: CommandLine, photo_id: str, history: bool, as_json: bool) -> None:
+def show(line: CommandLine, photo_id: str, history: bool, language: str, as_json: bool) -> None:
     """Print the tags of a photo and where each comes from.
 
     PHOTO is the photo's id, or the path of the file that was pushed. Exit code 1: the store has no such photo.
@@ -45,18 +46,18 @@ def show(line: CommandLine, photo_id: str, history: bool, as_json: bool) -> None
         entries = store.history(photo_id)
         for entry in entries:
             if as_json:
-                print_json(entry_as_dict(entry))
+                print_json(entry_as_dict(entry, language))
             else:
-                click.echo(_entry_line(entry, visibility))
+                click.echo(_entry_line(entry, visibility, language))
         if entries:
             return
     if photo is None:
         _explain_missing(line, store, photo_id)
         sys.exit(1)
     if as_json:
-        print_json(photo_as_dict(photo, visibility))
+        print_json(photo_as_dict(photo, visibility, language))
     else:
-        click.echo("\n".join(_photo_lines(photo, visibility)))
+        click.echo("\n".join(_photo_lines(photo, visibility, language)))
 
 
 def _explain_missing(line: CommandLine, store: PhotoStore, photo_id: str) -> None:
@@ -88,7 +89,7 @@ def stored_id(store: PhotoStore, name: str) -> str:
     return uri if uri in stored or os.path.exists(name) else name  # noqa: PTH110 - Path's raises for odd names
 
 
-def photo_as_dict(photo: StoredPhoto, visibility: Visibility) -> dict[str, Any]:
+def photo_as_dict(photo: StoredPhoto, visibility: Visibility, language: str) -> dict[str, Any]:
     """Return a stored photo as JSON-safe values, times as text; `autotag bulk load` reads them."""
     view, machine = photo.view, photo.view.machine
     values: dict[str, Any] = {
@@ -107,10 +108,10 @@ def photo_as_dict(photo: StoredPhoto, visibility: Visibility) -> dict[str, Any]:
         values["model"] = vars(machine.model)
         if machine.partial:
             values["partial"] = True
-    return {**values, **view_as_dict(view, visibility)}
+    return {**values, **view_as_dict(view, visibility, language)}
 
 
-def entry_as_dict(entry: HistoryEntry) -> dict[str, Any]:
+def entry_as_dict(entry: HistoryEntry, language: str) -> dict[str, Any]:
     """Return a write about a photo as JSON-safe values."""
     write = entry.write
     values: dict[str, Any] = {"kind": type(write).__name__.lower(), "seen": entry.seen}
@@ -118,13 +119,13 @@ def entry_as_dict(entry: HistoryEntry) -> dict[str, Any]:
         if name.endswith("_us"):
             values[f"{name.removesuffix('_us')}_time"] = iso_time(value)
         elif name == "tags":
-            values["tags"] = [asdict(tag) for tag in value]
+            values["tags"] = [{**asdict(tag), "name": tag_name(tag, language)} for tag in value]
         else:
             values[name] = vars(value) if name == "model" else value
     return {**values, "stored_time": iso_time(entry.stored_us)}
 
 
-def _photo_lines(photo: StoredPhoto, visibility: Visibility) -> Iterator[str]:
+def _photo_lines(photo: StoredPhoto, visibility: Visibility, language: str) -> Iterator[str]:
     view = photo.view
     yield f"photo    {view.photo_id}\nowner    {view.owner}\nuri      {view.uri}"
     yield f"version  {iso_time(view.content_us)}, stored {iso_time(photo.stored_us)}"
@@ -133,21 +134,21 @@ def _photo_lines(photo: StoredPhoto, visibility: Visibility) -> Iterator[str]:
     if isinstance(view.machine, Tagged):
         yield f"model    {view.machine.model}, by {_machine(view.machine)}"
     for one in specific_first(view.tags, view_ancestors(view, visibility)):
-        yield _tag_line(one.leaf, "  ")
-        yield from (_tag_line(parent, "    ") for parent in one.parents)
+        yield _tag_line(one.leaf, "  ", language)
+        yield from (_tag_line(parent, "    ", language) for parent in one.parents)
     if not view.tags:
         yield "  no tags"
 
 
-def _tag_line(tag: ViewTag, indent: str) -> str:
-    return f"{indent}{tag.score:.4f}  {tag.name}  ({tag.id}, {_provenance(tag)})"
+def _tag_line(tag: ViewTag, indent: str, language: str) -> str:
+    return f"{indent}{tag.score:.4f}  {tag_name(tag, language)}  ({tag.id}, {_provenance(tag, language)})"
 
 
-def _provenance(tag: ViewTag) -> str:
+def _provenance(tag: ViewTag, language: str) -> str:
     origin = tag.origin
     if not isinstance(origin, Decision):
         return f"bank {tag.bank}"
-    what = "added" if origin.tag_id == tag.id else f"{origin.name} added"
+    what = "added" if origin.tag_id == tag.id else f"{decided_name(origin, language)} added"
     return f"{what} by {origin.by}, {iso_time(origin.decided_us)[:19]}"
 
 
@@ -156,12 +157,12 @@ def _machine(tagged: Tagged) -> str:
     return f"{source}, partial: the photo is damaged" if tagged.partial else source
 
 
-def _entry_line(entry: HistoryEntry, visibility: Visibility) -> str:
+def _entry_line(entry: HistoryEntry, visibility: Visibility, language: str) -> str:
     write = entry.write
     if isinstance(write, Decision):
-        what = f"{write.by}: {write.action} {write.name!r}, decided {iso_time(write.decided_us)}"
+        what = f"{write.by}: {write.action} {decided_name(write, language)!r}, decided {iso_time(write.decided_us)}"
     elif isinstance(write, Tagged):
-        tags = tags_text(write.tags, visibility.ancestors)
+        tags = tags_text(write.tags, visibility.ancestors, language)
         what = f"{_machine(write)}, {write.model}, computed {iso_time(write.computed_us)}: {tags}"
     elif isinstance(write, Rejected):
         what = f"rejected, {write.reason}: {write.detail}"

@@ -10,7 +10,7 @@ from autotag.cli import CommandLine, print_json, with_json, with_settings
 from autotag.cli.interrupts import interruptible
 from autotag.cli.photos import find_named
 from autotag.cli.progress import ProgressBars
-from autotag.cli.tag_output import tags_as_dict, tags_text
+from autotag.cli.tag_output import tags_as_dict, tags_text, with_language
 from autotag.photos.reader import PhotoError
 from autotag.photos.source import PhotoSource
 from autotag.storage.uri import photo_uri
@@ -25,9 +25,17 @@ from autotag.tagging.tagger import Tagger
 @click.option(
     "--min-score", type=click.FloatRange(0, 1), help="Minimum score, in place of the classes' own thresholds."
 )
+@with_language
 @with_json
 @with_settings
-def tag(line: CommandLine, photos: tuple[str, ...], top: int | None, min_score: float | None, as_json: bool) -> None:
+def tag(
+    line: CommandLine,
+    photos: tuple[str, ...],
+    top: int | None,
+    min_score: float | None,
+    language: str,
+    as_json: bool,
+) -> None:
     """Tag photos here and now: no Storm, no Java, the same tags.
 
     The most specific tags come first, each with the tags that contain it: beagle 0.97 (hound, dog, animal). JSON has
@@ -52,10 +60,12 @@ def tag(line: CommandLine, photos: tuple[str, ...], top: int | None, min_score: 
                     click.echo(f"{name}: {tags}", err=True)
             elif as_json:
                 partial = {"partial": True} if tags.partial else {}
-                print_json({"photo": name, "model": str(tagger.model), **partial, **tags_as_dict(tags, classes)})
+                print_json(
+                    {"photo": name, "model": str(tagger.model), **partial, **tags_as_dict(tags, classes, language)}
+                )
             else:
                 partial_mark = " (partial: the photo is damaged)" if tags.partial else ""
-                click.echo(f"{name}: {tags_text(tags, classes.ancestors)}{partial_mark}")
+                click.echo(f"{name}: {tags_text(tags, classes.ancestors, language)}{partial_mark}")
             done += 1
             progress("tagging", done, len(names))
     sys.exit(1 if failed else 0)

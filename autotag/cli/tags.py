@@ -31,7 +31,10 @@ with_person = click.option("--by", default=user_name, show_default="you", help="
 @with_json
 @with_settings
 def add(line: CommandLine, photo: str, tag: str, by: str, new: bool, as_json: bool) -> None:
-    """Add a tag to a photo, and with it the tags that contain it. TAG is a display name or an id."""
+    """Add a tag to a photo, and with it the tags that contain it.
+
+    TAG is a display name or an id; else a synonym, or a name in any language.
+    """
     try:
         _decide(line, photo, tag, Action.ADD, by, new=new, as_json=as_json)
     except UnknownTagError as error:
@@ -45,7 +48,10 @@ def add(line: CommandLine, photo: str, tag: str, by: str, new: bool, as_json: bo
 @with_json
 @with_settings
 def remove(line: CommandLine, photo: str, tag: str, by: str, as_json: bool) -> None:
-    """Remove a tag from a photo, and with it the tags in it. TAG is a display name or an id."""
+    """Remove a tag from a photo, and with it the tags in it.
+
+    TAG is a display name or an id; else a synonym, or a name in any language.
+    """
     _decide(line, photo, tag, Action.REMOVE, by, new=False, as_json=as_json)
 
 

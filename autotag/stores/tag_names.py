@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import difflib
 import unicodedata
+from collections.abc import Iterable
 
 from autotag.errors import TagError
 from autotag.view.merge import View
 from autotag.view.visibility import Visibility
+from models.classes import ClassTable
+from models.names import vocabulary, word_key
 
 MAX_NAME = 100
 """Characters in the name of a tag that a person made up."""
@@ -17,9 +20,13 @@ class UnknownTagError(TagError):
     """No model and no person has given the photo, or any photo, a tag of this name; `near` are the nearest names."""
 
     def __init__(self, tag: str, near: list[str]) -> None:
-        hint = f" (did you mean {', '.join(map(repr, near))}?)" if near else ""
-        super().__init__(f"no class is called {tag[:MAX_NAME]!r}{hint}")
+        super().__init__(f"no class is called {tag[:MAX_NAME]!r}{did_you_mean(near)}")
         self.near = near
+
+
+def did_you_mean(near: list[str]) -> str:
+    """Return the nearest names as the end of a message; empty where there are none."""
+    return f" (did you mean {', '.join(map(repr, near))}?)" if near else ""
 
 
 def _own_id(name: str) -> str:
@@ -47,19 +54,44 @@ def tag_ids(tag: str, visibility: Visibility) -> list[str]:
     return list(dict.fromkeys([visibility.classes.find(tag) or tag, tag, _own_id(tag)]))
 
 
+def synonym_ids(word: str, classes: ClassTable) -> list[str]:
+    """Return the ids of the classes that a synonym, or a name in another language, means.
+
+    Empty for the id or display name of a class: it means that class alone.
+    """
+    return [] if classes.find(word) else [id_ for id_ in vocabulary().find(word) if id_ in classes]
+
+
+def near_names(word: str, classes: ClassTable, others: Iterable[str] = ()) -> list[str]:
+    """Return the names and synonyms nearest to a word, of the classes and of `others`; none if it means a class."""
+    if classes.find(word) or synonym_ids(word, classes):
+        return []
+    names = {word_key(name): name for name in (*vocabulary().words(classes), *classes.names, *others)}
+    return [names[key] for key in difflib.get_close_matches(word_key(word[:MAX_NAME]), names, n=3)]
+
+
 def named_tag(tag: str, view: View, visibility: Visibility, *, new: bool) -> tuple[str, str]:
     """Return the id and name of the tag that a person means; with `new` it may be one that no model has.
 
+    It is named by its id or display name, else by a synonym or its name in any language. Those make no new tag: with
+    `new` the person wants the word itself.
+
     Raises:
         UnknownTagError: there is no such tag, and `new` is false.
-        TagError: the text can be no name.
+        TagError: the text can be no name, or means several classes.
     """
     for shown in view.tags:  # the tags that the person sees come before the models' classes
         if _own_id(tag) in (_own_id(shown.id), _own_id(shown.name)):
             return shown.id, shown.name
     if id_ := visibility.classes.find(tag):
         return id_, visibility.classes.name(id_)
-    if not new:
-        names = [*visibility.classes.names, *(shown.name for shown in view.tags)]
-        raise UnknownTagError(tag, difflib.get_close_matches(tag.casefold()[:MAX_NAME], names, n=3))
-    return own_tag(tag)
+    if new:
+        return own_tag(tag)
+    classes = visibility.classes
+    meant = synonym_ids(tag, classes)
+    meant = [shown.id for shown in view.tags if shown.id in meant] or meant
+    if not meant:
+        raise UnknownTagError(tag, near_names(tag, classes, (shown.name for shown in view.tags)))
+    if len(meant) > 1:
+        raise TagError(f"{tag!r} may mean {' or '.join(repr(classes.name(id_)) for id_ in meant)}; give one of these")
+    return meant[0], classes.name(meant[0])

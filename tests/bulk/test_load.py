@@ -150,7 +150,7 @@ def test_what_show_prints_is_loaded_without_what_people_said(store: PhotoStore, 
     photo = store.get("p")
     assert photo is not None
     assert [tag.name for tag in photo.view.tags] == ["our garden", "dog", "animal"]
-    run, refused = load(store, written(tmp_path / "b.jsonl", [photo_as_dict(photo, store.runs.read())]))
+    run, refused = load(store, written(tmp_path / "b.jsonl", [photo_as_dict(photo, store.runs.read(), "en")]))
     assert (run.photos, refused) == (1, [])
     (write,) = [one.write for one in store.history("p") if isinstance(one.write, Tagged) and one.write.run == "run"]
     assert isinstance(photo.view.machine, Tagged)
