@@ -23,7 +23,7 @@ from autotag.view.merge import View, Write
 from autotag.view.results import Deleted, ModelVersion, Rejected, Tagged
 from autotag.view.visibility import Visibility
 from models.bundle import Tag
-from models.classes import ClassTable
+from models.classes import ClassTable, is_category
 
 CLASSES = ClassTable(
     [
@@ -190,14 +190,14 @@ def expected(writes: Iterable[Write], now: Visibility) -> dict[str, Any] | None:
             standing.append(one)
     for one in sorted(standing, key=lambda one: one.decided_us):
         for id_ in _above(one.tag_id):
-            taken_out = _is_category(id_) and id_ in latest and latest[id_].action == "remove"
+            taken_out = is_category(id_) and id_ in latest and latest[id_].action == "remove"
             if not taken_out or latest[id_].decided_us < one.decided_us:
                 tags[id_] = ("person", one.by, one.decided_us)
     for one in standing:
         tags[one.tag_id] = ("person", one.by, one.decided_us)
     if isinstance(machine, Tagged):
         hidden = {tag.id for tag in machine.tags} - tags.keys()
-        for id_ in [one for one in tags if _is_category(one) and tags[one][0] != "person"]:
+        for id_ in [one for one in tags if is_category(one) and tags[one][0] != "person"]:
             if any(id_ in _above(one) for one in hidden) and not any(id_ in _above(one) for one in tags):
                 del tags[id_]
     return {
@@ -218,11 +218,7 @@ def _above(tag_id: str) -> set[str]:
 
 
 def _classes_above(tag_id: str) -> set[str]:
-    return {one for one in _above(tag_id) if not _is_category(one)}
-
-
-def _is_category(tag_id: str) -> bool:
-    return tag_id.startswith("category:")
+    return {one for one in _above(tag_id) if not is_category(one)}
 
 
 def _beats(one: Tagged | Rejected, other: Tagged | Rejected) -> bool:
@@ -429,7 +425,10 @@ def check_index(store: PhotoStore, photo_ids: Iterable[str], owners: Iterable[st
             if having:
                 counts[tag_id] = len(having)
         told = store.owner(owner)
-        assert {tag.id: tag.photos for tag in told.tags} == counts
+        assert {tag.id: tag.photos for tag in (*told.categories, *told.tags)} == counts
+        assert [is_category(tag.id) for tag in (*told.categories, *told.tags)] == (
+            [True] * len(told.categories) + [False] * len(told.tags)
+        )
         assert told.photos == sum(view.owner == owner for view in views)
 
 

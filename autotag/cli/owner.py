@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 
 import click
 
 from autotag.cli import CommandLine, print_json, print_table, with_json, with_settings
 from autotag.stores import open_store
+from autotag.stores.responses import TagCount
 
 
 @click.command()
@@ -16,14 +18,21 @@ from autotag.stores import open_store
 @with_json
 @with_settings
 def owner(line: CommandLine, owner: str, exact: bool, as_json: bool) -> None:
-    """List an owner's tags, each with its number of photos."""
-    tags = open_store(line.settings).owner(owner, exact=exact)
+    """List an owner's categories, then tags, each with its number of photos."""
+    counts = open_store(line.settings).owner(owner, exact=exact)
     if as_json:
-        print_json(asdict(tags))
+        print_json(asdict(counts))
         return
-    if not tags.photos:
+    if not counts.photos:
         click.echo(f"{owner!r} has no photos", err=True)
         return
-    about = "" if tags.exact else "about "
-    print_table([[f"{about}{tag.photos}", tag.name, tag.id] for tag in tags.tags], ["photos", "tag", "id"])
-    click.echo(f"{about}{tags.photos} photos", err=True)
+    about = "" if counts.exact else "about "
+    if counts.categories:
+        print_table(_rows(counts.categories, about), ["photos", "category", "id"])
+        click.echo()
+    print_table(_rows(counts.tags, about), ["photos", "tag", "id"])
+    click.echo(f"{about}{counts.photos} photos", err=True)
+
+
+def _rows(counted: Iterable[TagCount], about: str) -> list[list[str]]:
+    return [[f"{about}{one.photos}", one.name, one.id] for one in counted]

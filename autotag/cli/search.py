@@ -11,6 +11,7 @@ from autotag.cli.tag_output import tags_text, view_as_dict
 from autotag.events.times import iso_time
 from autotag.stores import open_store
 from autotag.stores.responses import FoundPhoto
+from autotag.stores.tag_names import named_category
 from autotag.view.tag_order import view_ancestors
 from autotag.view.visibility import Visibility
 
@@ -21,21 +22,34 @@ SHOWN_TAGS = 3
 
 
 @click.command()
-@click.argument("tag")
+@click.argument("tag", required=False)
+@click.option("--category", metavar="NAME", help="A category, in place of TAG; a wrong name lists all that there are.")
 @click.option("--owner", help="Only this owner's photos. A store on HBase needs it.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Photos on a page.")
 @click.option("--page", "cursor", metavar="CURSOR", help="Continue after an earlier page; it printed the cursor.")
 @with_json
 @with_settings
-def search(line: CommandLine, tag: str, owner: str | None, limit: int, cursor: str | None, as_json: bool) -> None:
-    """List the photos that have a tag, newest first. TAG is a display name or an id."""
+def search(
+    line: CommandLine,
+    tag: str | None,
+    category: str | None,
+    owner: str | None,
+    limit: int,
+    cursor: str | None,
+    as_json: bool,
+) -> None:
+    """List the photos that have a tag, or are in a category, newest first. Both are display names or ids."""
+    if (tag is None) == (category is None):
+        raise click.UsageError("give TAG or --category NAME" + (", not both" if tag else ""))
     store = open_store(line.settings)
+    visibility = store.runs.read()
+    what = f"in the category {category!r}" if category else f"has the tag {tag!r}"
+    tag = named_category(category, visibility) if category is not None else str(tag)
     page = store.search(tag, owner, limit, cursor)
     for _ in range(EMPTY_PAGES):  # The index may be behind and name photos that do not have the tag any more.
         if page.photos or not page.cursor:
             break
         page = store.search(tag, owner, limit, page.cursor)
-    visibility = store.runs.read()
     if as_json:
         print_json({"photos": [found_as_dict(photo, visibility) for photo in page.photos], "cursor": page.cursor})
         return
@@ -52,7 +66,7 @@ def search(line: CommandLine, tag: str, owner: str | None, limit: int, cursor: s
     if rows:
         print_table(rows, ["score", "version", "owner", "photo", "tags"])
     elif not page.cursor:
-        click.echo(f"no photo has the tag {tag!r}", err=True)
+        click.echo(f"no photo {what}", err=True)
     if page.cursor:
         none = "" if page.photos else "no photo so far; "
         click.echo(f"{none}more: --page {page.cursor}", err=True)

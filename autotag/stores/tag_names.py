@@ -8,9 +8,18 @@ import unicodedata
 from autotag.errors import TagError
 from autotag.view.merge import View
 from autotag.view.visibility import Visibility
+from models.classes import CATEGORY, is_category
 
 MAX_NAME = 100
 """Characters in the name of a tag that a person made up."""
+
+
+class UnknownCategoryError(TagError):
+    """No model has a category of this name; the message lists all that there are."""
+
+    def __init__(self, category: str, names: list[str]) -> None:
+        known = f"the categories are {', '.join(sorted(names))}" if names else "no model in the store has categories"
+        super().__init__(f"no category is called {category[:MAX_NAME]!r}; {known}")
 
 
 class UnknownTagError(TagError):
@@ -39,12 +48,28 @@ def own_tag(text: str, called: str = "tag") -> tuple[str, str]:
     name = unicodedata.normalize("NFC", text.strip())
     if not 0 < len(name) <= MAX_NAME or not name.isprintable():
         raise TagError(f"a {called}'s name has 1 to {MAX_NAME} printable characters. Given: {text[:MAX_NAME]!r}")
+    if is_category(_own_id(name)):
+        raise TagError(f"a {called}'s name does not begin with {CATEGORY!r}, as the ids of categories do. Given: {text!r}")
     return _own_id(name), name
 
 
 def tag_ids(tag: str, visibility: Visibility) -> list[str]:
     """Return the ids that a name or id may mean: a class, a tag of a model without class table, a person's own tag."""
     return list(dict.fromkeys([visibility.classes.find(tag) or tag, tag, _own_id(tag)]))
+
+
+def named_category(category: str, visibility: Visibility) -> str:
+    """Return the id of the category whose display name, in any case, or id, with or without its beginning, is given.
+
+    Raises:
+        UnknownCategoryError: there is none.
+    """
+    classes = visibility.classes
+    for text in (category, CATEGORY + category.casefold().removeprefix(CATEGORY)):
+        found = classes.find(text)
+        if found and is_category(found):
+            return found
+    raise UnknownCategoryError(category, [classes.name(id_) for id_ in classes.ids if is_category(id_)])
 
 
 def named_tag(tag: str, view: View, visibility: Visibility, *, new: bool) -> tuple[str, str]:
