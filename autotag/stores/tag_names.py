@@ -49,7 +49,9 @@ def own_tag(text: str, called: str = "tag") -> tuple[str, str]:
     if not 0 < len(name) <= MAX_NAME or not name.isprintable():
         raise TagError(f"a {called}'s name has 1 to {MAX_NAME} printable characters. Given: {text[:MAX_NAME]!r}")
     if is_category(_own_id(name)):
-        raise TagError(f"a {called}'s name does not begin with {CATEGORY!r}, as the ids of categories do. Given: {text!r}")
+        raise TagError(
+            f"a {called}'s name does not begin with {CATEGORY!r}, as the ids of categories do. Given: {text!r}"
+        )
     return _own_id(name), name
 
 

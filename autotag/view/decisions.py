@@ -95,7 +95,5 @@ def verdicts(decisions: Iterable[Decision], ancestors: Ancestors) -> Verdicts:
 def _is_overruled(addition: Decision, removed: Mapping[str, Decision], ancestors: Ancestors) -> bool:
     above = ancestors(addition.tag_id).union(addition.implied)
     return any(
-        one.order > addition.order
-        for tag_id, one in removed.items()
-        if tag_id in above and not is_category(tag_id)
+        one.order > addition.order for tag_id, one in removed.items() if tag_id in above and not is_category(tag_id)
     )

@@ -139,10 +139,9 @@ def _decided(shown: list[ViewTag], decisions: list[Decision], visibility: Visibi
     """
     stand = verdicts(decisions, visibility.ancestors)
     people = [ViewTag(tag_id, _name(tag_id, by, visibility), PERSONS_SCORE, by) for tag_id, by in stand.added.items()]
-    machines, gone = [], []
-    for tag in shown:
-        if tag.id not in stand.added:
-            (gone if stand.hides(tag.id, visibility.ancestors) else machines).append(tag)
+    machines = [tag for tag in shown if tag.id not in stand.added]
+    gone = [tag for tag in machines if stand.hides(tag.id, visibility.ancestors)]
+    machines = [tag for tag in machines if tag not in gone]
     emptied = _categories(gone, visibility) - _categories(people + machines, visibility)
     machines = [tag for tag in machines if tag.id not in emptied]
     return sorted(people, key=lambda tag: (tag.name, tag.id)) + machines

@@ -60,6 +60,22 @@ def test_tag_prints_a_line_of_json_a_photo_and_fails_when_one_has_none(
         assert scores == sorted(scores, reverse=True)
 
 
+def test_tag_writes_a_page_beside_what_it_prints(run: Run, tmp_path: Path, draw: Callable[..., Path]) -> None:
+    draw("photos/a.jpg", 1)
+    draw("photos/b.png", 2)
+    (tmp_path / "photos/c.jpg").write_text("no photo")
+    printed = run("tag", "--json", "photos", cwd=tmp_path)
+    done = run("tag", "--json", "photos", "--sheet", "out.html", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, printed.stdout)
+    assert done.stderr.endswith("the page is out.html\n")
+    page = (tmp_path / "out.html").read_text()
+    assert (page.count("<figure"), page.count("<img")) == (3, 2)
+    assert "<b>not_an_image</b>" in page
+    refused = run("tag", "photos", "--sheet", "photos/a.jpg", cwd=tmp_path)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == "autotag: photos/a.jpg: the name of a page ends in .html\n"
+
+
 def test_tag_reads_urls_and_says_no_to_private_addresses_unless_allowed(run: Run, draw: Callable[..., Path]) -> None:
     with PhotoServer() as server:
         url = server.add("/a.jpg", draw().read_bytes())
