@@ -77,6 +77,7 @@ def tag(
             done += 1
             progress("tagging", done, len(names))
         if page:
-            page.write(f"Tags of {', '.join(photos[:3])}{' ...' if len(photos) > 3 else ''}")
+            named = ", ".join(Path(name).absolute().name for name in photos[:3])
+            page.write(f"Tags of {named}{' ...' if len(photos) > 3 else ''}")
             click.echo(f"the page is {sheet}", err=True)
     sys.exit(1 if failed else 0)

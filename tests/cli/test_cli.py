@@ -71,6 +71,7 @@ def test_tag_writes_a_page_beside_what_it_prints(run: Run, tmp_path: Path, draw:
     page = (tmp_path / "out.html").read_text()
     assert (page.count("<figure"), page.count("<img")) == (3, 2)
     assert "<b>not_an_image</b>" in page
+    assert "<title>Tags of photos</title>" in page
     refused = run("tag", "photos", "--sheet", "photos/a.jpg", cwd=tmp_path)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr == "autotag: photos/a.jpg: the name of a page ends in .html\n"
