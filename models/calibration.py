@@ -203,7 +203,8 @@ def least_scores(
 ) -> NDArray[np.float64]:
     """Return the lowest bin edge above which the precision is reached, [classes]; infinite where there is none.
 
-    One negative of each class's weight counts above every edge. Only bins with positives count: without one, a lower threshold gains no recall and loses precision.
+    One negative of each class's weight counts above every edge. Only bins with positives count: without one, a lower
+    threshold gains no recall and loses precision.
     """
     true, false = _above(positives), _above(negatives) + negative_weights[:, None]
     good = (true / (true + false) >= wanted) & (positives > 0)

@@ -36,7 +36,7 @@ KNOWN_TO = {
     "sqlite3": {"autotag/storage/sqlite_file.py", "autotag/queues/sqlite_queue.py", "autotag/stores/sqlite_tables.py"},
     "requests": {"autotag/photos/fetch.py", "autotag/photos/http_guard.py", "autotag/bundles/download.py"},
     "kazoo": {"autotag/bundles/registry.py"},
-    "PIL": {"autotag/photos/decode_", "autotag/training/report/thumbnails.py"},
+    "PIL": {"autotag/photos/decode_", "autotag/photos/thumbnail.py"},
     "psutil": {"autotag/localcluster/processes.py"},
     "supervisor": {"autotag/localcluster/supervisord.py"},
     "thriftpy2": {"autotag/localcluster/nimbus.py", "autotag/stores/hbase_link.py"},

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from autotag.view.merge import View, Write
 from autotag.view.results import Deleted, ModelVersion, Rejected, Tagged
 from autotag.view.visibility import Visibility
 from models.bundle import Tag
-from models.classes import ClassTable
+from models.classes import ClassTable, is_category
 
 CLASSES = ClassTable(
     [
@@ -34,10 +34,24 @@ CLASSES = ClassTable(
         ("n-cat", "domestic cat", ["n-animal"]),
     ]
 )
+CATEGORISED = ClassTable(
+    [
+        ("category:animals", "Animals", []),
+        ("category:pets", "Cats and dogs", []),
+        ("n-animal", "animal", ["category:animals"]),
+        ("n-dog", "dog", ["n-animal", "category:pets"]),
+        ("n-beagle", "beagle", ["n-dog"]),
+        ("n-poodle", "poodle", ["n-dog"]),
+        ("n-cat", "domestic cat", ["n-animal", "category:pets"]),
+    ]
+)
+"""The same classes in categories."""
 DOG = Tag("n-dog", "dog", 0.97, "imagenet")
 CAT = Tag("n-cat", "domestic cat", 0.5, "imagenet")
 BEAGLE = Tag("n-beagle", "beagle", 0.9, "imagenet")
 POODLE = Tag("n-poodle", "poodle", 0.25, "imagenet")
+PETS = Tag("category:pets", "Cats and dogs", 0.97, "imagenet")
+ANIMALS = Tag("category:animals", "Animals", 0.97, "imagenet")
 
 
 def model(sequence: int = 1) -> ModelVersion:
@@ -46,6 +60,7 @@ def model(sequence: int = 1) -> ModelVersion:
 
 
 MODELS = {model(sequence): CLASSES for sequence in (1, 2, 3)}
+CATEGORISED_MODELS = dict.fromkeys(MODELS, CATEGORISED)
 
 
 def tagged(
@@ -82,19 +97,31 @@ def deleted(content: int = 1, photo_id: str = "p") -> Deleted:
 
 
 def decided(
-    action: str, name: str, at: int = 1, content: int = 1, by: str = "bob", photo_id: str = "p", **more: Any
+    action: str,
+    name: str,
+    at: int = 1,
+    content: int = 1,
+    by: str = "bob",
+    photo_id: str = "p",
+    classes: ClassTable = CLASSES,
+    **more: Any,
 ) -> Decision:
-    """Return a decision as the store would make it, about one of `CLASSES` or a made-up tag."""
-    tag_id = CLASSES.find(name) or name
-    implied = tuple(sorted(CLASSES.ancestors(tag_id))) if action == "add" and tag_id in CLASSES else ()
+    """Return a decision as the store would make it, about one of `classes` or a made-up tag."""
+    tag_id = classes.find(name) or name
+    implied = tuple(sorted(classes.ancestors(tag_id))) if action == "add" and tag_id in classes else ()
     values = {"photo_id": photo_id, "tag_id": tag_id, "name": name, "by": by, "decided_us": at, "content_us": content}
     return Decision(**{**values, "action": Action(action), "implied": implied, **more})
 
 
-def visibility_of(published: str = "", ended: str = "", withdrawn: Iterable[int] = ()) -> Visibility:
+def visibility_of(
+    published: str = "",
+    ended: str = "",
+    withdrawn: Iterable[int] = (),
+    models: Mapping[ModelVersion, ClassTable] = MODELS,
+) -> Visibility:
     """Return a visibility; runs have names of one letter."""
-    models = frozenset(str(model(sequence)) for sequence in withdrawn)
-    return Visibility(frozenset(published), frozenset(ended), models, MODELS)
+    gone = frozenset(str(model(sequence)) for sequence in withdrawn)
+    return Visibility(frozenset(published), frozenset(ended), gone, models)
 
 
 # The rule, told a second time, in the plainest way
@@ -150,22 +177,29 @@ def expected(writes: Iterable[Write], now: Visibility) -> dict[str, Any] | None:
     tags: dict[str, Any] = {}
     if isinstance(machine, Tagged):
         for tag in machine.tags:
-            own_and_above = [latest[id_] for id_ in {tag.id, *_above(tag.id)} if id_ in latest]
+            own_and_above = [latest[id_] for id_ in {tag.id, *_classes_above(tag.id)} if id_ in latest]
             if not any(one.action == "remove" for one in own_and_above):
                 source = "bulk" if machine.run else "realtime"
                 tags[tag.id] = (source, tag.score, machine.model.sequence, machine.run, machine.computed_us)
     standing = []
     for one in latest.values():
-        above = [latest[id_] for id_ in _above(one.tag_id) if id_ in latest]
+        above = [latest[id_] for id_ in _classes_above(one.tag_id) if id_ in latest]
         if one.action == "add" and not any(
             other.action == "remove" and other.decided_us > one.decided_us for other in above
         ):
             standing.append(one)
     for one in sorted(standing, key=lambda one: one.decided_us):
         for id_ in _above(one.tag_id):
-            tags[id_] = ("person", one.by, one.decided_us)
+            taken_out = is_category(id_) and id_ in latest and latest[id_].action == "remove"
+            if not taken_out or latest[id_].decided_us < one.decided_us:
+                tags[id_] = ("person", one.by, one.decided_us)
     for one in standing:
         tags[one.tag_id] = ("person", one.by, one.decided_us)
+    if isinstance(machine, Tagged):
+        hidden = {tag.id for tag in machine.tags} - tags.keys()
+        for id_ in [one for one in tags if is_category(one) and tags[one][0] != "person"]:
+            if any(id_ in _above(one) for one in hidden) and not any(id_ in _above(one) for one in tags):
+                del tags[id_]
     return {
         "content": content,
         "owner": newest[0].owner,
@@ -176,11 +210,15 @@ def expected(writes: Iterable[Write], now: Visibility) -> dict[str, Any] | None:
 
 def _above(tag_id: str) -> set[str]:
     found: set[str] = set()
-    waiting = list(CLASSES.parents.get(tag_id, ()))
+    waiting = list(CATEGORISED.parents.get(tag_id, ()))
     while waiting:
         found.add(parent := waiting.pop())
-        waiting += CLASSES.parents[parent]
+        waiting += CATEGORISED.parents[parent]
     return found
+
+
+def _classes_above(tag_id: str) -> set[str]:
+    return {one for one in _above(tag_id) if not is_category(one)}
 
 
 def _beats(one: Tagged | Rejected, other: Tagged | Rejected) -> bool:
@@ -199,8 +237,8 @@ def _beats(one: Tagged | Rejected, other: Tagged | Rejected) -> bool:
 
 # Worlds, for Hypothesis
 
-NAMES = ("animal", "dog", "beagle", "poodle", "domestic cat", "rex")
-_TAGS = [(), (DOG,), (CAT,), (DOG, CAT), (BEAGLE, DOG), (POODLE, DOG, CAT)]
+NAMES = ("animal", "dog", "beagle", "poodle", "domestic cat", "rex", "Animals", "Cats and dogs")
+_TAGS = [(), (DOG,), (CAT, ANIMALS, PETS), (DOG, CAT), (BEAGLE, DOG, ANIMALS, PETS), (POODLE, DOG, CAT, PETS), (PETS,)]
 
 
 def _computed(content: int, sequence: int, computed: int, run: str | None) -> Tagged:
@@ -220,7 +258,7 @@ machines = st.one_of(
 )
 deletions = st.builds(deleted, st.integers(1, 4))
 people = st.builds(
-    lambda action, name, at, content: decided(action, name, at, content, by=f"person{at}"),
+    lambda action, name, at, content: decided(action, name, at, content, by=f"person{at}", classes=CATEGORISED),
     st.sampled_from(["add", "remove"]),
     st.sampled_from(NAMES),
     st.integers(1, 50),
@@ -228,7 +266,10 @@ people = st.builds(
 )
 worlds = st.lists(st.one_of(machines, machines, deletions, people), max_size=9)
 visibilities = st.builds(
-    visibility_of, *[st.sets(st.sampled_from("ab")).map("".join)] * 2, st.sets(st.sampled_from([1, 2, 3]))
+    visibility_of,
+    *[st.sets(st.sampled_from("ab")).map("".join)] * 2,
+    st.sets(st.sampled_from([1, 2, 3])),
+    st.just(CATEGORISED_MODELS),
 )
 
 
@@ -384,7 +425,10 @@ def check_index(store: PhotoStore, photo_ids: Iterable[str], owners: Iterable[st
             if having:
                 counts[tag_id] = len(having)
         told = store.owner(owner)
-        assert {tag.id: tag.photos for tag in told.tags} == counts
+        assert {tag.id: tag.photos for tag in (*told.categories, *told.tags)} == counts
+        assert [is_category(tag.id) for tag in (*told.categories, *told.tags)] == (
+            [True] * len(told.categories) + [False] * len(told.tags)
+        )
         assert told.photos == sum(view.owner == owner for view in views)
 
 

@@ -97,9 +97,11 @@ def write_labels(photos: Sequence[LookedAt], sets: Path, classes: ClassTable, fo
     return listed, labels
 
 
-def learn(
-    network: str, photos: Sequence[LookedAt], sets: Path, scratch: Path
-) -> dict[str, tuple[Training, ClassFindings]]:
+Chosen = Mapping[str, tuple[Training, ClassFindings]]
+"""By class id: the training that the class is taken from, and its findings."""
+
+
+def learn(network: str, photos: Sequence[LookedAt], sets: Path, scratch: Path) -> Chosen:
     """Train all classes for a network."""
     bundle = build_bundle(network, root=scratch / "bundles", wheels=PROJECT / "build/wheels", without=(EVERYDAY,))
     settings = Settings(model=str(scratch / "bundles"), tagger_network_threads=1)

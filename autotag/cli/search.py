@@ -11,7 +11,7 @@ from autotag.cli.tag_output import tags_text, view_as_dict, with_language
 from autotag.events.times import iso_time
 from autotag.stores import open_store
 from autotag.stores.responses import FoundPhoto
-from autotag.stores.tag_names import did_you_mean, near_names
+from autotag.stores.tag_names import did_you_mean, named_category, near_names
 from autotag.view.tag_order import view_ancestors
 from autotag.view.visibility import Visibility
 
@@ -22,7 +22,8 @@ SHOWN_TAGS = 3
 
 
 @click.command()
-@click.argument("tag")
+@click.argument("tag", required=False)
+@click.option("--category", metavar="NAME", help="A category, in place of TAG; a wrong name lists all that there are.")
 @click.option("--owner", help="Only this owner's photos. A store on HBase needs it.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Photos on a page.")
 @click.option("--page", "cursor", metavar="CURSOR", help="Continue after an earlier page; it printed the cursor.")
@@ -30,20 +31,31 @@ SHOWN_TAGS = 3
 @with_json
 @with_settings
 def search(
-    line: CommandLine, tag: str, owner: str | None, limit: int, cursor: str | None, language: str, as_json: bool
+    line: CommandLine,
+    tag: str | None,
+    category: str | None,
+    owner: str | None,
+    limit: int,
+    cursor: str | None,
+    language: str,
+    as_json: bool,
 ) -> None:
-    """List the photos that have a tag, newest first.
+    """List the photos that have a tag, or are in a category, newest first.
 
     TAG is a display name or an id; or, where no class and none of the photos' tags is called so, a synonym or a name
     in any language.
     """
+    if (tag is None) == (category is None):
+        raise click.UsageError("give TAG or --category NAME" + (", not both" if tag else ""))
     store = open_store(line.settings)
+    visibility = store.runs.read()
+    what = f"in the category {category!r}" if category else f"has the tag {tag!r}"
+    tag = named_category(category, visibility) if category is not None else str(tag)
     page = store.search(tag, owner, limit, cursor)
     for _ in range(EMPTY_PAGES):  # The index may be behind and name photos that do not have the tag any more.
         if page.photos or not page.cursor:
             break
         page = store.search(tag, owner, limit, page.cursor)
-    visibility = store.runs.read()
     near = [] if page.photos or page.cursor or cursor else near_names(tag, visibility.classes)
     if as_json:
         photos = [found_as_dict(photo, visibility, language) for photo in page.photos]
@@ -62,7 +74,7 @@ def search(
     if rows:
         print_table(rows, ["score", "version", "owner", "photo", "tags"])
     elif not page.cursor:
-        click.echo(f"no photo has the tag {tag!r}{did_you_mean(near)}", err=True)
+        click.echo(f"no photo {what}{did_you_mean(near)}", err=True)
     if page.cursor:
         none = "" if page.photos else "no photo so far; "
         click.echo(f"{none}more: --page {page.cursor}", err=True)

@@ -21,7 +21,7 @@ from autotag.stores.responses import HistoryEntry, StoredPhoto
 from autotag.view.decisions import Decision
 from autotag.view.merge import ViewTag
 from autotag.view.results import Deleted, Rejected, Tagged
-from autotag.view.tag_order import specific_first, view_ancestors
+from autotag.view.tag_order import specific_first, split_categories, view_ancestors
 from autotag.view.visibility import Visibility
 
 
@@ -133,10 +133,13 @@ def _photo_lines(photo: StoredPhoto, visibility: Visibility, language: str) -> I
         yield f"rejected {view.rejected.reason}: {view.rejected.detail}"
     if isinstance(view.machine, Tagged):
         yield f"model    {view.machine.model}, by {_machine(view.machine)}"
+    tags, categories = split_categories(view.tags)
+    if categories:
+        yield "category " + ", ".join(f"{tag_name(category, language)} {category.score:.2f}" for category in categories)
     for one in specific_first(view.tags, view_ancestors(view, visibility)):
         yield _tag_line(one.leaf, "  ", language)
         yield from (_tag_line(parent, "    ", language) for parent in one.parents)
-    if not view.tags:
+    if not tags:
         yield "  no tags"
 
 

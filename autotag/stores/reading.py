@@ -24,6 +24,7 @@ from autotag.stores.sampling import Sample
 from autotag.stores.tables import OWNERS, PHOTOS, Columns
 from autotag.stores.tag_names import synonym_ids, tag_ids
 from autotag.view.merge import View
+from autotag.view.tag_order import split_categories
 from autotag.view.visibility import Visibility
 
 SEARCH_ROUNDS = 4
@@ -71,14 +72,14 @@ class StoreReader(StoreBase):
                     yield photo
 
     def search(self, tag: str, owner: str | None = None, limit: int = 50, cursor: str | None = None) -> Page:
-        """Return photos that have a tag, newest content first.
+        """Return photos that have a tag or are in a category, newest content first.
 
         Costs at most 12 x `limit` entries of the index and 4 x `limit` photos, however many there are and however far
         the index is behind; for a synonym, those of a search for one photo more.
 
         Args:
-            tag: the tag's display name, in any case, or its id. Where no class and none of the photos' tags is called
-                so, a synonym, or a name in any language.
+            tag: the tag's or category's display name, in any case, or its id. Where no class and none of the photos'
+                tags is called so, a synonym, or a name in any language.
             owner: None searches the photos of all owners, in an embedded store only.
             cursor: the cursor of the page before.
 
@@ -145,7 +146,7 @@ class StoreReader(StoreBase):
                     yield position, FoundPhoto(view, shown[0])
 
     def owner(self, owner: str, *, exact: bool = False) -> OwnerTags:
-        """Return an owner's tags, with the number of photos that have each.
+        """Return an owner's categories and tags, with the number of photos that have each.
 
         Reads at most `SAMPLE` photos, and estimates where there are more; with `exact`, reads all.
         """
@@ -162,10 +163,12 @@ class StoreReader(StoreBase):
                     photos += 1
                     counts.update(tag.id for tag in view.tags)
                     names.update((tag.id, tag.name) for tag in view.tags)
-        tags = [TagCount(id_, names[id_], round(count * sample.factor)) for id_, count in counts.items()]
+        counted = [TagCount(id_, names[id_], round(count * sample.factor)) for id_, count in counts.items()]
+        tags, categories = split_categories(sorted(counted, key=lambda one: (-one.photos, one.name, one.id)))
         return OwnerTags(
             photos=round(photos * sample.factor),
-            tags=tuple(sorted(tags, key=lambda one: (-one.photos, one.name, one.id))),
+            categories=tuple(categories),
+            tags=tuple(tags),
             exact=sample.factor == 1,
         )
 

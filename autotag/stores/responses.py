@@ -54,7 +54,7 @@ class Page:
 
 @dataclass(frozen=True)
 class TagCount:
-    """A tag, and the number of photos that have it."""
+    """A tag or category, and the number of photos that have it."""
 
     id: str
     name: str
@@ -63,12 +63,13 @@ class TagCount:
 
 @dataclass(frozen=True)
 class OwnerTags:
-    """An owner's number of photos, and tags, the most frequent first."""
+    """An owner's number of photos, and categories and tags, the most frequent first."""
 
     photos: int
+    categories: tuple[TagCount, ...]
     tags: tuple[TagCount, ...]
     exact: bool
-    """False: estimated from a random sample (see sampling.py); a tag that no photo of the sample has is missing."""
+    """False: estimated from a random sample (see sampling.py); what no photo of the sample has is missing."""
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,19 @@ from collections.abc import Iterable
 from autotag.errors import TagError
 from autotag.view.merge import View
 from autotag.view.visibility import Visibility
-from models.classes import ClassTable
+from models.classes import CATEGORY, ClassTable, is_category
 from models.names import vocabulary, word_key
 
 MAX_NAME = 100
 """Characters in the name of a tag that a person made up."""
+
+
+class UnknownCategoryError(TagError):
+    """No model has a category of this name; the message lists all that there are."""
+
+    def __init__(self, category: str, names: list[str]) -> None:
+        known = f"the categories are {', '.join(sorted(names))}" if names else "no model in the store has categories"
+        super().__init__(f"no category is called {category[:MAX_NAME]!r}; {known}")
 
 
 class UnknownTagError(TagError):
@@ -46,6 +54,10 @@ def own_tag(text: str, called: str = "tag") -> tuple[str, str]:
     name = unicodedata.normalize("NFC", text.strip())
     if not 0 < len(name) <= MAX_NAME or not name.isprintable():
         raise TagError(f"a {called}'s name has 1 to {MAX_NAME} printable characters. Given: {text[:MAX_NAME]!r}")
+    if is_category(_own_id(name)):
+        raise TagError(
+            f"a {called}'s name does not begin with {CATEGORY!r}, as the ids of categories do. Given: {text!r}"
+        )
     return _own_id(name), name
 
 
@@ -68,6 +80,20 @@ def near_names(word: str, classes: ClassTable, others: Iterable[str] = ()) -> li
         return []
     names = {word_key(name): name for name in (*vocabulary().words(classes), *classes.names, *others)}
     return [names[key] for key in difflib.get_close_matches(word_key(word[:MAX_NAME]), names, n=3)]
+
+
+def named_category(category: str, visibility: Visibility) -> str:
+    """Return the id of the category whose display name, in any case, or id, with or without its beginning, is given.
+
+    Raises:
+        UnknownCategoryError: there is none.
+    """
+    classes = visibility.classes
+    for text in (category, CATEGORY + category.casefold().removeprefix(CATEGORY)):
+        found = classes.find(text)
+        if found and is_category(found):
+            return found
+    raise UnknownCategoryError(category, [classes.name(id_) for id_ in classes.ids if is_category(id_)])
 
 
 def named_tag(tag: str, view: View, visibility: Visibility, *, new: bool) -> tuple[str, str]:

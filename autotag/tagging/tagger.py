@@ -121,18 +121,27 @@ class Tagger:
         return [top_tags(tags, self.bundle.classes.ancestors, top) for tags in photos]
 
     def tag(
-        self, uris: Iterable[str], top: int | None = None, min_score: float | None = None
+        self,
+        uris: Iterable[str],
+        top: int | None = None,
+        min_score: float | None = None,
+        read: Callable[[str], PhotoPixels] | None = None,
     ) -> Iterator[tuple[str, PhotoTags | PhotoError]]:
         """Yield the tags of each photo, or the error that prevents them, in the order of `uris`.
 
         Photos are read ahead. `uris` may be endless: at most a few batches are taken ahead of the results.
+
+        Args:
+            top: as for `score`.
+            min_score: as for `score`.
+            read: replaces the method `read`; called by several threads at once.
         """
 
         def compute(photos: Sequence[PhotoPixels]) -> list[PhotoTags]:
             scored = self.score(np.stack([photo.pixels for photo in photos]), top, min_score)
             return [PhotoTags(tags, photo.partial) for tags, photo in zip(scored, photos, strict=True)]
 
-        return self._each(uris, self.read, compute)
+        return self._each(uris, read or self.read, compute)
 
     def features(
         self, uris: Iterable[str], read: Callable[[str], PhotoPixels] | None = None
@@ -140,7 +149,7 @@ class Tagger:
         """Yield the network's features of each photo, float32 [d], or the error that prevents them; otherwise as `tag`.
 
         Args:
-            read: replaces the method `read`; called by several threads at once.
+            read: as for `tag`.
         """
 
         def compute(photos: Sequence[PhotoPixels]) -> list[NDArray[np.float32]]:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from models.classes import is_category
+
 Ancestors = Callable[[str], frozenset[str]]
 """Returns the ids of the classes that contain a class, itself left out; empty for an unknown class."""
 
@@ -51,10 +53,15 @@ class Verdicts:
     _removed: Mapping[str, Decision]
 
     def hides(self, tag_id: str, ancestors: Ancestors) -> bool:
-        """Return True if a classifier's tag is hidden: it, or a class that contains it, was removed."""
+        """Return True if a classifier's tag is hidden: it, or a class that contains it, was removed.
+
+        A category hides itself alone: who takes a photo of a dog out of the animals does not say that there is no dog.
+        """
         if not self._removed or tag_id in self.added:
             return False
-        return tag_id in self._removed or not ancestors(tag_id).isdisjoint(self._removed)
+        return tag_id in self._removed or any(
+            above in self._removed and not is_category(above) for above in ancestors(tag_id)
+        )
 
 
 def verdicts(decisions: Iterable[Decision], ancestors: Ancestors) -> Verdicts:
@@ -62,7 +69,8 @@ def verdicts(decisions: Iterable[Decision], ancestors: Ancestors) -> Verdicts:
 
     The latest decision about each tag counts. Adding a tag adds the classes that contained it, unless a class that
     contains it was removed later: then the whole addition is overruled. Removing a tag hides the classes in it, unless
-    one of them was added later.
+    one of them was added later. Removing a category overrules no addition of a class in it: the earlier ones only do
+    not bring the category any more.
     """
     latest: dict[str, Decision] = {}
     for decision in decisions:
@@ -74,6 +82,8 @@ def verdicts(decisions: Iterable[Decision], ancestors: Ancestors) -> Verdicts:
     for one in latest.values():
         if one.action is Action.ADD and not _is_overruled(one, removed, ancestors):
             for tag_id in (one.tag_id, *one.implied):
+                if tag_id in removed and removed[tag_id].order > one.order:
+                    continue  # a category that was removed later
                 if tag_id not in added or (one.tag_id == tag_id, one.order) > (
                     added[tag_id].tag_id == tag_id,
                     added[tag_id].order,
@@ -84,4 +94,6 @@ def verdicts(decisions: Iterable[Decision], ancestors: Ancestors) -> Verdicts:
 
 def _is_overruled(addition: Decision, removed: Mapping[str, Decision], ancestors: Ancestors) -> bool:
     above = ancestors(addition.tag_id).union(addition.implied)
-    return any(one.order > addition.order for tag_id, one in removed.items() if tag_id in above)
+    return any(
+        one.order > addition.order for tag_id, one in removed.items() if tag_id in above and not is_category(tag_id)
+    )

@@ -20,6 +20,7 @@ from autotag.events import PhotoVersion
 from autotag.view.decisions import Decision, verdicts
 from autotag.view.results import Deleted, Rejected, Tagged
 from autotag.view.visibility import Visibility
+from models.classes import is_category
 
 Write = Tagged | Rejected | Deleted | Decision
 """A write about a photo."""
@@ -132,11 +133,23 @@ def canonical(write: Write) -> bytes:
 
 
 def _decided(shown: list[ViewTag], decisions: list[Decision], visibility: Visibility) -> list[ViewTag]:
-    """Return the tags after people's decisions: added tags first, by name."""
+    """Return the tags after people's decisions: added tags first, by name.
+
+    A classifier's category goes with the last of its tags: no dog, no photo among the dogs.
+    """
     stand = verdicts(decisions, visibility.ancestors)
     people = [ViewTag(tag_id, _name(tag_id, by, visibility), PERSONS_SCORE, by) for tag_id, by in stand.added.items()]
-    machines = [tag for tag in shown if tag.id not in stand.added and not stand.hides(tag.id, visibility.ancestors)]
+    machines = [tag for tag in shown if tag.id not in stand.added]
+    gone = [tag for tag in machines if stand.hides(tag.id, visibility.ancestors)]
+    machines = [tag for tag in machines if tag not in gone]
+    emptied = _categories(gone, visibility) - _categories(people + machines, visibility)
+    machines = [tag for tag in machines if tag.id not in emptied]
     return sorted(people, key=lambda tag: (tag.name, tag.id)) + machines
+
+
+def _categories(tags: Iterable[ViewTag], visibility: Visibility) -> set[str]:
+    """Return the ids of the categories that contain any of these tags."""
+    return {above for tag in tags for above in visibility.ancestors(tag.id) if is_category(above)}
 
 
 def _name(tag_id: str, decision: Decision, visibility: Visibility) -> str:

@@ -16,18 +16,23 @@ from autotag.view.visibility import Visibility
 from models.classes import is_category
 
 
-class ScoredTag(Protocol):
-    """A tag of a classifier or of a reader's view."""
+class AnyId(Protocol):
+    """Anything that has the id of a class."""
 
     @property
     def id(self) -> str:
         """The stable id."""
+
+
+class ScoredTag(AnyId, Protocol):
+    """A tag of a classifier or of a reader's view."""
 
     @property
     def score(self) -> float:
         """The probability, from 0 to 1."""
 
 
+Identified = TypeVar("Identified", bound=AnyId)
 AnyTag = TypeVar("AnyTag", bound=ScoredTag)
 
 
@@ -40,7 +45,7 @@ class SpecificTag(Generic[AnyTag]):
     """The photo's tags that contain the leaf, the nearest first; without those of the leaves before it."""
 
 
-def split_categories(tags: Sequence[AnyTag]) -> tuple[list[AnyTag], list[AnyTag]]:
+def split_categories(tags: Sequence[Identified]) -> tuple[list[Identified], list[Identified]]:
     """Return the tags that are no categories, and the categories, each in their order."""
     return [tag for tag in tags if not is_category(tag.id)], [tag for tag in tags if is_category(tag.id)]
 

@@ -27,7 +27,7 @@ from tests import worlds
 from tests.command_line import run_command
 from tests.conftest import free_ports, make_event
 from tests.photo_server import PhotoServer
-from tests.worlds import BEAGLE, CAT, CLASSES, DOG, rejected, tagged
+from tests.worlds import ANIMALS, BEAGLE, CAT, CATEGORISED, CLASSES, DOG, PETS, rejected, tagged
 
 PROGRAM = str(Path(sys.executable).parent / "autotag")
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -60,6 +60,23 @@ def test_tag_prints_a_line_of_json_a_photo_and_fails_when_one_has_none(
         assert scores == sorted(scores, reverse=True)
 
 
+def test_tag_writes_a_page_beside_what_it_prints(run: Run, tmp_path: Path, draw: Callable[..., Path]) -> None:
+    draw("photos/a.jpg", 1)
+    draw("photos/b.png", 2)
+    (tmp_path / "photos/c.jpg").write_text("no photo")
+    printed = run("tag", "--json", "photos", cwd=tmp_path)
+    done = run("tag", "--json", "photos", "--sheet", "out.html", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, printed.stdout)
+    assert done.stderr.endswith("the page is out.html\n")
+    page = (tmp_path / "out.html").read_text()
+    assert (page.count("<figure"), page.count("<img")) == (3, 2)
+    assert "<b>not_an_image</b>" in page
+    assert "<title>Tags of photos</title>" in page
+    refused = run("tag", "photos", "--sheet", "photos/a.jpg", cwd=tmp_path)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == "autotag: photos/a.jpg: the name of a page ends in .html\n"
+
+
 def test_tag_reads_urls_and_says_no_to_private_addresses_unless_allowed(run: Run, draw: Callable[..., Path]) -> None:
     with PhotoServer() as server:
         url = server.add("/a.jpg", draw().read_bytes())
@@ -83,6 +100,8 @@ def test_tag_reads_urls_and_says_no_to_private_addresses_unless_allowed(run: Run
         (["-o", "nonsense", "status"], "is not KEY=VALUE"),
         (["-o", "autotag.bach.photos=3", "status"], "did you mean 'autotag.tagger.batch.photos'"),
         (["-e", "staging", "status"], "no environment 'staging'"),
+        (["search"], "give TAG or --category NAME"),
+        (["search", "dog", "--category", "pets"], "not both"),
         (["model", "build", "--precision", "int8"], "needs --calibration"),
         (["cluster", "restart", "hbase"], "is not one of"),
     ],
@@ -179,6 +198,44 @@ def test_people_read_the_most_specific_tags_first_and_json_says_which_they_are(r
         ("domestic cat", ["n-animal"], True),
     ]
     assert json.loads(run("search", "dog", "--json").stdout)["photos"][0]["tag"]["leaf"] is False
+
+
+def test_categories_stand_apart_from_tags_and_photos_are_found_by_them(run: Run, store: PhotoStore) -> None:
+    store.runs.add_model(worlds.model(), CATEGORISED)
+    store.write([tagged("p", tags=(ANIMALS, DOG, PETS)), tagged("q", tags=(CAT, PETS)), tagged("r", tags=(PETS,))])
+    store.write([tagged("s", owner="eve", tags=(PETS,))])
+    assert run("owner", "ann").stdout.splitlines() == [
+        "photos  category       id",
+        "3       Cats and dogs  category:pets",
+        "1       Animals        category:animals",
+        "",
+        "photos  tag           id",
+        "1       dog           n-dog",
+        "1       domestic cat  n-cat",
+    ]
+    counted = json.loads(run("owner", "ann", "--json").stdout)
+    assert [one["photos"] for one in counted["categories"]] == [3, 1]
+    assert [one["name"] for one in counted["tags"]] == ["dog", "domestic cat"]
+    for name in ("CATS and dogs", "category:pets", "Pets"):
+        found = json.loads(run("search", "--category", name, "--owner", "ann", "--json").stdout)["photos"]
+        assert sorted(photo["photo_id"] for photo in found) == ["p", "q", "r"]
+        assert {photo["tag"]["name"] for photo in found} == {"Cats and dogs"}
+    assert len(run("search", "--category", "pets").stdout.splitlines()) == 5
+    assert "no photo in the category 'animals'" in run("search", "--category", "animals", "--owner", "eve").stderr
+    for wrong in ("dog", "n-dog", ""):
+        done = run("search", "--category", wrong)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"no category is called {wrong!r}; the categories are Animals, Cats and dogs" in done.stderr
+    shown = run("show", "p").stdout
+    assert "\ncategory Animals 0.97, Cats and dogs 0.97\n  0.9700  dog" in shown
+    assert run("show", "r").stdout.endswith("\ncategory Cats and dogs 0.97\n  no tags\n")
+    assert run("tags", "remove", "r", "cats and dogs").returncode == 0
+    assert run("show", "r").stdout.endswith("by realtime\n  no tags\n")
+
+
+def test_a_store_without_categories_says_so(run: Run, store: PhotoStore) -> None:
+    store.runs.add_model(worlds.model(), CLASSES)
+    assert run("search", "--category", "pets").stderr.endswith("no model in the store has categories\n")
 
 
 def test_push_takes_a_batch_of_events_as_one_array(run: Run, settings: Settings, tmp_path: Path) -> None:

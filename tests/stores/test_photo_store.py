@@ -33,11 +33,14 @@ from autotag.view.visibility import Visibility
 from models.bundle import Tag
 from models.classes import ClassTable
 from tests.worlds import (
+    ANIMALS,
     BEAGLE,
     CAT,
+    CATEGORISED,
     CLASSES,
     DOG,
     NAMES,
+    PETS,
     POODLE,
     Killed,
     Wrapped,
@@ -335,7 +338,7 @@ def test_a_tag_of_peoples_own_has_to_be_said_to_be_new_and_is_found_in_any_case(
     check_index(store, ["p"])
 
 
-@pytest.mark.parametrize("tag", ["", " ", "a\nb", "\x00", "\ud800", "x" * 101, "\u200b\u202e"])
+@pytest.mark.parametrize("tag", ["", " ", "a\nb", "\x00", "\ud800", "x" * 101, "\u200b\u202e", "Category:mine"])
 def test_a_name_that_nobody_could_read_is_no_tag(store: PhotoStore, tag: str) -> None:
     store.write([tagged()])
     with pytest.raises(TagError):
@@ -450,7 +453,7 @@ def test_an_owners_tags_are_counted_as_readers_see_them(store: PhotoStore) -> No
     assert [(tag.name, tag.photos) for tag in told.tags] == [("dog", 2), ("domestic cat", 1), ("rex", 1)]
     publish(store, "loaded")
     assert store.owner("ann").tags[0].photos == 3
-    assert store.owner("nobody") == OwnerTags(0, (), True)
+    assert store.owner("nobody") == OwnerTags(0, (), (), True)
 
 
 def test_the_status_counts_photos_as_readers_see_them(store: PhotoStore) -> None:
@@ -479,6 +482,35 @@ def test_counts_are_exact_up_to_a_thousand_photos_and_a_good_guess_beyond(store:
     assert counted.rows <= 3 * (SAMPLE + 1) + 4
     told = store.owner("ann", exact=True)
     assert (told.photos, [tag.photos for tag in told.tags], told.exact) == (3500, [3500, 875], True)
+
+
+# Categories
+
+
+def test_an_owners_photos_are_counted_and_found_by_category_whatever_people_decide(store: PhotoStore) -> None:
+    store.runs.add_model(model(2), CATEGORISED)
+    results = [tagged("a", tags=(DOG, ANIMALS, PETS)), tagged("b", tags=(DOG, CAT, PETS)), tagged("c", tags=())]
+    store.write([replace(result, model=model(2)) for result in results])
+
+    def counted() -> dict[str, int]:
+        check_index(store, "abc")
+        return {one.name: one.photos for one in store.owner("ann").categories}
+
+    assert counted() == {"Cats and dogs": 2, "Animals": 1}
+    store.decide("c", "beagle", Action.ADD, "bob")
+    assert counted() == {"Cats and dogs": 3, "Animals": 2}
+    store.decide("a", "cats and dogs", Action.REMOVE, "bob")
+    assert names(store, "a") == ["dog", "Animals"]
+    assert counted() == {"Animals": 2, "Cats and dogs": 2}
+    store.decide("b", "dog", Action.REMOVE, "bob")
+    assert names(store, "b") == ["domestic cat", "Cats and dogs"]
+    store.decide("b", "domestic cat", Action.REMOVE, "bob")
+    assert (names(store, "b"), counted()) == ([], {"Animals": 2, "Cats and dogs": 1})
+    store.decide("b", "Cats and dogs", Action.ADD, "bob")
+    assert (names(store, "b"), counted()) == (["Cats and dogs"], {"Animals": 2, "Cats and dogs": 2})
+    store.clean(grace_us=-HOUR_US)
+    assert sorted(search_all(store, "category:pets")) == ["b", "c"]
+    assert counted() == {"Animals": 2, "Cats and dogs": 2}
 
 
 # All photos, and some of them

@@ -20,10 +20,14 @@ from autotag.view.results import Deleted, ModelVersion, Rejected, Tagged
 from autotag.view.visibility import Visibility
 from models.bundle import Tag
 from tests.worlds import (
+    ANIMALS,
     BEAGLE,
     CAT,
+    CATEGORISED,
+    CATEGORISED_MODELS,
     DOG,
     MODELS,
+    PETS,
     POODLE,
     decided,
     deleted,
@@ -180,22 +184,68 @@ def test_every_tag_says_where_it_comes_from() -> None:
     assert [tag.source for tag in merge([tagged()], NOTHING).tags] == ["realtime"]  # type: ignore[union-attr]
 
 
+# Categories
+
+
+def albums(*writes: Write) -> set[str]:
+    """Return the names of the photo's tags and categories."""
+    return set(tags(*writes, now=visibility_of(models=CATEGORISED_MODELS)))
+
+
+def says(action: str, name: str, at: int = 1) -> Decision:
+    return decided(action, name, at, classes=CATEGORISED)
+
+
+PHOTO = tagged(tags=(Tag("n-animal", "animal", 0.98, "imagenet"), ANIMALS, DOG, PETS))
+
+
+def test_an_added_tag_brings_its_categories() -> None:
+    assert albums(tagged(tags=()), says("add", "dog")) == {"dog", "animal", "Animals", "Cats and dogs"}
+
+
+def test_a_removed_category_leaves_its_tags_and_the_other_categories() -> None:
+    assert albums(PHOTO, says("remove", "Animals")) == {"dog", "animal", "Cats and dogs"}
+    assert albums(PHOTO, says("remove", "Animals"), says("add", "Animals", 2)) == albums(PHOTO)
+
+
+def test_a_category_goes_with_the_last_of_its_tags() -> None:
+    assert albums(PHOTO, says("remove", "dog")) == {"animal", "Animals"}
+    assert albums(PHOTO, says("remove", "animal")) == set()
+    with_cat = replace(PHOTO, tags=(*PHOTO.tags, CAT))
+    assert albums(with_cat, says("remove", "dog")) == {"animal", "Animals", "domestic cat", "Cats and dogs"}
+    assert albums(PHOTO, says("remove", "animal"), says("add", "Animals", 2)) == {"Animals"}
+
+
+def test_a_category_that_no_tag_brought_stays() -> None:
+    assert albums(tagged(tags=(DOG, ANIMALS)), says("remove", "domestic cat")) == {"dog", "Animals"}
+    assert albums(tagged(tags=(ANIMALS,)), says("remove", "dog")) == {"Animals"}
+
+
+def test_of_a_category_and_a_tag_in_it_the_later_decision_stands() -> None:
+    nothing = tagged(tags=())
+    earlier, later = says("add", "dog", 1), says("add", "beagle", 3)
+    removal = says("remove", "Cats and dogs", 2)
+    assert albums(nothing, earlier, removal) == {"dog", "animal", "Animals"}
+    assert albums(nothing, earlier, removal, later) == {"beagle", "dog", "animal", "Animals", "Cats and dogs"}
+
+
 # All of a small world
 
 
 POOL: list[Write] = [
     tagged(),
     tagged(content=2, tags=(CAT,)),
-    tagged(sequence=2, tags=(BEAGLE, DOG)),
+    tagged(sequence=2, tags=(BEAGLE, DOG, PETS)),
     tagged(sequence=3, run="a", tags=(POODLE,)),
     tagged(content=2, sequence=2, run="b"),
     rejected(content=2),
     deleted(1),
     decided("remove", "dog", 1),
-    decided("add", "beagle", 2, content=2),
+    decided("add", "beagle", 2, content=2, classes=CATEGORISED),
+    decided("remove", "Cats and dogs", 3, classes=CATEGORISED),
 ]
 STATES = [
-    visibility_of(published, ended, withdrawn)
+    visibility_of(published, ended, withdrawn, CATEGORISED_MODELS)
     for published, ended in itertools.product(["", "a", "ab"], ["", "a"])
     for withdrawn in ([], [2])
 ]
@@ -219,8 +269,8 @@ def test_cleaning_every_few_writes_changes_no_view_after_any_other_write(now: Vi
                 continue
             kept = [write for write in writes if write not in lost]
             later = [
-                Visibility(now.published | {"a"}, now.ended, now.withdrawn, MODELS),
-                visibility_of("ab", "ab", [1, 2, 3]),
+                Visibility(now.published | {"a"}, now.ended, now.withdrawn, now.models),
+                visibility_of("ab", "ab", [1, 2, 3], now.models),
             ]
             for then in [now, *later] if not now.ended else [now, later[1]]:
                 for more in [[], *([write] for write in POOL)]:

@@ -11,6 +11,7 @@ from autotag.stores.responses import DecidedPhoto
 from autotag.training.dataset.labels import FALSE, TRUE
 from autotag.view.decisions import Action, verdicts
 from autotag.view.visibility import Visibility
+from models.classes import is_category
 
 
 class CorrectedPhoto(NamedTuple):
@@ -20,7 +21,8 @@ class CorrectedPhoto(NamedTuple):
     uri: str
     """Empty if no event and no run named one."""
     values: dict[str, int]
-    """Label by tag id: TRUE if the tag, or a tag that it contains, was added; FALSE if it was removed."""
+    """Label by tag id: TRUE if the tag, or a tag that it contains, was added; FALSE if it was removed. No categories:
+    they follow from their tags."""
     names: dict[str, str]
     """Name by tag id."""
 
@@ -40,6 +42,7 @@ def corrected(photo: DecidedPhoto, visibility: Visibility) -> CorrectedPhoto | N
     removed = {one.tag_id for one in decisions if one.action is Action.REMOVE}
     values = dict.fromkeys(stand.added, TRUE)
     values |= {tag_id: FALSE for tag_id in sorted(removed) if stand.hides(tag_id, visibility.ancestors)}
+    values = {tag_id: value for tag_id, value in values.items() if not is_category(tag_id)}
     names = {id_: visibility.classes.name(id_) for id_ in values if id_ in visibility.classes}
     names |= {one.tag_id: one.name for one in decisions if one.tag_id in values and one.tag_id not in names}
     return CorrectedPhoto(view.photo_id, view.uri, values, names) if values else None

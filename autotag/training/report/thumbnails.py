@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
 from autotag.errors import InputError
 from autotag.photos.local_files import too_large
 from autotag.photos.reader import PhotoError, PhotoReader
 from autotag.photos.source import PhotoSource
+from autotag.photos.thumbnail import jpeg
 from autotag.progress import Progress, silent
 from autotag.settings import Settings
 from autotag.storage import parquet
@@ -30,7 +26,6 @@ Thumbnail = Callable[[str], bytes | None]
 
 SIDE = 112
 """Pixels."""
-QUALITY = 80
 READERS = 8
 """Number of photos that are read at once."""
 
@@ -51,8 +46,8 @@ def thumbnailer(settings: Settings, preprocessing: Preprocessing) -> Iterator[Th
             try:
                 file, row = row_place(uri)
                 if not file:
-                    return _jpeg(reader.read(uri).pixels)
-                return _jpeg(reader.decode(_in_parquet(file, row, settings.photo_max_bytes)).pixels)
+                    return jpeg(reader.read(uri).pixels)
+                return jpeg(reader.decode(_in_parquet(file, row, settings.photo_max_bytes)).pixels)
             except (PhotoError, InputError):
                 return None
 
@@ -106,9 +101,3 @@ def _in_parquet(file: str, row: int, max_bytes: int) -> bytes:
     if len(data) > max_bytes:
         raise too_large(len(data), max_bytes)
     return data
-
-
-def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=QUALITY, optimize=True)
-    return file.getvalue()
