@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.arrays import map_array
+from models.bank_product import Bf16Product
 from models.errors import ModelError
 
 FORMAT, FORMAT_VERSION = "autotag-bank", 1
@@ -48,7 +49,7 @@ class ClassifierBank:
 
     The matrix is float32 [d + 1, n], its last row -b, so that a score is z = w.x - b. It is mapped into memory: pages
     are read when first used, and the processes of a host share them. A score's last digits (1e-6 of it) depend on how
-    many photos are scored at once, because BLAS adds in another order.
+    many photos are scored at once, because BLAS adds in another order. `use_bf16` changes to a faster product.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class ClassifierBank:
         """All class ids that `predict` may return: the classifiers', then the parents'."""
         # Plain arrays: numpy's memmap class adds work to each slice and product.
         self._weights, self._bias = np.asarray(weights[:-1]), np.asarray(weights[-1])
+        self._product: Callable[[NDArray[np.float32]], NDArray[np.float32]] = self._exact_product
         if isinstance(rule, Softmax):
             self._inverse_temperature = np.float32(1 / rule.temperature)
             self._thresholds = np.full(len(self.ids), rule.parent_threshold, np.float32)
@@ -100,6 +102,14 @@ class ClassifierBank:
         if len(set(ids)) < len(ids) or (isinstance(rule, Softmax) and not rule.parents.keys().isdisjoint(ids)):
             raise ModelError(f"{where}: a class occurs twice")
         return cls(name, network, ids, weights, rule)
+
+    def use_bf16(self, threads: int = 1) -> None:
+        """Compute scores in bf16 from now on; the CPU must have it. Costs memory; see bank_product.py.
+
+        Args:
+            threads: number of cores that one product may use.
+        """
+        self._product = Bf16Product(self._weights, self._bias, threads)
 
     @property
     def weights(self) -> NDArray[np.float32]:
@@ -166,11 +176,15 @@ class ClassifierBank:
             rows = np.flatnonzero(~np.isfinite(features).all(axis=1)).tolist()
             raise ModelError(f"bank {self.name!r}: the features of photos {rows} are not finite")
         with np.errstate(over="ignore", invalid="ignore"):
-            scores = features @ self._weights
-        scores += self._bias
+            scores = self._product(features)
         if not np.isfinite(scores).all():
             raise ModelError(f"bank {self.name!r}: the features are finite, but too large to score")
         return scores
+
+    def _exact_product(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        scores = features @ self._weights
+        scores += self._bias
+        return np.asarray(scores)
 
     @np.errstate(over="ignore")
     def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""FeatureNetwork: turns pixels into feature vectors. No other file knows the network runtime, OpenVINO."""
+"""FeatureNetwork: turns pixels into feature vectors, with the network runtime, OpenVINO."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ FLOOR = {room: floor for floor, rooms in enumerate(ORDER.split("\n")) for room i
 PUBLIC = "autotag"
 """The library's face, autotag/__init__.py: it imports from any room of the library, and no room imports it."""
 KNOWN_TO = {
-    "openvino": {"models/network.py"},
+    "openvino": {"models/network.py", "models/bank_product.py"},
     "sqlite3": {"autotag/storage/sqlite_file.py", "autotag/queues/sqlite_queue.py", "autotag/stores/sqlite_tables.py"},
     "requests": {"autotag/photos/fetch.py", "autotag/photos/http_guard.py", "autotag/bundles/download.py"},
     "kazoo": {"autotag/bundles/registry.py"},

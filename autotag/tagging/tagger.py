@@ -17,6 +17,7 @@ from autotag.photos.source import EVENT_SOURCE, PhotoSource
 from autotag.settings import Settings
 from autotag.view.results import ModelVersion
 from autotag.view.tag_order import top_tags
+from models.bank_product import has_bf16
 from models.bundle import Bundle, Tag
 from models.network import FeatureNetwork
 from models.probe import probe_pixels
@@ -93,6 +94,9 @@ class Tagger:
             extractor = beside.extractor
         else:
             extractor = FeatureExtractor(bundle, settings, source)
+        if bundle.precision != "f32" and has_bf16():
+            for bank in bundle.banks:
+                bank.use_bf16(settings.tagger_network_threads)
         bundle.self_check(extractor.probe)
         extractor.reader.start()
         return cls(bundle, extractor, settings)

@@ -1,4 +1,4 @@
-"""ClassTable, and the table of ImageNet's classes that is written from WordNet."""
+"""ClassTable, and the table of all classes that is written from WordNet and the everyday classes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from models.classes import IMAGENET, ClassTable
+from models.classes import CLASSES, ClassTable, is_category
 from models.errors import ModelError
 from tests.model_files import CLASS_ROWS
-from tools.make_imagenet import make_table, read_wordnet
+from tools.make_classes import Everyday, make_table, read_everyday, read_wordnet
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def table() -> ClassTable:
 
 @pytest.fixture(scope="module")
 def imagenet() -> ClassTable:
-    return ClassTable.open(IMAGENET)
+    return ClassTable.open(CLASSES)
 
 
 def test_what_was_written_is_read_back(tmp_path: Path, table: ClassTable) -> None:
@@ -94,7 +94,6 @@ def test_imagenet_has_its_1000_classes_in_index_order_first(imagenet: ClassTable
     names = {0: "tench", 207: "golden retriever", 281: "tabby", 487: "cellular telephone", 999: "toilet tissue"}
     assert {index: imagenet.names[index] for index in names} == names
     members = imagenet.members(leaves)
-    assert imagenet.ids[1000:] == tuple(sorted(members))
     assert len(members[imagenet.find("dog")]) == 118
 
 
@@ -125,10 +124,42 @@ def test_imagenets_exceptions_hold(imagenet: ClassTable) -> None:
     assert "container" not in {imagenet.name(id_) for id_ in imagenet.ancestors(jeep)}
 
 
-def test_no_two_of_imagenets_parents_say_the_same_and_none_has_one_leaf(imagenet: ClassTable) -> None:
-    members = [tuple(leaves) for leaves in imagenet.members(imagenet.ids[:1000]).values()]
+def test_no_two_parents_say_the_same_and_none_has_one_leaf(imagenet: ClassTable) -> None:
+    everyday = [one.id for one in read_everyday() if not is_category(one.id)]
+    leaves = [*imagenet.ids[:1000], *(id_ for id_ in everyday if id_ not in imagenet.ids[:1000])]
+    above = {
+        id_: {leaves[place] for place in places} | ({id_} & set(everyday))
+        for id_, places in imagenet.members(leaves).items()
+        if not is_category(id_)
+    }
+    members = [tuple(sorted(ids)) for ids in above.values()]
     assert len(set(members)) == len(members)
     assert min(map(len, members)) > 1
+
+
+def test_every_everyday_class_is_in_the_table(imagenet: ClassTable) -> None:
+    for one in read_everyday():
+        assert is_category(one.id) or imagenet.name(one.id) == one.name
+        assert one.id in imagenet
+
+
+def test_everyday_classes_lie_where_people_look(imagenet: ClassTable) -> None:
+    def above(name: str) -> set[str]:
+        id_ = imagenet.find(name)
+        assert id_ is not None
+        return {imagenet.name(ancestor) for ancestor in imagenet.ancestors(id_)}
+
+    assert above("daisy") >= {"flower", "plant", "Flowers and plants"}
+    assert above("beagle") >= {"dog", "animal", "Animals", "Cats and dogs"}
+    assert above("baby") == {"child", "person", "People", "Children"}
+    assert above("beach") >= {"Water and beaches", "Outdoors"}
+    assert {"plant"}.isdisjoint(above("tree") | above("grass"))
+
+
+def test_categories_contain_no_category_and_have_names_of_their_own(imagenet: ClassTable) -> None:
+    categories = [id_ for id_ in imagenet.ids if is_category(id_)]
+    assert len(categories) >= 25
+    assert [id_ for id_ in categories if imagenet.parents[id_]] == []
 
 
 DATA_NOUN = """\
@@ -151,7 +182,7 @@ def test_the_script_tidies_wordnet_as_it_says(tmp_path: Path) -> None:
     assert licence == "This is the licence\n"
     assert synsets["n00000004"].hypernyms == ("n00000003",)
     assert synsets["n00000008"].hypernyms == ("n00000007", "n00000001")
-    table = make_table(synsets, ["n00000005", "n00000006", "n00000008"])
+    table = make_table(synsets, ["n00000005", "n00000006", "n00000008"], [], {})
     # Of animal, craniate and wading bird, which contain the same two, the last stays; entity is removed; lifting device
     # contains one leaf only.
     assert table.ids == ("n00000005", "n00000006", "n00000008", "n00000004")
@@ -178,7 +209,26 @@ CAPS_AND_CARTS = """\
 
 def test_the_scripts_exceptions_hold(tmp_path: Path) -> None:
     (tmp_path / "data.noun").write_text(CAPS_AND_CARTS)
-    table = make_table(read_wordnet(tmp_path / "data.noun")[0], [f"n000000{number}" for number in range(11, 18)])
+    leaves = [f"n000000{number}" for number in range(11, 18)]
+    table = make_table(read_wordnet(tmp_path / "data.noun")[0], leaves, [], {})
     assert table.ids[7:] == ("n02954340", "n04576211")
     assert table.names[7:] == ("cap", "wheeled vehicle")
     assert table.parents["n00000015"] == ()
+
+
+def test_everyday_classes_stay_and_categories_come_last(tmp_path: Path) -> None:
+    (tmp_path / "data.noun").write_text(DATA_NOUN)
+    everyday = [
+        Everyday("n00000004", "waders", (), 0.1),
+        Everyday("at dusk", "at dusk", ("waders",), 0.1),
+        Everyday("category:wet", "wet", (), 0.1),
+    ]
+    table = make_table(
+        read_wordnet(tmp_path / "data.noun")[0], ["n00000005"], everyday, {"wet": ("Wet places", ["waders"])}
+    )
+    # Wading bird contains one leaf only, but is an everyday class; a class that is a category is in no other place.
+    assert table.ids == ("n00000005", "at dusk", "n00000004", "category:wet")
+    assert table.names == ("crane", "at dusk", "waders", "Wet places")
+    assert table.parents["n00000005"] == ("n00000004",)
+    assert table.parents["at dusk"] == ("n00000004",)
+    assert table.parents["n00000004"] == ("category:wet",)
