@@ -144,30 +144,30 @@ def read_wordnet(path: Path) -> tuple[dict[str, Synset], str]:
 
 @dataclass(frozen=True)
 class Everyday:
-    """An everyday class: its id, a wnid where WordNet has the word, and the parents that WordNet does not give."""
+    """An everyday class: its id, a wnid where WordNet has the word, and what WordNet does not say of it."""
 
     id: str
     name: str
-    parents: tuple[str, ...]
-    """Names of everyday classes."""
-    frequency: float | None
-    """Share of people's photos that show it, where nothing else is known; None: it is not learned."""
+    learned: bool
+    """False: it is computed from the pixels, or only contains others."""
+    parents: tuple[str, ...] = ()
+    """Names of classes that contain it."""
+    contains: tuple[str, ...] = ()
+    """Names of classes that it contains."""
 
 
 def read_everyday() -> list[Everyday]:
     """Return the everyday classes of tools/everyday/classes.tsv."""
-    return [
-        Everyday(
-            id_,
-            name,
-            tuple(filter(None, parents.split(","))),
-            None if frequency in ("computed", "parent") else float(frequency),
-        )
-        for name, id_, parents, frequency in _rows(EVERYDAY / "classes.tsv")
-    ]
+    everyday = []
+    for row in read_rows(EVERYDAY / "classes.tsv"):
+        name, id_, kind, parents, contains = [*row, "", ""][:5]
+        listed = (tuple(filter(None, names.split(","))) for names in (parents, contains))
+        everyday.append(Everyday(id_, name, kind == "learned", *listed))
+    return everyday
 
 
-def _rows(path: Path) -> list[list[str]]:
+def read_rows(path: Path) -> list[list[str]]:
+    """Return the fields of each line of a table with tabs; lines that begin with # are comments."""
     lines = path.read_text(encoding="utf-8").splitlines()
     return [line.split("\t") for line in lines if line and line[0] != "#"]
 
@@ -201,6 +201,9 @@ def make_table(
         found = _kept_parents(id_, set(order), synsets, above) if id_ in synsets else []
         extra = [ids[name] for name in own[id_].parents] if id_ in own else []
         parents[id_] = sorted({*found, *extra})
+    for one in own.values():
+        for name in one.contains:
+            parents[ids[name]].append(one.id)
     for category, (_, classes) in categories.items():
         for name in classes:
             parents[ids[name]].append(CATEGORY + category)
@@ -260,7 +263,8 @@ def main() -> None:
     synsets, licence = read_wordnet(arguments.wordnet)
     leaves = arguments.synsets.read_text(encoding="utf-8").split()
     categories = {
-        id_: (name, [*filter(None, members.split(","))]) for id_, name, members in _rows(EVERYDAY / "categories.tsv")
+        id_: (name, [*filter(None, members.split(","))])
+        for id_, name, members in read_rows(EVERYDAY / "categories.tsv")
     }
     table = make_table(synsets, leaves, read_everyday(), categories)
     source = "id, name, parents. Written by tools/make_classes.py; names and parents are facts of WordNet 3.0:"

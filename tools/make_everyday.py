@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -28,10 +29,10 @@ from autotag.training.dataset.training_set import TrainingSet
 from autotag.training.fit.fit import Training, Wanted, train
 from autotag.training.report.findings import ClassFindings, make_findings
 from models.bank import Sigmoid
-from models.classes import ClassTable, is_category
+from models.classes import CLASSES, ClassTable, is_category
 from models.everyday_bank import EVERYDAY, EverydayBank
 from tools.make_classes import EVERYDAY as FOLDER
-from tools.make_classes import read_everyday
+from tools.make_classes import read_everyday, read_rows
 
 SETS = FOLDER / "sets.tsv"
 PAGE = PROJECT / "docs" / "everyday.md"
@@ -69,7 +70,7 @@ def looked_at() -> Iterator[LookedAt]:
 
 def learned_classes(classes: ClassTable) -> list[str]:
     """Return the ids of the classes to learn: the everyday classes, and the categories that contain some of them."""
-    ids = [one.id for one in read_everyday() if one.frequency is not None]
+    ids = [one.id for one in read_everyday() if one.learned]
     return ids + sorted({above for id_ in ids for above in classes.ancestors(id_) if is_category(above)} - set(ids))
 
 
@@ -140,20 +141,85 @@ def bank_of(chosen: Chosen) -> EverydayBank:
     )
 
 
+def page(results: Mapping[str, Chosen], photos: Sequence[LookedAt], names: Mapping[str, str]) -> str:
+    """Return docs/everyday.md.
+
+    Args:
+        results: by network.
+        names: display names by class id.
+    """
+    first, *others = results
+    sources = _sources(photos)
+    header = ["class", "photos that show it", "do not", "average precision", *(f"{other}" for other in others)]
+    header += ["wanted", "threshold", "precision", "recall", "most of its photos are from"]
+    kept, left_out = [], []
+    for id_ in sorted(results[first], key=lambda id_: (is_category(id_), names[id_].casefold())):
+        one = results[first][id_][1]
+        quality = one.quality
+        row = [names[id_], f"{quality.positives}", f"{quality.negatives}", _figure(quality.average_precision)]
+        row += [_figure(results[other][id_][1].average_precision) for other in others]
+        if one.left_out:
+            left_out.append([*row, one.left_out])
+        else:
+            wanted = results[first][id_][0].wanted.precision
+            row += [f"{wanted:g}", *map(_figure, (quality.threshold, quality.precision, quality.recall))]
+            kept.append([*row, sources.get(id_, "")])
+    sets = [[row[0].replace("+", "/", 1), *row[1:]] for row in read_rows(SETS)]
+    return (
+        (FOLDER / "page.md")
+        .read_text(encoding="utf-8")
+        .format(
+            photos=len(photos),
+            random=sum(photo.random for photo in photos),
+            frequent=f"{FREQUENT:.0%}",
+            recall=f"{LEAST_RECALL:.0%}",
+            first=first,
+            kept=len(kept),
+            all=len(kept) + len(left_out),
+            table=_table(header, kept),
+            left_out=_table([*header[: 4 + len(others)], "why"], left_out),
+            sets=_table(["repository", "commit", "licence that it states", "what it holds", "photos"], sets),
+        )
+    )
+
+
+def _sources(photos: Sequence[LookedAt]) -> dict[str, str]:
+    """Return the three sets with the most photos of each class, by id."""
+    ids = {one.name: one.id for one in read_everyday()}
+    counts: dict[str, Counter[str]] = {}
+    for photo in photos:
+        for name in photo.shows:
+            counts.setdefault(ids[name], Counter())[photo.id.partition("/")[0].partition("+")[2]] += 1
+    return {id_: ", ".join(f"{name} {count}" for name, count in found.most_common(3)) for id_, found in counts.items()}
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(line) + " |" for line in [header, ["---"] * len(header), *rows])
+
+
 @click.command()
 @click.argument("sets", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--network", "networks", multiple=True, type=click.Choice(sorted(RECIPES)), default=sorted(RECIPES))
 def main(sets: Path, networks: Sequence[str]) -> None:
-    """Make the bank for each network from the photos in SETS, and the page about it."""
+    """Make the bank for each network from the photos in SETS; for all networks, also the page about it."""
     photos = list(looked_at())
     there = [photo for photo in photos if (sets / photo.id).exists()]
     if len(there) < len(photos):
         raise click.UsageError(f"{sets}: {len(photos) - len(there)} of {len(photos)} photos are missing, see {SETS}")
-    for network in networks:
+    results: dict[str, Chosen] = {}
+    for network in sorted(networks):
         with tempfile.TemporaryDirectory(prefix="everyday-", dir=PROJECT / "build") as scratch:
-            chosen = learn(network, photos, sets.resolve(), Path(scratch))
-        bank_of(chosen).write(network)
-        click.echo(f"{network}: {sum(not one.left_out for _, one in chosen.values())} of {len(chosen)} classes")
+            results[network] = learn(network, photos, sets.resolve(), Path(scratch))
+        bank_of(results[network]).write(network)
+        kept = sum(not one.left_out for _, one in results[network].values())
+        click.echo(f"{network}: {kept} of {len(results[network])} classes")
+    if results.keys() == RECIPES.keys():
+        classes = ClassTable.open(CLASSES)
+        PAGE.write_text(page(results, photos, {id_: classes.name(id_) for id_ in classes.ids}), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -219,16 +219,20 @@ def test_the_scripts_exceptions_hold(tmp_path: Path) -> None:
 def test_everyday_classes_stay_and_categories_come_last(tmp_path: Path) -> None:
     (tmp_path / "data.noun").write_text(DATA_NOUN)
     everyday = [
-        Everyday("n00000004", "waders", (), 0.1),
-        Everyday("at dusk", "at dusk", ("waders",), 0.1),
-        Everyday("category:wet", "wet", (), 0.1),
+        Everyday("n00000004", "waders", learned=True, contains=("Crane (lifting device)",)),
+        Everyday("at dusk", "at dusk", learned=False, parents=("waders",)),
+        Everyday("category:wet", "wet", learned=True),
     ]
     table = make_table(
-        read_wordnet(tmp_path / "data.noun")[0], ["n00000005"], everyday, {"wet": ("Wet places", ["waders"])}
+        read_wordnet(tmp_path / "data.noun")[0],
+        ["n00000005", "n00000008"],
+        everyday,
+        {"wet": ("Wet places", ["waders"])},
     )
     # Wading bird contains one leaf only, but is an everyday class; a class that is a category is in no other place.
-    assert table.ids == ("n00000005", "at dusk", "n00000004", "category:wet")
-    assert table.names == ("crane", "at dusk", "waders", "Wet places")
+    assert table.ids == ("n00000005", "n00000008", "at dusk", "n00000004", "category:wet")
+    assert table.names[2:] == ("at dusk", "waders", "Wet places")
+    assert table.parents["n00000008"] == ("n00000004",)
     assert table.parents["n00000005"] == ("n00000004",)
     assert table.parents["at dusk"] == ("n00000004",)
     assert table.parents["n00000004"] == ("category:wet",)
