@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Self
+
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import arrays_from
+from models.errors import ModelError
 from models.moments import FOLDS
+
+COUNTS = "counts.npz"
+"""File of a bank with its `ScoreHistogram`; without it the bank's thresholds stay as they are."""
 
 BINS = 256
 """Bins of the scores of a class, each some 0.1 of the negatives' standard deviation wide."""
@@ -30,7 +41,7 @@ class ScoreCounts:
     @property
     def edges(self) -> NDArray[np.float64]:
         """Return the lower edge of each bin, float64 [classes, bins]."""
-        return self._low[:, None] + self._width[:, None] * np.arange(BINS, dtype=np.float64)
+        return _edges(self._low, self._width)
 
     @property
     def centres(self) -> NDArray[np.float64]:
@@ -68,3 +79,99 @@ class ScoreCounts:
         self.positives += other.positives
         self.negatives += other.negatives
         self.labelled_negatives += other.labelled_negatives
+
+    def histogram(
+        self, negative_weights: NDArray[np.float64], frequencies: NDArray[np.float64], precision: float
+    ) -> ScoreHistogram:
+        """Return these counts with what new thresholds are chosen by; see the fields of `ScoreHistogram`."""
+        return ScoreHistogram(
+            low=self._low,
+            width=self._width,
+            positives=self.positives.astype(np.float32),
+            negatives=self.weighted_negatives(negative_weights).astype(np.float32),
+            negative_weights=negative_weights.astype(np.float32),
+            frequencies=frequencies.clip(1e-9, 1 - 1e-6).astype(np.float32),  # as float32 neither 0 nor 1
+            precision=precision,
+        )
+
+
+@dataclass(frozen=True)
+class ScoreHistogram:
+    """Scores of the photos that a bank was calibrated on, in bins: what new thresholds are chosen from and judged by.
+
+    All arrays are float32; `low`, `width`, `negative_weights` and `frequencies` are [classes].
+    """
+
+    low: NDArray[np.float32]
+    """Lower edge of the first bin."""
+    width: NDArray[np.float32]
+    """Width of each bin."""
+    positives: NDArray[np.float32]
+    """[FOLDS, classes, BINS]"""
+    negatives: NDArray[np.float32]
+    """[FOLDS, classes, BINS], each sampled one counted as often as it stands for others."""
+    negative_weights: NDArray[np.float32]
+    """The number of negatives that each sampled one stands for; see `calibration.calibrate`."""
+    frequencies: NDArray[np.float32]
+    """The share of photos that show the class where the bank's calibration and thresholds hold."""
+    precision: float
+    """The wanted minimum precision of the thresholds."""
+
+    @property
+    def edges(self) -> NDArray[np.float64]:
+        """Return the lower edge of each bin, float64 [classes, bins]."""
+        return _edges(self.low, self.width)
+
+    def take(self, places: Sequence[int] | NDArray[np.integer]) -> Self:
+        """Return the histogram of some of the classes, in this order."""
+        chosen = {name: np.take(getattr(self, name), places, _class_axis(name)) for name in self._arrays()}
+        return type(self)(**chosen, precision=self.precision)
+
+    def to_bytes(self) -> bytes:
+        """Return the content of `COUNTS`; equal histograms give equal bytes."""
+        data = io.BytesIO()
+        arrays = {name: getattr(self, name) for name in self._arrays()}
+        np.savez_compressed(data, allow_pickle=False, precision=np.float64(self.precision), **arrays)
+        return data.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str, classes: int) -> Self:
+        """Read what `to_bytes` returned.
+
+        Args:
+            where: the file's name, for messages.
+            classes: the number of classes that it must have.
+
+        Raises:
+            ModelError: it is no such file, of another number of classes, or holds impossible values.
+        """
+        try:
+            arrays = arrays_from(data)
+            found = cls(**{name: arrays[name] for name in cls._arrays()}, precision=float(arrays["precision"]))
+        except (ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
+            raise ModelError(f"{where}: cannot be read as counts of scores: {error!r}") from error
+        for name in cls._arrays():
+            array = getattr(found, name)
+            shape = (FOLDS, classes, BINS) if _class_axis(name) else (classes,)
+            if array.dtype != np.float32 or array.shape != shape:
+                raise ModelError(
+                    f"{where}: {name} must be float32 {list(shape)}. It is {array.dtype} {list(array.shape)}"
+                )
+            if not np.isfinite(array).all() or (name != "low" and (array < 0).any()):
+                raise ModelError(f"{where}: {name} has a value that is negative or not finite")
+        shares = np.append(found.frequencies, found.precision)
+        if not ((shares > 0) & (shares < 1)).all() or (found.width <= 0).any():
+            raise ModelError(f"{where}: needs frequencies and a precision between 0 and 1, and widths above 0")
+        return found
+
+    @classmethod
+    def _arrays(cls) -> list[str]:
+        return [one.name for one in fields(cls) if one.name != "precision"]
+
+
+def _class_axis(name: str) -> int:
+    return 1 if name in ("positives", "negatives") else 0
+
+
+def _edges(low: NDArray[np.float32], width: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.asarray(low[:, None] + width[:, None] * np.arange(BINS, dtype=np.float64))
