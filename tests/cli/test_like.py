@@ -79,9 +79,7 @@ def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, share in (("leaf", 1.0), ("other", 0.0)):
         draw_photos(folder / name, drawn(600, share, seed=int(share))[0])
     (folder / "labels.csv").write_text(
-        "".join(
-            f"leaf,{path.parent.name}/{path.name},{path.parent.name == 'leaf'}\n" for path in folder.rglob("*.png")
-        )
+        "".join(f"leaf,{path.parent.name}/{path.name},{path.parent.name == 'leaf'}\n" for path in folder.rglob("*.png"))
     )
     return folder
 
@@ -214,9 +212,7 @@ def test_thresholds_of_a_bundle_in_use_are_fitted_and_published(run: Runner, tra
     assert settled["after"]["frequency"] == pytest.approx(moved["after"]["frequency"], rel=0.1)
 
 
-def test_what_a_person_reads_of_fitted_thresholds(
-    run: Runner, trained: Bundle, usual: Path, store: PhotoStore
-) -> None:
+def test_what_a_person_reads_of_fitted_thresholds(run: Runner, trained: Bundle, usual: Path, store: PhotoStore) -> None:
     store_photos(store, usual)
     lines = run(fit_thresholds).stdout.splitlines()
     assert lines[0] == "thresholds for photos like 999 photos of the store's newest 1000"
