@@ -258,16 +258,19 @@ def least_scores(
     positives: NDArray[np.float64],
     negatives: NDArray[np.float64],
     edges: NDArray[np.float64],
-    wanted: float,
+    wanted: float | NDArray[np.float64],
     negative_weights: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Return the lowest bin edge above which the precision is reached, [classes]; infinite where there is none.
 
     One negative of each class's weight counts above every edge. Only bins with positives count: without one, a lower
     threshold gains no recall and loses precision.
+
+    Args:
+        wanted: the precision, of all classes or of each.
     """
     true, false = _above(positives), _above(negatives) + negative_weights[:, None]
-    good = (true / (true + false) >= wanted) & (positives > 0)
+    good = (true / (true + false) >= np.asarray(wanted)[..., None]) & (positives > 0)
     return np.where(good.any(axis=1), edges[np.arange(len(edges)), good.argmax(axis=1)], np.inf)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import numpy as np
@@ -90,8 +90,8 @@ class ScoreCounts:
             positives=self.positives.astype(np.float32),
             negatives=self.weighted_negatives(negative_weights).astype(np.float32),
             negative_weights=negative_weights.astype(np.float32),
-            frequencies=frequencies.clip(1e-9, 1 - 1e-6).astype(np.float32),  # as float32 neither 0 nor 1
-            precision=precision,
+            frequencies=_open_shares(frequencies),
+            precision=np.full(len(frequencies), precision),
         )
 
 
@@ -99,7 +99,7 @@ class ScoreCounts:
 class ScoreHistogram:
     """Scores of the photos that a bank was calibrated on, in bins: what new thresholds are chosen from and judged by.
 
-    All arrays are float32; `low`, `width`, `negative_weights` and `frequencies` are [classes].
+    All arrays but `precision` are float32; `low`, `width`, `negative_weights` and `frequencies` are [classes].
     """
 
     low: NDArray[np.float32]
@@ -114,8 +114,8 @@ class ScoreHistogram:
     """The number of negatives that each sampled one stands for; see `calibration.calibrate`."""
     frequencies: NDArray[np.float32]
     """The share of photos that show the class where the bank's calibration and thresholds hold."""
-    precision: float
-    """The wanted minimum precision of the thresholds."""
+    precision: NDArray[np.float64]
+    """The wanted minimum precision of the thresholds, float64 [classes]."""
 
     @property
     def edges(self) -> NDArray[np.float64]:
@@ -125,13 +125,27 @@ class ScoreHistogram:
     def take(self, places: Sequence[int] | NDArray[np.integer]) -> Self:
         """Return the histogram of some of the classes, in this order."""
         chosen = {name: np.take(getattr(self, name), places, _class_axis(name)) for name in self._arrays()}
-        return type(self)(**chosen, precision=self.precision)
+        return type(self)(**chosen)
+
+    def at(self, frequencies: NDArray[np.float64]) -> Self:
+        """Return the same scores with other frequencies, where new thresholds hold."""
+        return replace(self, frequencies=_open_shares(frequencies))
+
+    @classmethod
+    def concatenated(cls, parts: Sequence[Self]) -> Self:
+        """Return the histogram of the classes of all parts, in this order."""
+        return cls(
+            **{
+                name: np.concatenate([getattr(one, name) for one in parts], axis=_class_axis(name))
+                for name in cls._arrays()
+            }
+        )
 
     def to_bytes(self) -> bytes:
         """Return the content of `COUNTS`; equal histograms give equal bytes."""
         data = io.BytesIO()
         arrays = {name: getattr(self, name) for name in self._arrays()}
-        np.savez_compressed(data, allow_pickle=False, precision=np.float64(self.precision), **arrays)
+        np.savez_compressed(data, allow_pickle=False, **arrays)
         return data.getvalue()
 
     @classmethod
@@ -147,26 +161,32 @@ class ScoreHistogram:
         """
         try:
             arrays = arrays_from(data)
-            found = cls(**{name: arrays[name] for name in cls._arrays()}, precision=float(arrays["precision"]))
-        except (ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
+            found = cls(**{name: arrays[name] for name in cls._arrays()})
+        except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
             raise ModelError(f"{where}: cannot be read as counts of scores: {error!r}") from error
         for name in cls._arrays():
             array = getattr(found, name)
             shape = (FOLDS, classes, BINS) if _class_axis(name) else (classes,)
-            if array.dtype != np.float32 or array.shape != shape:
+            kind = np.dtype(np.float64 if name == "precision" else np.float32)
+            if array.dtype != kind or array.shape != shape:
                 raise ModelError(
-                    f"{where}: {name} must be float32 {list(shape)}. It is {array.dtype} {list(array.shape)}"
+                    f"{where}: {name} must be {kind} {list(shape)}. It is {array.dtype} {list(array.shape)}"
                 )
             if not np.isfinite(array).all() or (name != "low" and (array < 0).any()):
                 raise ModelError(f"{where}: {name} has a value that is negative or not finite")
-        shares = np.append(found.frequencies, found.precision)
+        shares = np.concatenate([found.frequencies, found.precision])
         if not ((shares > 0) & (shares < 1)).all() or (found.width <= 0).any():
             raise ModelError(f"{where}: needs frequencies and a precision between 0 and 1, and widths above 0")
         return found
 
     @classmethod
     def _arrays(cls) -> list[str]:
-        return [one.name for one in fields(cls) if one.name != "precision"]
+        return [one.name for one in fields(cls)]
+
+
+def _open_shares(shares: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return shares as float32 that are neither 0 nor 1."""
+    return shares.clip(1e-9, 1 - 1e-6).astype(np.float32)
 
 
 def _class_axis(name: str) -> int:

@@ -298,4 +298,4 @@ def test_a_bank_knows_the_frequencies_that_its_thresholds_hold_for(trained: Bund
     histogram = read_histogram(trained, next(one for one in trained.banks if one.name == "trained"))
     assert histogram is not None
     assert histogram.frequencies[0] == pytest.approx(quality.frequency, abs=1e-6)
-    assert histogram.precision == WANTED
+    assert histogram.precision.tolist() == [WANTED]

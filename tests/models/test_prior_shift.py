@@ -148,3 +148,16 @@ def test_a_histogram_of_some_classes_is_theirs() -> None:
     assert some.frequencies.tolist() == [np.float32(0.3), np.float32(0.1)]
     assert isinstance(some, ScoreHistogram)
     np.testing.assert_array_equal(some.edges, counts.edges[[2, 0]])
+    again = ScoreHistogram.concatenated([whole.take([0]), whole.take([1, 2])])
+    assert again.to_bytes() == whole.to_bytes()
+
+
+def test_each_class_has_the_precision_that_is_wanted_of_it() -> None:
+    counts = counts_of(*drawn(20_000, 0.3, seed=2))
+    parts, share = [], np.array([0.05, 0.05])
+    for wanted in (0.6, 0.95):
+        made, _ = calibrate(counts, wanted, np.ones(1))
+        parts.append(counts.histogram(np.ones(1), np.array([0.3]), wanted))
+    both = ScoreHistogram.concatenated(parts)
+    _, precision, _ = fit_thresholds(both, made.slopes.repeat(2), made.offsets.repeat(2), share)
+    np.testing.assert_allclose(precision, [0.6, 0.95], atol=0.04)

@@ -115,8 +115,7 @@ def fit_bank(
     measured = read_quality(bundle, bank.name)
     quality = {id_: replace(measured[id_], **asdict(after[id_])) for id_ in bank.classifiers if id_ in measured}
     arrays = (rule.a, made.offsets.astype(np.float32), made.thresholds.astype(np.float32))
-    shifted = replace(histogram, frequencies=frequencies.astype(np.float32))
-    return FittedBank(bank.name, BankThresholds(Sigmoid(*arrays), quality, shifted), moved)
+    return FittedBank(bank.name, BankThresholds(Sigmoid(*arrays), quality, histogram.at(frequencies)), moved)
 
 
 def moved_classes(
