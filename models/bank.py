@@ -79,7 +79,7 @@ class ClassifierBank:
             self._thresholds[: len(self.classifiers)] = rule.leaf_threshold
             self._leaves, self._starts = _flat(rule.parents)
         else:
-            self._thresholds = _least_scores(rule, rule.thresholds)
+            self._thresholds = least_scores(rule, rule.thresholds)
 
     @classmethod
     def open(cls, folder: Path) -> ClassifierBank:
@@ -210,7 +210,7 @@ class ClassifierBank:
             found = values[rows, columns]
         else:
             # Scores are compared, so that an exponential is computed only for classes that pass.
-            least = self._thresholds if min_score is None else _least_scores(self.rule, np.float32(min_score))
+            least = self._thresholds if min_score is None else least_scores(self.rule, np.float32(min_score))
             rows, columns = np.nonzero(scores >= least)
             found = _sigmoid_of(self.rule.a[columns] * scores[rows, columns] + self.rule.b[columns])
         ends = np.searchsorted(rows, np.arange(1, len(scores)))
@@ -233,8 +233,8 @@ class ClassifierBank:
         return probabilities
 
 
-def _least_scores(rule: Sigmoid, probability: NDArray[np.float32] | np.float32) -> NDArray[np.float32]:
-    """Return the z of each class at which its probability is `probability`; infinity for 1."""
+def least_scores(rule: Sigmoid, probability: NDArray[np.float32] | np.float32) -> NDArray[np.float32]:
+    """Return the z of each class at which its probability is `probability`, float32 [n]; infinity for 1."""
     wide = np.asarray(probability, np.float64)
     with np.errstate(divide="ignore"):
         logit = np.log(wide) - np.log1p(-wide)

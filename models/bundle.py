@@ -4,7 +4,8 @@ manifest.json     name, version, network, how it was made, and size and SHA-256 
 network.onnx      see network.py
 probe.npy         see probe.py
 classes.tsv       see classes.py
-banks/<name>/     see bank.py; and quality.json where the bank's quality was measured
+banks/<name>/     see bank.py; and quality.json where the bank's quality was measured, counts.npz (see score_counts.py)
+                  where its thresholds can be fitted to other photos
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from models.moments import FOLDS
 from models.prior_shift import negative_weight, offset_shift
-from models.score_counts import ScoreCounts
+from models.score_counts import ScoreCounts, ScoreHistogram
 
 RELIABILITY_BINS = 10
 """Bins of probabilities for the reliability, equally wide."""
@@ -121,6 +121,66 @@ def trained_frequencies(positives: NDArray[np.float64], negatives: NDArray[np.fl
     return np.asarray((positives + 0.5) / (positives + negatives + 1))
 
 
+def fit_thresholds(
+    histogram: ScoreHistogram,
+    slopes: NDArray[np.float64],
+    offsets: NDArray[np.float64],
+    frequencies: NDArray[np.float64],
+) -> tuple[Calibration, NDArray[np.float64], NDArray[np.float64]]:
+    """Return a bank's calibration where classes are as frequent as that, and the precision and recall to expect.
+
+    At the histogram's own frequencies these are the thresholds that the bank has. Precision, NaN where no photo reaches
+    the threshold, and recall are cross-fitted; each [classes].
+
+    Args:
+        slopes, offsets: the bank's calibration, float64 [classes], which holds at `histogram.frequencies`.
+        frequencies: the share of photos that show each class, float64 [classes].
+    """
+    weight = negative_weight(_known(histogram), frequencies)
+    positives = histogram.positives.astype(np.float64)
+    negatives, imagined = histogram.negatives * weight[:, None], histogram.negative_weights * weight
+
+    def least(folds: list[int]) -> NDArray[np.float64]:
+        some, others = positives[folds].sum(axis=0), negatives[folds].sum(axis=0)
+        return least_scores(some, others, histogram.edges, histogram.precision, imagined)
+
+    folds = list(range(FOLDS))
+    by_fold = np.stack([least([other for other in folds if other != fold]) for fold in folds])
+    shift = offset_shift(histogram.frequencies.astype(np.float64), frequencies)
+    made = Calibration.of(slopes, offsets + shift, least(folds))
+    return made, *_precision_and_recall(histogram, by_fold, weight)
+
+
+def expected_quality(
+    histogram: ScoreHistogram, least: NDArray[np.float64], frequencies: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return precision and recall of thresholds where classes are as frequent as that; see `fit_thresholds`.
+
+    Args:
+        least: thresholds as scores, float64 [classes], which were chosen for other frequencies; infinite for none.
+        frequencies: the share of photos that show each class, float64 [classes].
+    """
+    return _precision_and_recall(histogram, least[None], negative_weight(_known(histogram), frequencies))
+
+
+def _precision_and_recall(
+    histogram: ScoreHistogram, least: NDArray[np.float64], weight: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return precision and recall at least scores [folds or 1, classes], where negatives count `weight` times."""
+    # An edge that went through float32 may lie a little above itself.
+    said = histogram.edges + histogram.width[:, None] / 2 >= least[:, :, None]
+    true = (histogram.positives * said).sum(axis=(0, 2), dtype=np.float64)
+    false = (histogram.negatives * said).sum(axis=(0, 2), dtype=np.float64) * weight
+    precision = np.where(true + false > 0, true / np.maximum(true + false, 1e-12), np.nan)
+    return precision, true / np.maximum(histogram.positives.sum(axis=(0, 2), dtype=np.float64), 1)
+
+
+def _known(histogram: ScoreHistogram) -> NDArray[np.float64]:
+    """Return the share of positives among the counted photos."""
+    counted = (array.sum(axis=(0, 2), dtype=np.float64) for array in (histogram.positives, histogram.negatives))
+    return trained_frequencies(*counted)
+
+
 def average_precision(positives: NDArray[np.float64], negatives: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the average precision: the mean, over a class's positives, of the precision at their score; [classes].
 
@@ -198,16 +258,19 @@ def least_scores(
     positives: NDArray[np.float64],
     negatives: NDArray[np.float64],
     edges: NDArray[np.float64],
-    wanted: float,
+    wanted: float | NDArray[np.float64],
     negative_weights: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Return the lowest bin edge above which the precision is reached, [classes]; infinite where there is none.
 
     One negative of each class's weight counts above every edge. Only bins with positives count: without one, a lower
     threshold gains no recall and loses precision.
+
+    Args:
+        wanted: the precision, of all classes or of each.
     """
     true, false = _above(positives), _above(negatives) + negative_weights[:, None]
-    good = (true / (true + false) >= wanted) & (positives > 0)
+    good = (true / (true + false) >= np.asarray(wanted)[..., None]) & (positives > 0)
     return np.where(good.any(axis=1), edges[np.arange(len(edges)), good.argmax(axis=1)], np.inf)
 
 

@@ -1,7 +1,8 @@
 """The bank "everyday": classifiers of what people's photos show, for each network that a bundle is built from.
 
 tools/make_everyday.py trains them; docs/everyday.md says on what, and how good each class is. The files of a network
-are in models/everyday: `<network>.npz` (weights float16) and `<network>.json` (class ids and their quality).
+are in models/everyday: `<network>.npz` (weights float16), `<network>.json` (class ids and their quality) and, where
+they were counted, `<network>.counts.npz` (scores; see score_counts.py).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from models.arrays import arrays_from
 from models.bank import Sigmoid
 from models.errors import ModelError
+from models.score_counts import COUNTS, ScoreHistogram
 
 EVERYDAY = "everyday"
 """The bank's name."""
@@ -35,6 +37,8 @@ class EverydayBank:
     rule: Sigmoid
     quality: Mapping[str, Any]
     """By class id; see `autotag.training.fit.candidate.ClassQuality`."""
+    histogram: ScoreHistogram | None = None
+    """From which thresholds for other photos are chosen; None if it was not kept."""
 
     @classmethod
     def open(cls, network: str) -> EverydayBank:
@@ -52,6 +56,7 @@ class EverydayBank:
                 arrays["biases"],
                 Sigmoid(arrays["a"], arrays["b"], arrays["thresholds"]),
                 facts["quality"],
+                _histogram(FOLDER / f"{network}.{COUNTS}", len(facts["classes"])),
             )
         except (OSError, ValueError, KeyError) as error:
             raise ModelError(f"{FOLDER}: the classifiers of {network!r} cannot be read: {error!r}") from error
@@ -70,3 +75,10 @@ class EverydayBank:
         )
         facts = {"classes": list(self.class_ids), "quality": dict(self.quality)}
         (folder / f"{network}.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        (folder / f"{network}.{COUNTS}").unlink(missing_ok=True)
+        if self.histogram:
+            (folder / f"{network}.{COUNTS}").write_bytes(self.histogram.to_bytes())
+
+
+def _histogram(path: Path, classes: int) -> ScoreHistogram | None:
+    return ScoreHistogram.from_bytes(path.read_bytes(), str(path), classes) if path.exists() else None

@@ -31,6 +31,7 @@ from autotag.training.report.findings import ClassFindings, make_findings
 from models.bank import Sigmoid
 from models.classes import CLASSES, ClassTable, is_category
 from models.everyday_bank import EVERYDAY, EverydayBank
+from models.score_counts import ScoreHistogram
 from tools.make_classes import EVERYDAY as FOLDER
 from tools.make_classes import read_everyday, read_rows
 
@@ -138,6 +139,7 @@ def bank_of(chosen: Chosen) -> EverydayBank:
             )
         ),
         quality={id_: one.quality.to_dict() for id_, (_, one) in kept.items()},
+        histogram=ScoreHistogram.concatenated([done.histogram.take([at]) for done, at in columns]),
     )
 
 

@@ -36,6 +36,7 @@ from models.network import FeatureNetwork
 from models.preprocessing import PRECISIONS
 from models.probe import probe_pixels
 from models.quantisation import quantise
+from models.score_counts import COUNTS
 from models.weights import parse_state_dict
 
 CALIBRATION_PHOTOS = 100
@@ -143,6 +144,8 @@ def write_bundle(
         target = folder / BANKS / EVERYDAY
         ClassifierBank.write(target, EVERYDAY, key, bank.class_ids, bank.weights, bank.biases, bank.rule)
         (target / QUALITY).write_text(json.dumps(bank.quality, indent=1) + "\n", encoding="utf-8")
+        if bank.histogram:
+            (target / COUNTS).write_bytes(bank.histogram.to_bytes())
     return Bundle.seal(folder, name, key, precision, architecture.preprocessing, made)
 
 

@@ -17,6 +17,7 @@ from autotag.bundles.build import BUILT_BANKS, CALIBRATION_PHOTOS, RECIPES, buil
 from autotag.bundles.publisher import Change, HostModels, Publisher
 from autotag.bundles.registry import ModelRegistry, PublishedModel
 from autotag.cli import CommandLine, print_json, print_table, user_name, with_json, with_settings
+from autotag.cli.fit_thresholds import fit_thresholds
 from autotag.cli.interrupts import interruptible
 from autotag.cli.progress import ProgressBars
 from autotag.errors import RegistryError
@@ -39,6 +40,8 @@ from models.preprocessing import PRECISIONS
 def model() -> None:
     """Build, publish and compare bundles: network, preprocessing, classifier banks and classes."""
 
+
+model.add_command(fit_thresholds)
 
 with_folder = click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 

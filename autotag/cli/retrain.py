@@ -80,6 +80,8 @@ def retrain(
     settings = line.settings
     # A list that cannot be read is refused before anything is done.
     digest = corpus.digest(settings) if corpus.corpus_list or corpus.from_store else None
+    if wanted.like:
+        wanted.photos(settings)
     open_current(settings)
     chain = Chain(line)
     if options.joins or options.remove:

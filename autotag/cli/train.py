@@ -16,7 +16,8 @@ from autotag.bundles.registry import ModelRegistry
 from autotag.cli import CommandLine, counted, print_json, print_table, with_json, with_settings
 from autotag.cli.interrupts import interruptible
 from autotag.cli.join import JoinOptions, needs_training, run_join
-from autotag.cli.options import OptionSet, option
+from autotag.cli.like import LikeOptions, LikePhotos, print_moved
+from autotag.cli.options import option
 from autotag.cli.progress import ProgressBars
 from autotag.errors import InputError, RegistryError
 from autotag.settings import Settings
@@ -34,7 +35,7 @@ SHOWN = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions(OptionSet):
+class TrainOptions(LikeOptions):
     """Options of a training."""
 
     precision: float = option(
@@ -73,15 +74,19 @@ def train(line: CommandLine, options: JoinOptions, wanted: TrainOptions, as_json
     Photos and labels that are given are joined first, as `autotag join` does. The statistics are updated with what is
     new; the rest is not read again. The report has each class's quality on photos that it was not trained on. A class
     that does not reach the minimum precision and recall is left out. Exit code 1: no class is good enough.
+
+    Calibration, thresholds and quality hold where classes are as frequent as among the training photos; with --like or
+    --like-store, as frequent as they are estimated to be among those.
     """
     bundle = open_current(line.settings)
     _check(bundle, wanted.bank)
-    _check_out(_out(line.settings, wanted))
+    check_out(_out(line.settings, wanted))
+    like = wanted.photos(line.settings)
     if options.joins or options.remove:
         training_set, _, _ = run_join(line.settings, bundle, options)
     else:
         training_set = open_set(options.folder(line.settings), bundle)
-    findings, report = run_train(line.settings, bundle, training_set, options, wanted)
+    findings, report = run_train(line.settings, bundle, training_set, options, wanted, like)
     if as_json:
         values = {name: value for name, value in findings.to_dict().items() if name != "classes"}
         print_json({**values, "report": str(report)})
@@ -122,7 +127,7 @@ def _out(settings: Settings, wanted: TrainOptions) -> Path:
     return Path(wanted.out or settings.path(CANDIDATES))
 
 
-def _check_out(folder: Path) -> None:
+def check_out(folder: Path) -> None:
     """Create the folder, or raise UsageError before hours of work are done for it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -142,7 +147,12 @@ def open_set(folder: Folder, bundle: Bundle) -> TrainingSet:
 
 
 def run_train(
-    settings: Settings, bundle: Bundle, training_set: TrainingSet, options: JoinOptions, wanted: TrainOptions
+    settings: Settings,
+    bundle: Bundle,
+    training_set: TrainingSet,
+    options: JoinOptions,
+    wanted: TrainOptions,
+    like: LikePhotos | None = None,
 ) -> tuple[Findings, Path]:
     """Train, with progress bars, and write the candidate bundle and the report; return findings and report."""
     from autotag.training.dataset.photo_states import compact
@@ -158,12 +168,14 @@ def run_train(
         where = f"{bars.where}; " if bars.where else ""
         return f"{where}no bundle was written; sums are saved in {training_set.folder}; start the same command again"
 
+    with interruptible("nothing was trained yet; start the same command again"):
+        features = like.features(settings, bundle) if like else None
     with interruptible(keeps), options.opened_workers() as workers, bars:
-        done = train(training_set, _ancestors(bundle), needed, workers, bars)
+        done = train(training_set, _ancestors(bundle), needed, workers, bars, features)
     # An earlier training may have been interrupted before this step; without removals there is nothing to compact.
     if done.update.taken_away or any(facts["kind"] == "removal" for facts in training_set.log()):
         compact(training_set)
-    findings = make_findings(done, bundle, wanted.bank)
+    findings = make_findings(done, bundle, wanted.bank, like.name if like else None)
     root = _out(settings, wanted)
     report = root / f"{wanted.bank}-nothing-report"
     if findings.kept:
@@ -217,6 +229,10 @@ def _print(findings: Findings, report: Path) -> None:
             f"recall {_figure(mean.recall)} at the thresholds; calibration error {_figure(error.before, 4)} -> "
             f"{_figure(error.after, 4)}"
         )
+    if findings.like:
+        photos = counted(findings.like.photos, "photo")
+        click.echo(f"thresholds and figures hold for photos like {photos} of {findings.like.source}")
+        print_moved(findings.like.moved[:SHOWN])
     click.echo(", ".join(f"{name} {seconds:.1f} s" for name, seconds in findings.seconds.items()))
     click.echo(f"report  {report}")
     if findings.bundle:

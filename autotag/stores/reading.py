@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
@@ -62,6 +63,15 @@ class StoreReader(StoreBase):
         visibility = self.runs.read()
         for page in self._photo_pages(progress, "reading the store"):
             yield [view for row in page if (view := row.view(visibility))]
+
+    def newest_photos(self, count: int, progress: Progress = silent) -> list[View]:
+        """Return the photos of the newest content that have an address, the newest first. Reads the table once.
+
+        Photos that no machine could tag are none of them.
+        """
+        pages = self.photos(progress)
+        found = (view for page in pages for view in page if view.uri and not view.rejected)
+        return heapq.nlargest(count, found, key=lambda view: (view.content_us, view.photo_id))
 
     def decided_photos(self, progress: Progress = silent) -> Iterator[DecidedPhoto]:
         """Yield every photo that people decided about, unless it was deleted since. Reads the table once."""

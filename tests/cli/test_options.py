@@ -39,6 +39,7 @@ EVERY_WORD = {
     ],
     TrainOptions: [
         *("--precision", "0.8", "--least-recall", "0.0", "--sample", "1000", "--bank", "ours", "--out", "candidates"),
+        *("--like", "photos"),
     ],
     BackfillOptions: [
         *("list.txt", "--job", "job", "--only-failed", "--load", "run", "--model", "/", "--chunk-photos", "7"),

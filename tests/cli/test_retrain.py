@@ -131,7 +131,12 @@ def test_a_step_that_fails_ends_the_chain_with_its_exit_code(config: Path, album
 def test_a_corpus_that_is_not_there_is_wrong_use_before_anything_is_done(
     settings: Settings, config: Path, album: Path
 ) -> None:
-    for wrong in (["--corpus", "nowhere.txt"], ["--owner", "bob"], ["--from-store", "--corpus", "x"]):
+    for wrong in (
+        ["--corpus", "nowhere.txt"],
+        ["--owner", "bob"],
+        ["--from-store", "--corpus", "x"],
+        ["--like", "nowhere"],
+    ):
         done = autotag(config, *train_arguments(album), *wrong)
         assert (done.returncode, steps(done.stderr)) == (2, [])
     assert not settings.path(settings.training).exists()

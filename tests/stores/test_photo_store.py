@@ -528,6 +528,14 @@ def test_photos_are_listed_as_readers_see_them(store: PhotoStore, monkeypatch: p
     ]
 
 
+def test_the_newest_photos_that_can_be_read_are_found(store: PhotoStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "PAGE_ROWS", 3)
+    store.write([tagged(f"p{number}", content=number) for number in range(1, 8)] + [tagged("p2", content=20)])
+    store.write([rejected(30, photo_id="bad"), replace(tagged("nowhere", content=31), uri=""), deleted(8, "p7")])
+    assert [view.photo_id for view in store.newest_photos(3)] == ["p2", "p6", "p5"]
+    assert len(store.newest_photos(100)) == 6
+
+
 def test_views_and_stored_ids_of_some_photos(store: PhotoStore) -> None:
     store.write([tagged("p"), tagged("q", tags=(CAT,)), tagged("gone"), tagged("hidden", run="up")])
     store.write([deleted(photo_id="gone")])

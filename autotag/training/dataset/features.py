@@ -105,10 +105,7 @@ class Extraction:
         photos: list[tuple[str, str]] = []
         features: list[NDArray[np.float32]] = []
         failures: list[PhotoFailure] = []
-        reader = _PieceReader(tagger, self.settings)
-        for photo, (_, computed) in zip(
-            piece.photos, tagger.features(reader.uris(piece.photos), reader.read), strict=True
-        ):
+        for photo, computed in features_of(tagger, self.settings, piece.photos):
             if isinstance(computed, PhotoError):
                 failures.append(
                     PhotoFailure(*photo, computed.reason, computed.detail, not computed.transient, self.computed_us)
@@ -135,6 +132,16 @@ def _earlier_result(training_set: TrainingSet, piece: FeaturePiece) -> PieceResu
         if there.issuperset(photo.id for photo in piece.photos)
         else None
     )
+
+
+def features_of(
+    tagger: Tagger, settings: Settings, photos: Sequence[TrainingPhoto]
+) -> Iterator[tuple[TrainingPhoto, NDArray[np.float32] | PhotoError]]:
+    """Yield each photo with its features, float32 [d], or with the error that prevents them, in their order."""
+    reader = _PieceReader(tagger, settings)
+    computed = tagger.features(reader.uris(photos), reader.read)
+    for photo, (_, features) in zip(photos, computed, strict=True):
+        yield photo, features
 
 
 class _PieceReader:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotag.errors import InputError, JobError
-from models.bank import ClassifierBank, Sigmoid, Softmax
-from models.bundle import BANKS, CLASSES, Bundle, move_into_place, open_if_intact
+from models.bank import CALIBRATION, ClassifierBank, Sigmoid, Softmax
+from models.bundle import BANKS, CLASSES, MANIFEST, Bundle, move_into_place, open_if_intact
 from models.classes import ClassTable
 from models.compare import QUALITY
 from models.folders import staged
+from models.score_counts import COUNTS, ScoreHistogram
 
 LEARNED = "learned"
 """Name of the bank of provisional classes, each learned from a handful of examples."""
@@ -41,6 +42,8 @@ class ClassQuality:
     """At the threshold, as is `recall`."""
     recall: float | None
     calibration_error: float | None
+    frequency: float | None = None
+    """The share of photos that show the class where threshold and precision hold."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the quality as JSON-safe values; `provisional` only where it is true."""
@@ -60,6 +63,17 @@ class BankContent:
     rule: Sigmoid
     quality: Mapping[str, ClassQuality]
     """By class id."""
+    histogram: ScoreHistogram | None = None
+    """From which thresholds for other photos are chosen; None for provisional classes."""
+
+
+@dataclass(frozen=True)
+class BankThresholds:
+    """New thresholds of a bank that is in use; the classes and their order stay."""
+
+    rule: Sigmoid
+    quality: Mapping[str, ClassQuality]
+    histogram: ScoreHistogram
 
 
 def check_bank(base: Bundle, bank: str) -> None:
@@ -95,16 +109,45 @@ def write_candidate(base: Bundle, bank: str, content: BankContent, made: Mapping
     """
     check_bank(base, bank)
     ids = _ids(base, content.class_ids)
-    with staged(root, _MAKING) as folder:
-        shutil.copytree(
-            base.folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json", CLASSES)
-        )
+
+    def change(folder: Path) -> None:
         _class_table(base, bank, ids, content).write(folder / CLASSES)
         if learned := learned_without(base, ids):
             _write_bank(folder, LEARNED, base, learned.class_ids, learned)
         _write_bank(folder, bank, base, ids, content)
+
+    return _changed(base, bank, change, made, root)
+
+
+def write_thresholds(base: Bundle, fitted: Mapping[str, BankThresholds], made: Mapping[str, Any], root: Path) -> Bundle:
+    """Write a bundle that differs from `base` in calibration and thresholds alone.
+
+    Args:
+        fitted: by bank; the others stay as they are.
+        made: facts about the fitting, for the manifest.
+        root: as for `write_candidate`.
+
+    Raises:
+        ModelError: the new bundle is invalid.
+    """
+
+    def change(folder: Path) -> None:
+        for name, bank in fitted.items():
+            target = folder / BANKS / name
+            np.save(target / CALIBRATION, np.stack([bank.rule.a, bank.rule.b, bank.rule.thresholds]))
+            _write_quality(target, {id_: quality.to_dict() for id_, quality in bank.quality.items()})
+            (target / COUNTS).write_bytes(bank.histogram.to_bytes())
+
+    return _changed(base, "thresholds", change, made, root)
+
+
+def _changed(base: Bundle, name: str, change: Callable[[Path], None], made: Mapping[str, Any], root: Path) -> Bundle:
+    """Write a changed copy of a bundle to a folder of `root`, which is named by `name` and version."""
+    with staged(root, _MAKING) as folder:
+        shutil.copytree(base.folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+        change(folder)
         sealed = Bundle.seal(folder, base.name, base.network_key, base.precision, base.preprocessing, made)
-        target = root / f"{bank}-{sealed.version[:12]}"
+        target = root / f"{name}-{sealed.version[:12]}"
         there = open_if_intact(target, sealed.version)
         # A bundle with the same content but an older base could not be published now.
         stays = base.version == sealed.version or (there and there.made.get("base") == made.get("base"))
@@ -124,6 +167,23 @@ def read_quality(bundle: Bundle, bank: str) -> dict[str, ClassQuality]:
         return {id_: ClassQuality(**values) for id_, values in json.loads(path.read_text(encoding="utf-8")).items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: is no table of classes' quality ({error}); make the bundle again") from error
+
+
+def read_histogram(bundle: Bundle, bank: ClassifierBank) -> ScoreHistogram | None:
+    """Return the scores that a bank was calibrated on; None if they were not kept.
+
+    Raises:
+        InputError: the file cannot be read.
+        ModelError: it holds something else.
+    """
+    path = bundle.folder / BANKS / bank.name / COUNTS
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    return ScoreHistogram.from_bytes(data, str(path), len(bank.classifiers))
 
 
 def learned_without(base: Bundle, ids: Sequence[str]) -> BankContent | None:
@@ -181,4 +241,10 @@ def _write_bank(folder: Path, bank: str, base: Bundle, ids: Sequence[str], conte
         for id_, given in zip(ids, content.class_ids, strict=True)
         if given in content.quality
     }
+    _write_quality(target, quality)
+    if content.histogram:
+        (target / COUNTS).write_bytes(content.histogram.to_bytes())
+
+
+def _write_quality(target: Path, quality: Mapping[str, Any]) -> None:
     (target / QUALITY).write_text(json.dumps(quality, indent=1) + "\n", encoding="utf-8")

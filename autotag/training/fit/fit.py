@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,19 @@ from autotag.training.fit.regulariser import compare
 from autotag.training.fit.saved_sums import SavedSums
 from autotag.training.fit.scoring import Scores, score
 from autotag.training.fit.update_sums import Update, update
-from models.calibration import RELIABILITY_BINS, Calibration, Quality, calibrate, reliability, uncalibrated
+from models.calibration import (
+    RELIABILITY_BINS,
+    Calibration,
+    Quality,
+    calibrate,
+    reliability,
+    trained_frequencies,
+    uncalibrated,
+)
 from models.moments import FOLDS, Moments
+from models.prior_shift import estimate_frequencies, negative_weight, offset_shift
 from models.ridge import Classifiers, Solver
+from models.score_counts import ScoreHistogram
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +54,15 @@ class Wanted:
 
 
 @dataclass(frozen=True)
+class Trained:
+    """The calibration for photos among which classes are as frequent as among the training photos."""
+
+    frequencies: NDArray[np.float64]
+    """The share of TRUE among the labelled photos of each class, [classes]."""
+    calibration: Calibration
+
+
+@dataclass(frozen=True)
 class Training:
     """Classifiers of all classes of a training set, in the order of `Snapshot.class_ids`, and their quality."""
 
@@ -55,8 +74,14 @@ class Training:
     strengths: dict[float, float]
     """Mean average precision of each regulariser that was compared."""
     classifiers: Classifiers
+    frequencies: NDArray[np.float64]
+    """The share of photos that show each class, [classes], among those that calibration and quality hold for."""
     calibration: Calibration
     quality: Quality
+    histogram: ScoreHistogram
+    trained: Trained
+    unlabelled: int | None
+    """Number of unlabelled photos that the frequencies were estimated from; None: they are the training photos'."""
     positives: NDArray[np.int64]
     negatives: NDArray[np.int64]
     scores: Scores
@@ -76,7 +101,12 @@ class Training:
 
 
 def train(
-    training_set: TrainingSet, ancestors: Ancestors, wanted: Wanted, workers: Workers, progress: Progress = silent
+    training_set: TrainingSet,
+    ancestors: Ancestors,
+    wanted: Wanted,
+    workers: Workers,
+    progress: Progress = silent,
+    like: NDArray[np.float32] | None = None,
 ) -> Training:
     """Update the saved sums, and train classifiers from them.
 
@@ -85,16 +115,18 @@ def train(
 
     Args:
         ancestors: see `snapshot.take_snapshot`.
+        like: features of unlabelled photos, float32 [n, d]: calibration, thresholds and quality are those for photos
+            like these. None: for photos like the training photos.
 
     Raises:
         JobError: there are no labels or too few photos, or a worker was killed.
         InputError: a file cannot be read or written.
     """
     try:
-        return _train(training_set, ancestors, wanted, workers, progress, afresh=False)
+        return _train(training_set, ancestors, wanted, workers, progress, like, afresh=False)
     except StaleStatisticsError as error:
         log.warning("all photos are read again: %s", error)
-        return _train(training_set, ancestors, wanted, workers, progress, afresh=True)
+        return _train(training_set, ancestors, wanted, workers, progress, like, afresh=True)
 
 
 def _train(
@@ -103,6 +135,7 @@ def _train(
     wanted: Wanted,
     workers: Workers,
     progress: Progress,
+    like: NDArray[np.float32] | None,
     *,
     afresh: bool,
 ) -> Training:
@@ -112,11 +145,17 @@ def _train(
     clock.lap("statistics")
     # Another number of threads would change the last digits of the results.
     with threadpool_limits(1, user_api="blas"):
-        return _trained(training_set, done, wanted, workers, progress, clock)
+        return _trained(training_set, done, wanted, workers, progress, like, clock)
 
 
 def _trained(
-    training_set: TrainingSet, done: Update, wanted: Wanted, workers: Workers, progress: Progress, clock: _Clock
+    training_set: TrainingSet,
+    done: Update,
+    wanted: Wanted,
+    workers: Workers,
+    progress: Progress,
+    like: NDArray[np.float32] | None,
+    clock: _Clock,
 ) -> Training:
     """Train classifiers from updated sums, and measure them."""
     snapshot, statistics = done.sums.snapshot, done.sums.statistics
@@ -144,7 +183,17 @@ def _trained(
     clock.lap("scoring")
     weights = _negative_weights(scores, moments)
     calibration, quality = calibrate(scores.counts, wanted.precision, weights)
-    error_before, error_after = _errors(scores, moments, weights, classifiers, quality)
+    trained = Trained(_frequencies(scores, weights), calibration)
+    frequencies = trained.frequencies
+    if like is not None:
+        progress("estimating frequencies")
+        seen = (like @ classifiers.weights + classifiers.biases).astype(np.float64)
+        frequencies = estimate_frequencies(calibration.probabilities(seen.T).T, frequencies)
+        calibration, quality = calibrate(scores.counts, wanted.precision, weights, frequencies)
+    error_before = _error_before(scores, moments, weights, classifiers, trained.frequencies, frequencies)
+    error_after = _error(
+        np.stack([quality.weights, quality.weights * quality.predicted, quality.weights * quality.observed])
+    )
     clock.lap("calibration")
     return Training(
         training_set=training_set,
@@ -154,8 +203,12 @@ def _trained(
         strength=strength,
         strengths=strengths,
         classifiers=classifiers,
+        frequencies=frequencies,
         calibration=calibration,
         quality=quality,
+        histogram=scores.counts.histogram(weights, frequencies, wanted.precision),
+        trained=trained,
+        unlabelled=None if like is None else len(like),
         positives=moments.positives,
         negatives=moments.negatives,
         scores=scores,
@@ -188,16 +241,27 @@ def _negative_weights(scores: Scores, moments: Moments) -> NDArray[np.float64]:
     return np.asarray(np.maximum((moments.negatives - labelled) / np.maximum(counted, 1), 1.0))
 
 
-def _errors(
-    scores: Scores, moments: Moments, weights: NDArray[np.float64], classifiers: Classifiers, quality: Quality
-) -> tuple[float, float]:
-    """Return the expected calibration error over all classes, before calibration and after."""
+def _frequencies(scores: Scores, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the share of TRUE among the labelled photos of each class."""
+    negatives = scores.counts.weighted_negatives(weights)
+    return trained_frequencies(scores.counts.positives.sum(axis=(0, 2)), negatives.sum(axis=(0, 2)))
+
+
+def _error_before(
+    scores: Scores,
+    moments: Moments,
+    weights: NDArray[np.float64],
+    classifiers: Classifiers,
+    trained: NDArray[np.float64],
+    frequencies: NDArray[np.float64],
+) -> float:
+    """Return the expected calibration error over all classes of a calibration from the moments alone."""
     positives = scores.counts.positives.sum(axis=0).astype(np.float64)
-    negatives = scores.counts.weighted_negatives(weights).sum(axis=0)
+    negatives = scores.counts.weighted_negatives(weights).sum(axis=0) * negative_weight(trained, frequencies)[:, None]
     prior = moments.positives / np.maximum(moments.positives + moments.negatives, 1)
-    before = uncalibrated(classifiers.positive_scores, prior).probabilities(scores.counts.centres)
-    after = np.stack([quality.weights, quality.weights * quality.predicted, quality.weights * quality.observed])
-    return _error(reliability(before, positives, negatives)), _error(after)
+    made = uncalibrated(classifiers.positive_scores, prior)
+    made = replace(made, offsets=made.offsets + offset_shift(trained, frequencies))
+    return _error(reliability(made.probabilities(scores.counts.centres), positives, negatives))
 
 
 class _Clock:

@@ -15,9 +15,13 @@ from autotag.events.times import iso_time, now_us
 from autotag.training.fit.candidate import BankContent, ClassQuality, read_quality
 from autotag.training.fit.fit import Training, Wanted
 from autotag.training.fit.scoring import Extremes
+from autotag.training.fit.thresholds import At, MovedClass, moved_classes
 from models.bank import Sigmoid
 from models.bundle import Bundle
 from models.compare import WORSE
+
+MOVED = 50
+"""Maximum number of classes that are listed because their threshold moved."""
 
 
 class ReliabilityBin(NamedTuple):
@@ -56,6 +60,8 @@ class ClassFindings:
     """Photos that show the class and scored lowest."""
     before: ClassQuality | None
     """Quality in the bundle in use; None if its bank does not have the class."""
+    trained_frequency: float | None = None
+    """The share of TRUE among the labelled training photos; `quality.frequency` is that for which the quality holds."""
 
     @property
     def average_precision(self) -> float | None:
@@ -94,6 +100,7 @@ class ClassFindings:
             "id": self.id,
             "name": self.name,
             **self.quality.to_dict(),
+            "trained_frequency": self.trained_frequency,
             "left_out": self.left_out,
             "reliability": self.reliability,
             "false": [asdict(one) for one in self.false],
@@ -151,6 +158,21 @@ class MeanQuality:
     recall: float | None
 
 
+@dataclass(frozen=True)
+class LikePhotos:
+    """The unlabelled photos for which calibration, thresholds and quality hold."""
+
+    source: str
+    photos: int
+    """Number of those that could be read."""
+    moved: list[MovedClass]
+    """The classes whose threshold moved most, `MOVED` at most."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-safe values."""
+        return asdict(self)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Findings:
     """The results of a training that its report shows."""
@@ -179,6 +201,8 @@ class Findings:
     mean: MeanQuality
     classes: list[ClassFindings]
     gone: list[GoneClass]
+    like: LikePhotos | None = None
+    """None: calibration, thresholds and quality hold for photos like the training photos."""
     bundle: str | None = None
     """Folder of the candidate bundle; None if no class is good enough, or before it is written."""
     version: str | None = None
@@ -211,16 +235,18 @@ class Findings:
             "mean": asdict(self.mean),
             "classes": [one.to_dict() for one in self.classes],
             "gone": [one.to_dict() for one in self.gone],
+            **({"like": self.like.to_dict()} if self.like else {}),
             "bundle": self.bundle,
             **({"version": self.version} if self.version else {}),
         }
 
 
-def make_findings(training: Training, base: Bundle, bank: str) -> Findings:
+def make_findings(training: Training, base: Bundle, bank: str, like: str | None = None) -> Findings:
     """Return the findings of a training.
 
     Args:
         base: the bundle in use, with whose bank of that name the classes are compared.
+        like: where the unlabelled photos came from, for people; None if the training had none.
 
     Raises:
         InputError: a file of the training set or of `base` cannot be read.
@@ -255,6 +281,7 @@ def make_findings(training: Training, base: Bundle, bank: str) -> Findings:
         ),
         classes=[_class(training, at, uris, before.get(id_)) for at, id_ in enumerate(in_base)],
         gone=[GoneClass(id_, base.classes.name(id_), before[id_]) for id_ in sorted(before.keys() - set(in_base))],
+        like=LikePhotos(like, training.unlabelled, _moved(training)) if like and training.unlabelled else None,
     )
 
 
@@ -275,7 +302,17 @@ def bank_content(training: Training, findings: Findings) -> BankContent:
             )
         ),
         quality={one.id: one.quality for one in findings.classes if one.left_out is None},
+        histogram=training.histogram.take(kept),
     )
+
+
+def _moved(training: Training) -> list[MovedClass]:
+    """Return the classes whose threshold moved most from that for the training photos."""
+    ids, trained, quality = training.snapshot.class_ids, training.trained, training.quality
+    names = [training.snapshot.names.get(id_, id_) for id_ in ids]
+    before = At.before(training.histogram, trained.frequencies, trained.calibration, training.frequencies)
+    after = At(training.frequencies, training.calibration, quality.precision, quality.recall)
+    return moved_classes(ids, names, before, after)[:MOVED]
 
 
 def _class(training: Training, at: int, uris: Mapping[int, str], before: ClassQuality | None) -> ClassFindings:
@@ -292,6 +329,7 @@ def _class(training: Training, at: int, uris: Mapping[int, str], before: ClassQu
             precision=_number(quality.precision[at]),
             recall=_number(quality.recall[at]),
             calibration_error=_number(quality.calibration_errors[at]),
+            frequency=_number(training.frequencies[at]),
         ),
         left_out=training.left_out.get(id_),
         reliability=_reliability(
@@ -302,6 +340,7 @@ def _class(training: Training, at: int, uris: Mapping[int, str], before: ClassQu
         false=_mistakes(training, at, training.scores.false, 1, uris),
         missed=_mistakes(training, at, training.scores.missed, -1, uris),
         before=before,
+        trained_frequency=_number(training.trained.frequencies[at]),
     )
 
 

@@ -21,6 +21,7 @@ from autotag.errors import InputError
 from autotag.settings import Settings
 from autotag.training.fit.candidate import ClassQuality
 from autotag.training.fit.fit import Wanted
+from autotag.training.fit.thresholds import MovedClass, Threshold
 from autotag.training.report import page as page_module
 from autotag.training.report.findings import (
     CalibrationErrors,
@@ -29,6 +30,7 @@ from autotag.training.report.findings import (
     Findings,
     GoneClass,
     LabelCounts,
+    LikePhotos,
     MeanQuality,
     Mistake,
     ReliabilityBin,
@@ -369,6 +371,8 @@ class TestFolder:
             "precision": 0.91,
             "recall": 0.7,
             "calibration_error": 0.002,
+            "frequency": None,
+            "trained_frequency": None,
             "left_out": None,
             "reliability": [[0.01, 0.02, 900.0], [0.85, 0.9, 100.0]],
             "false": [asdict(photo(f"{HOSTILE}-false.jpg"))],
@@ -376,6 +380,19 @@ class TestFolder:
             "before": None,
             "worse": False,
         }
+
+    def test_classes_whose_threshold_moved_are_listed_with_what_it_gives(self, tmp_path: Path) -> None:
+        before, after = Threshold(0.44, 0.31, 0.524, 0.93), Threshold(0.045, None, None, 0.0)
+        moved = [MovedClass(f"id-{HOSTILE}", HOSTILE, before, after)]
+        like = LikePhotos(HOSTILE, 1000, moved)
+        found = findings([one_class(HOSTILE, trained_frequency=0.44)], like=like)
+        page = write_report(found, tmp_path, jpeg).read_text()
+        assert "Thresholds for your photos" in page
+        assert HOSTILE not in page
+        assert "<td>0.4400</td><td>0.0450</td><td>0.310</td>" in page
+        assert json.loads((tmp_path / "findings.json").read_text())["like"] == like.to_dict()
+        usual = write_report(findings([one_class("a")]), tmp_path, jpeg).read_text()
+        assert "Thresholds for your photos" not in usual
 
     def test_a_report_that_was_not_finished_is_just_written_again(self, tmp_path: Path) -> None:
         def killed(uri: str) -> bytes:
