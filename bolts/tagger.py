@@ -5,7 +5,6 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
-import numpy as np
 from streamparse import Stream
 
 from autotag.errors import QueueError
@@ -71,10 +70,16 @@ class TaggerBolt(NaturalBatchingBolt):
             self._score(tagger, [(tup, event, photo) for tup, event, photo, its in batch if its is tagger])
 
     def _score(self, tagger: Tagger, photos: list[Any]) -> None:
-        scored = tagger.score(np.stack([photo.pixels for _, _, photo in photos]))
-        for (tup, event, photo), tags in zip(photos, scored, strict=True):
-            now = now_us()
-            tagged = Tagged.of(event, model=tagger.model, tags=tags, computed_us=now, partial=photo.partial)
+        scored = tagger.score([photo for _, _, photo in photos])
+        for (tup, event, _), tags in zip(photos, scored, strict=True):
+            tagged = Tagged.of(
+                event,
+                model=tagger.model,
+                tags=tuple(tags),
+                computed_us=now_us(),
+                partial=tags.partial,
+                colours=tags.colours,
+            )
             self._emit(tup, "tagged", tagged)
             self.swap.end(tagger)
 

@@ -11,7 +11,7 @@ banks/<name>/     see bank.py; and quality.json where the bank's quality was mea
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from models.classes import ClassTable
 from models.errors import ModelError
 from models.folders import locked
 from models.manifest import BANKS, BUILD_AGAIN, CLASSES, MANIFEST, NETWORK, check_files, read_manifest, write_manifest
+from models.pixels import PIXELS
 from models.preprocessing import Preprocessing
 from models.probe import PROBE, check_probe, read_probe
 
@@ -168,7 +169,12 @@ class Bundle:
         for bank in self.banks:
             bank.probabilities(features)
 
-    def tags(self, features: NDArray[np.float32], min_score: float | None = None) -> list[list[Tag]]:
+    def tags(
+        self,
+        features: NDArray[np.float32],
+        min_score: float | None = None,
+        pixel_scores: Sequence[Mapping[str, float]] = (),
+    ) -> list[list[Tag]]:
         """Return the tags of each photo, the highest score first, equal scores by name.
 
         Where several banks give one tag, the highest probability stands. A tag brings the classes that contain it, each
@@ -177,6 +183,8 @@ class Bundle:
         Args:
             features: float32 [n, d] from this bundle's network.
             min_score: a probability from 0 to 1 that takes the place of every threshold.
+            pixel_scores: by photo, the score of each class that the pixels show; see pixels.py. A class that the class
+                table lacks is left out.
 
         Raises:
             ModelError: the features are of another shape or type, or not finite.
@@ -188,6 +196,10 @@ class Bundle:
                     id_, score = bank.ids[place], round(probability, SCORE_DIGITS)
                     if id_ not in tags or tags[id_].score < score:
                         tags[id_] = Tag(id_, self.classes.name(id_), score, bank.name)
+        for tags, scores in zip(photos, pixel_scores, strict=bool(pixel_scores)):
+            for id_, score in scores.items():
+                if id_ in self.classes and score >= (min_score or 0):
+                    tags[id_] = Tag(id_, self.classes.name(id_), round(score, SCORE_DIGITS), PIXELS)
         for tags in photos:
             for tag in list(tags.values()):
                 for above in self.classes.ancestors(tag.id):

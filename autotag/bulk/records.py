@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 from autotag.errors import EventError, ResultError
 from autotag.events.checks import brief, check_scheme, text_field
 from autotag.events.times import check_past, iso_time, time_us
-from autotag.view.results import ModelVersion, Tagged
+from autotag.view.results import ModelVersion, Tagged, check_colours
 from autotag.view.visibility import Visibility
 from models.bundle import Tag
 from models.classes import ClassTable
+from models.pixels import Colour
 
 FIELDS = (
     "photo_id",
@@ -24,6 +25,7 @@ FIELDS = (
     "taken",
     "computed_time",
     "partial",
+    "colours",
 )
 """The fields of a record; all others are ignored."""
 TIMES = ("content_time", "computed_time", "taken")
@@ -102,6 +104,7 @@ class TaggedMaker:
             computed_us=self._computed(values),
             run=self._run,
             partial=_partial(values),
+            colours=_colours(values),
         )
 
     def _computed(self, values: Mapping[str, Any]) -> int:
@@ -200,6 +203,26 @@ def _partial(values: Mapping[str, Any]) -> bool:
     if value not in (None, True, False) or (isinstance(value, int | float) and not isinstance(value, bool)):
         raise ResultError(f"'partial' must be true or false. Given: {brief(value)}")
     return bool(value)
+
+
+def _colours(values: Mapping[str, Any]) -> tuple[Colour, ...]:
+    """Return the dominant colours, the largest share first."""
+    colours = values.get("colours") or []
+    if not isinstance(colours, list):
+        raise ResultError(f"'colours' must be a list. Given: {brief(colours)}")
+    read = [_colour(colour) for colour in colours]
+    check_colours(read)
+    return tuple(sorted(read, key=lambda colour: (-colour.share, colour.name)))
+
+
+def _colour(colour: Any) -> Colour:
+    if not isinstance(colour, dict):
+        raise ResultError(f"a colour must be an object of name and share. Given: {brief(colour)}")
+    name: Any = colour.get("name")
+    share: Any = colour.get("share")
+    if not isinstance(name, str) or type(share) not in (float, int):
+        raise ResultError(f"a colour must have a name, which is text, and a share, a number. Given: {brief(colour)}")
+    return Colour(name, share + 0.0)
 
 
 def _uri(values: Mapping[str, Any]) -> str:

@@ -120,6 +120,8 @@ def entry_as_dict(entry: HistoryEntry, language: str) -> dict[str, Any]:
             values[f"{name.removesuffix('_us')}_time"] = iso_time(value)
         elif name == "tags":
             values["tags"] = [{**asdict(tag), "name": tag_name(tag, language)} for tag in value]
+        elif name == "colours":
+            values[name] = [asdict(colour) for colour in value]
         else:
             values[name] = vars(value) if name == "model" else value
     return {**values, "stored_time": iso_time(entry.stored_us)}
@@ -133,6 +135,8 @@ def _photo_lines(photo: StoredPhoto, visibility: Visibility, language: str) -> I
         yield f"rejected {view.rejected.reason}: {view.rejected.detail}"
     if isinstance(view.machine, Tagged):
         yield f"model    {view.machine.model}, by {_machine(view.machine)}"
+    if view.colours:
+        yield f"colours  {', '.join(f'{colour.name} {colour.share * 100:.0f} %' for colour in view.colours)}"
     tags, categories = split_categories(view.tags)
     if categories:
         yield "category " + ", ".join(f"{tag_name(category, language)} {category.score:.2f}" for category in categories)

@@ -71,9 +71,9 @@ def tag(
                     click.echo(f"{name}: {tags}", err=True)
             elif as_json:
                 partial = {"partial": True} if tags.partial else {}
-                print_json(
-                    {"photo": name, "model": str(tagger.model), **partial, **tags_as_dict(tags, classes, language)}
-                )
+                colours = [vars(colour) for colour in tags.colours]
+                values = {**tags_as_dict(tags, classes, language), "colours": colours}
+                print_json({"photo": name, "model": str(tagger.model), **partial, **values})
             else:
                 partial_mark = " (partial: the photo is damaged)" if tags.partial else ""
                 click.echo(f"{name}: {tags_text(tags, classes.ancestors, language)}{partial_mark}")
@@ -90,4 +90,4 @@ def tag(
 
 def _named(tags: PhotoTags, language: str) -> PhotoTags:
     """Return the tags with their names in a language."""
-    return PhotoTags((replace(tag, name=tag_name(tag, language)) for tag in tags), tags.partial)
+    return PhotoTags((replace(tag, name=tag_name(tag, language)) for tag in tags), tags.partial, tags.colours)

@@ -92,9 +92,10 @@ def _named(tag: Tag, language: str) -> dict[str, Any]:
 
 
 def view_as_dict(view: View, visibility: Visibility, language: str) -> dict[str, Any]:
-    """Return what a reader sees of a photo as JSON-safe values: `tags`, with `parents` and `leaf`, and `categories`.
+    """Return what a reader sees of a photo as JSON-safe values: `tags`, with `parents` and `leaf`, `categories`
+    and `colours`.
 
-    Both have their provenance, and names in the language.
+    Tags and categories have their provenance, and names in the language.
     """
     leaves = leaf_ids(view.tags, view_ancestors(view, visibility))
     tags, categories = split_categories(view.tags)
@@ -104,6 +105,7 @@ def view_as_dict(view: View, visibility: Visibility, language: str) -> dict[str,
             for tag in tags
         ],
         "categories": [_tag_as_dict(category, language) for category in categories],
+        "colours": [dict(vars(colour)) for colour in view.colours],
     }
 
 

@@ -146,6 +146,7 @@ def _record(photo: CorpusPhoto, model: str, tags: PhotoTags) -> dict[str, Any]:
         "model": model,
         **({"partial": True} if tags.partial else {}),
         "tags": [asdict(tag) for tag in tags],
+        "colours": [asdict(colour) for colour in tags.colours],
     }
 
 

@@ -5,8 +5,8 @@ memory, and only a process of its own contains that. It starts in a few dozen mi
 ours and little else; keep it so. The files ``decode_*.py`` beside it are loaded when a photo first needs them.
 
     request   header "<QIIB": bytes of the photo, size, resize_short_side, Pillow's number of the filter; the photo
-    answer    header "<BQ": status, bytes that follow; then, for PIXELS and PARTIAL, uint8 [size, size, 3], RGB,
-              or, for UNDECODABLE, a JSON object {reason, detail}
+    answer    header "<BQ": status, bytes that follow; then, for PIXELS and PARTIAL, "<II", the whole photo's width and
+              height, and uint8 [size, size, 3], RGB; or, for UNDECODABLE, a JSON object {reason, detail}
 
 Requests come on fd 0. Answers leave on a pipe of their own, never on fd 1, where native libraries may print. Their
 output on fd 2 is dropped, or a sender of photos could fill the log; Python's tracebacks stay.
@@ -37,6 +37,7 @@ from PIL import Image, ImageFile
 
 _REQUEST = struct.Struct("<QIIB")
 ANSWER = struct.Struct("<BQ")
+SIDES = struct.Struct("<II")
 READY, PIXELS, UNDECODABLE, NO_MEMORY, PARTIAL = range(5)
 _ENOUGH_ROWS = 0.75
 """A damaged photo is decoded if at least this share of its rows is there."""
@@ -90,6 +91,10 @@ _TRANSPOSES = {
     8: Image.Transpose.ROTATE_90,
 }
 """EXIF 2.32, tag 0x0112: the transposition that makes a picture stored in that orientation upright."""
+_ON_THEIR_SIDE = (5, 6, 7, 8)
+"""Orientations in which width and height change places."""
+_SIDES = "sides"
+"""The key, in the facts of an opened JPEG, of its sides before its scale was chosen."""
 
 # Pillow's plugins raise these on malformed bytes; pillow_heif and the libraries of `formats` add RuntimeError.
 _FAILURES = (
@@ -111,7 +116,16 @@ class Decoded(NamedTuple):
     """A picture, RGB; `partial` if the photo is damaged and some of it may be missing."""
 
     picture: Image.Image
+    sides: tuple[int, int]
+    """Width and height of the whole photo in pixels, upright."""
     partial: bool
+
+
+class _Shown(NamedTuple):
+    """A small upright picture, RGB, and the sides of the whole photo."""
+
+    picture: Image.Image
+    sides: tuple[int, int]
 
 
 Decode = Callable[[bytes, int, int, int, str], Decoded]
@@ -169,7 +183,7 @@ def decode_photo(
     if kind in _ZEROS_ARE_NO_PIXELS and data.endswith(bytes(_PADDING_BYTES)):
         data = data.rstrip(b"\0") + bytes(_ZEROS_OF_PIXELS)
     try:
-        return Decoded(_whole(kind, data, target), partial=False)
+        return Decoded(*_whole(kind, data, target), partial=False)
     except ImportError as error:
         detail = f"{kind} needs the package {error.name}: pip install 'autotag[formats]'"
         raise UndecodableError("unsupported", detail) from error
@@ -177,16 +191,16 @@ def decode_photo(
         _check_memory(error)
         first = error
     try:
-        picture = _mended(kind, data, target)
-        if picture is not None:
-            return Decoded(picture, partial=False)
-        picture = _remains(kind, data, target)
+        shown = _mended(kind, data, target)
+        if shown is not None:
+            return Decoded(*shown, partial=False)
+        shown = _remains(kind, data, target)
     except _FAILURES as error:
         _check_memory(error)
-        picture = None
-    if picture is None:
+        shown = None
+    if shown is None:
         raise _undecodable(kind, data, first) from first
-    return Decoded(picture, partial=True)
+    return Decoded(*shown, partial=True)
 
 
 def _check_memory(error: Exception) -> None:
@@ -194,7 +208,7 @@ def _check_memory(error: Exception) -> None:
         raise MemoryError(str(error)) from error
 
 
-def _whole(kind: str, data: bytes, target: _Target) -> Image.Image:
+def _whole(kind: str, data: bytes, target: _Target) -> _Shown:
     """Return the picture of a photo in which nothing is missing."""
     if kind in ("JPEG XL", "camera raw"):
         return _by_other_library(kind, data, target)
@@ -210,6 +224,7 @@ def _opened(kind: str, data: bytes, target: _Target) -> ImageFile.ImageFile:
     photo = _open(kind, data)
     _check_pixels(kind, *photo.size, target.max_pixels)
     if kind == "JPEG":  # HEIF's draft would take an embedded thumbnail, which may show anything.
+        photo.info[_SIDES] = photo.size
         photo.draft("RGB", (target.short_side, target.short_side))
     return photo
 
@@ -218,7 +233,7 @@ def _sides(data: bytes) -> tuple[int, int]:
     return int.from_bytes(data[:4], "big"), int.from_bytes(data[4:8], "big")
 
 
-def _by_other_library(kind: str, data: bytes, target: _Target) -> Image.Image:
+def _by_other_library(kind: str, data: bytes, target: _Target) -> _Shown:
     """Decode a format that Pillow lacks; these decoders make the picture upright themselves."""
     formats = _part("decode_formats")
     if kind == "JPEG XL":
@@ -230,15 +245,19 @@ def _by_other_library(kind: str, data: bytes, target: _Target) -> Image.Image:
             width, height = formats.raw_size(raw)
             _check_pixels(kind, width, height, target.max_pixels)
             picture = formats.decode_raw(raw, target.short_side)
-    return _on_white(_middle(picture, target))
+    return _Shown(_on_white(_middle(picture, target)), picture.size)
 
 
-def _shown(kind: str, data: bytes, photo: Image.Image, picture: Image.Image, target: _Target) -> Image.Image:
+def _shown(kind: str, data: bytes, photo: Image.Image, picture: Image.Image, target: _Target) -> _Shown:
     """Return the upright, small sRGB picture of a photo; `picture` has its pixels, `photo` its metadata."""
+    width, height = photo.info[_SIDES] if kind == "JPEG" else picture.size
     small = _middle(picture, target)
     small = _in_srgb(kind, data, photo.info.get("icc_profile"), small)
-    transpose = _TRANSPOSES.get(_orientation(photo))
-    return small if transpose is None else small.transpose(transpose)
+    orientation = _orientation(photo)
+    transpose = _TRANSPOSES.get(orientation)
+    if transpose is None:
+        return _Shown(small, (width, height))
+    return _Shown(small.transpose(transpose), (height, width) if orientation in _ON_THEIR_SIDE else (width, height))
 
 
 def _in_srgb(kind: str, data: bytes, profile: object, small: Image.Image) -> Image.Image:
@@ -268,7 +287,7 @@ def _code_points(kind: str, data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _mended(kind: str, data: bytes, target: _Target) -> Image.Image | None:
+def _mended(kind: str, data: bytes, target: _Target) -> _Shown | None:
     """Return the picture of a photo whose only faults lie outside its pixels; None if it has others."""
     damaged = _part("decode_damaged")
     mended = damaged.mended(kind, data)
@@ -277,13 +296,14 @@ def _mended(kind: str, data: bytes, target: _Target) -> Image.Image | None:
             data = mended or data
             width = int.from_bytes(data[head[1] + 3 : head[1] + 5], "big")
             _check_pixels(kind, width, head[3], target.max_pixels)
-            return _on_white(_middle(_part("decode_formats").decode_jpeg_12(data), target))
+            picture = _part("decode_formats").decode_jpeg_12(data)
+            return _Shown(_on_white(_middle(picture, target)), picture.size)
         if mended is None:
             return None
         if kind == "PNG" and damaged.is_apple_png(data):
             with _opened(kind, mended, target) as photo:
                 photo.load()
-                return _on_white(_middle(damaged.apple_colours(photo), target))
+                return _Shown(_on_white(_middle(damaged.apple_colours(photo), target)), photo.size)
         return _whole(kind, mended, target)
     except ImportError as error:
         detail = f"12-bit {kind} needs the package {error.name}: pip install 'autotag[formats]'"
@@ -293,7 +313,7 @@ def _mended(kind: str, data: bytes, target: _Target) -> Image.Image | None:
         return None
 
 
-def _remains(kind: str, data: bytes, target: _Target) -> Image.Image | None:
+def _remains(kind: str, data: bytes, target: _Target) -> _Shown | None:
     """Return the picture of a damaged photo, its missing rows grey; None if less than 3/4 of its rows are there."""
     damaged = _part("decode_damaged")
     if kind == "WebP":
@@ -307,7 +327,7 @@ def _remains(kind: str, data: bytes, target: _Target) -> Image.Image | None:
     return _compared(kind, (data, data), target)
 
 
-def _compared(kind: str, versions: tuple[bytes, bytes], target: _Target) -> Image.Image | None:
+def _compared(kind: str, versions: tuple[bytes, bytes], target: _Target) -> _Shown | None:
     """Decode twice, over black and over white, and return the picture if enough of its rows are the same."""
     photo, picture = _over(kind, versions[0], 0, target)
     _, other = _over(kind, versions[1], 255, target)
@@ -563,8 +583,8 @@ def _answer(decode: Decode, data: bytes, *arguments: int) -> tuple[int, bytes]:
     size, resize_short_side, max_pixels, resampling = arguments
     interpolation = Image.Resampling(resampling).name.lower()
     try:
-        picture, partial = decode(data, size, resize_short_side, max_pixels, interpolation)
-        return PARTIAL if partial else PIXELS, picture.tobytes()
+        picture, sides, partial = decode(data, size, resize_short_side, max_pixels, interpolation)
+        return PARTIAL if partial else PIXELS, SIDES.pack(*sides) + picture.tobytes()
     except UndecodableError as error:
         return UNDECODABLE, json.dumps({"reason": error.reason, "detail": error.detail}).encode()
     except MemoryError:

@@ -37,11 +37,15 @@ class PhotoPixels(NamedTuple):
     """A photo at a network's size.
 
     Attributes:
-        pixels: uint8 [size, size, 3], RGB.
+        pixels: uint8 [size, size, 3], RGB: the middle of the photo.
+        width: of the whole photo as shown, in pixels.
+        height: of the whole photo as shown, in pixels.
         partial: True if the photo is damaged, and up to a quarter of its rows may be missing.
     """
 
     pixels: NDArray[np.uint8]
+    width: int
+    height: int
     partial: bool
 
 
@@ -99,21 +103,24 @@ class DecoderChild:
         facts = (size, preprocessing.resize_short_side, preprocessing.interpolation)
         self._send(decode_main.request_header(len(data), *facts), deadline)  # It wakes while the photo is on its way.
         self._send(data, deadline)
-        status, content = self._receive_answer(deadline, size * size * 3)
+        status, content = self._receive_answer(deadline, decode_main.SIDES.size + size * size * 3)
         if status in (decode_main.PIXELS, decode_main.PARTIAL):
-            pixels = np.frombuffer(content, np.uint8).reshape(size, size, 3)
-            return PhotoPixels(pixels, status == decode_main.PARTIAL)
+            width, height = decode_main.SIDES.unpack_from(content)
+            if not width or not height:
+                raise EOFError(f"it answered with a photo of {width} x {height} pixels")
+            pixels = np.frombuffer(content, np.uint8, offset=decode_main.SIDES.size).reshape(size, size, 3)
+            return PhotoPixels(pixels, width, height, status == decode_main.PARTIAL)
         if status == decode_main.NO_MEMORY:
             raise MemoryError
         raise _complaint(content)
 
-    def _receive_answer(self, deadline: float, pixel_bytes: int) -> tuple[int, bytearray]:
+    def _receive_answer(self, deadline: float, photo_bytes: int) -> tuple[int, bytearray]:
         """Return status and content. A hostile photo may have taken the child over, so neither is trusted."""
         status, length = decode_main.ANSWER.unpack(self._receive(decode_main.ANSWER.size, deadline))
         fits = {
             decode_main.READY: length == 0,
-            decode_main.PIXELS: length == pixel_bytes,
-            decode_main.PARTIAL: length == pixel_bytes,
+            decode_main.PIXELS: length == photo_bytes,
+            decode_main.PARTIAL: length == photo_bytes,
             decode_main.UNDECODABLE: length <= _MAX_COMPLAINT_BYTES,
             decode_main.NO_MEMORY: length == 0,
         }

@@ -20,19 +20,24 @@ from autotag.view.tag_order import top_tags
 from models.bank_product import has_bf16
 from models.bundle import Bundle, Tag
 from models.network import FeatureNetwork
+from models.pixels import Colour, pixel_facts
 from models.probe import probe_pixels
 
 Value = TypeVar("Value")
 
 
 class PhotoTags(tuple[Tag, ...]):
-    """The tags of a photo, best first; `partial` is True if the photo is damaged, and some of it may be missing."""
+    """The tags of a photo, best first."""
 
+    colours: tuple[Colour, ...]
+    """The dominant colours, the largest share first."""
     partial: bool
+    """True if the photo is damaged, and some of it may be missing."""
 
-    def __new__(cls, tags: Iterable[Tag], partial: bool) -> Self:
+    def __new__(cls, tags: Iterable[Tag], partial: bool, colours: tuple[Colour, ...] = ()) -> Self:
         made = super().__new__(cls, tags)
         made.partial = partial
+        made.colours = colours
         return made
 
 
@@ -110,19 +115,25 @@ class Tagger:
         return self.extractor.reader.read(uri)
 
     def score(
-        self, pixels: NDArray[np.uint8], top: int | None = None, min_score: float | None = None
-    ) -> list[tuple[Tag, ...]]:
-        """Return the tags of each photo, best first. One caller at a time.
+        self, photos: Sequence[PhotoPixels], top: int | None = None, min_score: float | None = None
+    ) -> list[PhotoTags]:
+        """Return the tags of each photo that `read` gave, best first. One caller at a time.
 
         Args:
-            pixels: uint8 [n, s, s, 3], as `read` gives them.
+            photos: one or more.
             top: keep this many of the most specific tags, and the tags that contain them; see view/tag_order.py.
             min_score: replaces the classes' own thresholds.
         """
-        photos = self.bundle.tags(self.extractor.network.features(pixels), min_score)
-        if top is None:
-            return [tuple(tags) for tags in photos]
-        return [top_tags(tags, self.bundle.classes.ancestors, top) for tags in photos]
+        pixels = np.stack([photo.pixels for photo in photos])
+        # Before the network, which moves the pixels out of the CPU's cache: a third of the time.
+        facts = pixel_facts(pixels, [(photo.width, photo.height) for photo in photos])
+        features = self.extractor.network.features(pixels)
+        scored: Sequence[Sequence[Tag]] = self.bundle.tags(features, min_score, [one.scores for one in facts])
+        if top is not None:
+            scored = [top_tags(tags, self.bundle.classes.ancestors, top) for tags in scored]
+        return [
+            PhotoTags(tags, photo.partial, one.colours) for tags, one, photo in zip(scored, facts, photos, strict=True)
+        ]
 
     def tag(
         self,
@@ -141,11 +152,7 @@ class Tagger:
             read: replaces the method `read`; called by several threads at once.
         """
 
-        def compute(photos: Sequence[PhotoPixels]) -> list[PhotoTags]:
-            scored = self.score(np.stack([photo.pixels for photo in photos]), top, min_score)
-            return [PhotoTags(tags, photo.partial) for tags, photo in zip(scored, photos, strict=True)]
-
-        return self._each(uris, read or self.read, compute)
+        return self._each(uris, read or self.read, lambda photos: self.score(photos, top, min_score))
 
     def features(
         self, uris: Iterable[str], read: Callable[[str], PhotoPixels] | None = None

@@ -21,6 +21,7 @@ from autotag.view.decisions import Decision, verdicts
 from autotag.view.results import Deleted, Rejected, Tagged
 from autotag.view.visibility import Visibility
 from models.classes import is_category
+from models.pixels import Colour
 
 Write = Tagged | Rejected | Deleted | Decision
 """A write about a photo."""
@@ -62,6 +63,11 @@ class View(PhotoVersion):
     def origins(self) -> list[Tagged | Rejected | Decision]:
         """Every write that readers see a part of; empty where all models are withdrawn and there are no decisions."""
         return [*([self.machine] if self.machine else []), *(tag.origin for tag in self.tags)]
+
+    @property
+    def colours(self) -> tuple[Colour, ...]:
+        """The dominant colours that the winning machine result has; people decide about tags only."""
+        return self.machine.colours if isinstance(self.machine, Tagged) else ()
 
     @property
     def rejected(self) -> Rejected | None:

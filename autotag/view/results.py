@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from autotag.errors import ResultError
 from autotag.events import PhotoVersion
 from models.bundle import Bundle, Tag
 from models.bundle_folder import folder_name, parse_folder_name
+from models.pixels import COLOURS, Colour
 
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """The form of a bulk run's name."""
@@ -64,6 +65,8 @@ class Tagged(Result):
     """The bulk run that computed the tags; None for the stream."""
     partial: bool = False
     """True if the photo is damaged, and some of it may be missing."""
+    colours: tuple[Colour, ...] = ()
+    """The dominant colours, the largest share first; none where they were not computed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +90,7 @@ def to_dict(result: Result) -> dict[str, Any]:
     if isinstance(result, Tagged):
         values["model"] = dict(vars(result.model))
         values["tags"] = [dict(vars(tag)) for tag in result.tags]
+        values["colours"] = [dict(vars(colour)) for colour in result.colours]
     return values
 
 
@@ -97,6 +101,7 @@ def from_dict(values: Mapping[str, Any]) -> Tagged | Rejected | Deleted:
     if kind == "Tagged":
         fields["model"] = ModelVersion(**fields["model"])
         fields["tags"] = tuple(Tag(**tag) for tag in fields["tags"])
+        fields["colours"] = tuple(Colour(**colour) for colour in fields.get("colours", ()))  # older facts have none
         return Tagged(**fields)
     return Rejected(**fields) if kind == "Rejected" else Deleted(**fields)
 
@@ -128,3 +133,19 @@ def check_result(result: Result) -> None:
         if tag.id in seen:
             raise ResultError(f"tag {tag.name!r:.100} ({tag.id!r:.100}) is listed twice")
         seen.add(tag.id)
+    check_colours(result.colours)
+
+
+def check_colours(colours: Sequence[Colour]) -> None:
+    """Check a photo's dominant colours.
+
+    Raises:
+        ResultError: a name is no basic colour or occurs twice, or a share is not from 0 to 1.
+    """
+    names = [colour.name for colour in colours]
+    if unknown := [name for name in names if name not in COLOURS]:
+        raise ResultError(f"a colour is one of {', '.join(COLOURS)}. Given: {unknown[0]!r:.100}")
+    if len(set(names)) < len(names):
+        raise ResultError(f"a colour is listed twice: {', '.join(names)}")
+    if wrong := [colour for colour in colours if not 0 <= colour.share <= 1]:  # a NaN is neither
+        raise ResultError(f"colour {wrong[0].name!r}: its share must be from 0 to 1. Given: {wrong[0].share!r}")

@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from autotag.events import EventType, PhotoEvent
+from autotag.photos.reader import PhotoError
+from autotag.photos.source import PhotoSource
 from autotag.queues import EventQueue
 from autotag.queues.retry import Verdict
 from autotag.settings import PROJECT, Settings
 from autotag.storage.uri import photo_uri
 from autotag.stores import PhotoStore
+from autotag.tagging.tagger import Tagger
 from autotag.view import results
 from autotag.view.results import Deleted, ModelVersion, Rejected, Tagged
 from models.bundle import Bundle
@@ -164,6 +168,25 @@ def test_the_tags_of_a_damaged_photo_say_so(settings: Settings, tmp_path: Path, 
         tagged = results.from_dict(bolt.wait_for(command("emit"))["tuple"][2])
     assert isinstance(tagged, Tagged)
     assert tagged.partial
+
+
+def test_a_wide_grey_photo_has_the_tags_and_colours_of_its_pixels(
+    settings: Settings, tmp_path: Path, draw: Callable[..., Path]
+) -> None:
+    path = tmp_path / "wide.png"
+    Image.open(draw(size=(700, 300))).convert("L").save(path)
+    with autotag_bolt(settings, tmp_path) as bolt:
+        send(bolt, event_for(path))
+        tagged = results.from_dict(bolt.wait_for(command("emit"))["tuple"][2])
+    assert isinstance(tagged, Tagged)
+    tags = {tag.id: (tag.score, tag.bank) for tag in tagged.tags}
+    for tag in ("black and white", "panorama", "category:monochrome"):
+        assert tags[tag] == (1.0, "pixels")
+    assert "grey" in [colour.name for colour in tagged.colours]
+    with Tagger.open(settings, PhotoSource(any_file=True)) as tagger:
+        ((_, alone),) = tagger.tag([path.as_uri()])
+    assert not isinstance(alone, PhotoError)
+    assert (tuple(alone), alone.colours) == (tagged.tags, tagged.colours)
 
 
 def test_photos_that_wait_are_scored_together_and_each_is_answered(

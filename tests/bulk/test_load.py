@@ -32,6 +32,7 @@ from autotag.stores.tables import OWNERS, PHOTOS
 from autotag.view.results import ModelVersion, Tagged
 from models.bundle import Tag
 from models.classes import ClassTable
+from models.pixels import Colour
 from tests.command_line import run_command
 
 PROGRAM = str(Path(sys.executable).parent / "autotag")
@@ -129,6 +130,17 @@ def test_the_model_may_be_an_object_and_the_time_of_computation_is_when_the_run_
     assert (entry.write.model, entry.write.computed_us) == (MODEL, run.begun_us)
 
 
+def test_colours_are_stored_and_may_be_missing(store: PhotoStore, tmp_path: Path) -> None:
+    colours = [{"name": "blue", "share": 0.3}, {"name": "green", "share": 0.45}]
+    lines = [record("a", colours=colours), record("b"), record("c", colours=[])]
+    load(store, written(tmp_path / "a.jsonl", lines))
+    pq.write_table(pa.Table.from_pylist([record("d", colours=colours), record("e")]), tmp_path / "b.parquet")
+    load(store, tmp_path / "b.parquet", "other")
+    found = {photo_id: store.history(photo_id)[0].write.colours for photo_id in "abcde"}  # type: ignore[union-attr]
+    both = (Colour("green", 0.45), Colour("blue", 0.3))
+    assert found == {"a": both, "b": (), "c": (), "d": both, "e": ()}
+
+
 def test_the_best_tag_comes_first_and_there_may_be_none(store: PhotoStore, tmp_path: Path) -> None:
     lines = [record("a", tags=[*reversed(TAGS)]), record("b", tags=[])]
     load(store, written(tmp_path / "a.jsonl", lines))
@@ -182,6 +194,11 @@ BROKEN: list[tuple[Any, str]] = [
     (record(computed_time="9999-01-01T00:00:00Z"), "'computed_time' lies more than a day in the future"),
     (record(partial="yes"), "'partial' must be true or false. Given: 'yes'"),
     (record(partial=1), "'partial' must be true or false. Given: 1"),
+    (record(colours="green"), "'colours' must be a list. Given: 'green'"),
+    (record(colours=["green"]), "a colour must be an object of name and share. Given: 'green'"),
+    (record(colours=[{"name": "green"}]), "a colour must have a name, which is text, and a share, a number. Given"),
+    (record(colours=[{"name": "mauve", "share": 0.5}]), "a colour is one of black, white,"),
+    (record(colours=[{"name": "green", "share": 2}]), "colour 'green': its share must be from 0 to 1. Given: 2.0"),
     (record(computed_time=False), "'computed_time' must be text"),
     (record(model=None), "'model' is missing"),
     (record(model=7), "'model' must be text such as"),

@@ -23,6 +23,7 @@ from autotag.queues.retry import Verdict
 from autotag.settings import PROJECT, Settings
 from autotag.stores import PhotoStore
 from models.bundle import Tag
+from models.pixels import Colour
 from tests import worlds
 from tests.command_line import run_command
 from tests.conftest import free_ports, make_event
@@ -56,6 +57,7 @@ def test_tag_prints_a_line_of_json_a_photo_and_fails_when_one_has_none(
         above = {parent for tag in line["tags"] for parent in tag["parents"]}
         assert {tag["id"] for tag in line["tags"] if not tag["leaf"]} <= above
         assert line["tags"][0].keys() >= {"name", "score"}
+        assert line["colours"][0].keys() == {"name", "share"}
         scores = [tag["score"] for tag in line["tags"]]
         assert scores == sorted(scores, reverse=True)
 
@@ -179,6 +181,18 @@ def test_show_says_that_a_photo_is_damaged(run: Run, store: PhotoStore) -> None:
     assert "partial" not in run("show", "whole").stdout
     assert json.loads(run("show", "cut", "--json").stdout)["partial"] is True
     assert "partial" not in json.loads(run("show", "whole", "--json").stdout)
+
+
+def test_show_and_search_have_the_colours(run: Run, store: PhotoStore) -> None:
+    store.runs.add_model(worlds.model(), CLASSES)
+    store.write([replace(tagged("p"), colours=(Colour("green", 0.45), Colour("blue", 0.3))), tagged("older")])
+    colours = [{"name": "green", "share": 0.45}, {"name": "blue", "share": 0.3}]
+    assert "\ncolours  green 45 %, blue 30 %\n" in run("show", "p").stdout
+    assert "colours" not in run("show", "older").stdout
+    assert json.loads(run("show", "p", "--json").stdout)["colours"] == colours
+    assert json.loads(run("show", "p", "--history", "--json").stdout)["colours"] == colours
+    found = json.loads(run("search", "dog", "--json").stdout)["photos"]
+    assert {photo["photo_id"]: photo["colours"] for photo in found} == {"p": colours, "older": []}
 
 
 def test_people_read_the_most_specific_tags_first_and_json_says_which_they_are(run: Run, store: PhotoStore) -> None:

@@ -266,6 +266,7 @@ def test_a_finished_job_holds_each_photos_tags_as_the_tagger_gives_them(
         tags = right[one["uri"]]
         assert not isinstance(tags, PhotoError)
         assert [tag["id"] for tag in one["tags"]] == [tag.id for tag in tags]
+        assert one["colours"] == [vars(colour) for colour in tags.colours] != []
         assert [tag["score"] for tag in one["tags"]] == pytest.approx([tag.score for tag in tags], abs=2e-4)
         assert (one["owner"], one["content_time"], one["model"]) == ("ann", TIME, version(settings))
 

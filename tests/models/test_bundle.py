@@ -209,6 +209,16 @@ def test_min_score_chooses_among_them(tmp_path: Path) -> None:
     assert [[tag.name for tag in tags] for tags in bundle.tags(features, min_score=0.99)] == [[], []]
 
 
+def test_classes_that_the_pixels_show_are_tags_with_their_parents_unless_the_bundle_lacks_them(tmp_path: Path) -> None:
+    bundle = write_small_bundle(tmp_path / "b")
+    features = np.zeros((2, 3), np.float32)
+    shown: list[dict[str, float]] = [{"n2": 0.9, "unknown": 1.0}, {}]
+    first, second = bundle.tags(features, 0.8, shown)
+    assert {(tag.name, tag.score, tag.bank) for tag in first} >= {("wolf", 0.9, "pixels"), ("animal", 0.9, "pixels")}
+    assert "pixels" not in {tag.bank for tag in second}
+    assert "pixels" not in {tag.bank for tag in bundle.tags(features, 0.95, shown)[0]}
+
+
 def test_where_two_banks_give_one_tag_the_higher_stands_with_its_bank(tmp_path: Path) -> None:
     bundle = write_small_bundle(tmp_path / "b", banks=["imagenet", "more"])
     # "more" scores dogs by the first feature and teapots by the third: at ln 3 each is 0.75. The softmax says 3 of 9,

@@ -186,7 +186,23 @@ class TestGeometry:
         data = encoded(drawing(), kind, exif=exif)
         with Image.open(io.BytesIO(data)) as picture:
             wanted = expected(picture)
+            sides = ImageOps.exif_transpose(picture).size
         assert difference(decoded(data), wanted) < 1.5
+        assert decode_photo(data, SIZE, SHORT, MAX_PIXELS).sides == sides
+
+    @pytest.mark.parametrize("orientation", [1, 6])
+    @pytest.mark.parametrize("sides", [(1999, 1000), (2000, 1000), (4001, 3), (300, 200)])
+    def test_the_sides_are_the_whole_photos_whatever_scale_a_jpeg_is_decoded_at(
+        self, orientation: int, sides: tuple[int, int]
+    ) -> None:
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        data = encoded(Image.new("RGB", sides, "grey"), "JPEG", exif=exif)
+        wanted = sides if orientation == 1 else sides[::-1]
+        assert decode_photo(data, SIZE, SHORT, MAX_PIXELS).sides == wanted
+        with Decoder(timeout_s=20, max_pixels=MAX_PIXELS) as decoder:
+            photo = decoder.decode(data, LITE0)
+        assert (photo.width, photo.height) == wanted
 
     @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
     @pytest.mark.parametrize("exif", [b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0"])
@@ -290,7 +306,9 @@ def decode(data, size, resize_short_side, max_pixels, interpolation):
         os.write(2, b"printed by a library")
     if data == b"no memory" or data == b"crowded" and served > 1:
         raise MemoryError
-    return decode_main.Decoded(decode_main.Image.new("RGB", (size, size)), data == b"partial")
+    if data == b"no sides":
+        return decode_main.Decoded(decode_main.Image.new("RGB", (size, size)), (0, 3), partial=False)
+    return decode_main.Decoded(decode_main.Image.new("RGB", (size, size)), (4, 3), data == b"partial")
 
 decode_main.main(decode)
 """
@@ -356,7 +374,7 @@ class TestDecoder:
         with Decoder(timeout_s=20, max_pixels=MAX_PIXELS) as decoder:
             assert (decoder.decode(data, LITE0).pixels == decoded(data)).all()
 
-    @pytest.mark.parametrize("photo", [b"segfault", b"exit", b"mistake", b"lie", b"lie about an outage"])
+    @pytest.mark.parametrize("photo", [b"segfault", b"exit", b"mistake", b"lie", b"no sides", b"lie about an outage"])
     def test_a_photo_that_kills_the_process_is_one_transient_error(
         self, stand_in: tuple[str, ...], photo: bytes
     ) -> None:

@@ -65,7 +65,7 @@ class Page(HTMLParser):
 
 
 def read(uri: str) -> PhotoPixels:
-    return PhotoPixels(np.full((224, 224, 3), 200, np.uint8), partial=False)
+    return PhotoPixels(np.full((224, 224, 3), 200, np.uint8), 400, 300, partial=False)
 
 
 def page_of(folder: Path, photos: Sequence[tuple[str, PhotoTags | PhotoError]], title: str = "my photos") -> Page:

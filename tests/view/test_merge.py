@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import random
 from dataclasses import replace
 
@@ -13,12 +14,14 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from autotag.errors import ResultError
 from autotag.view import results
 from autotag.view.decisions import Decision
 from autotag.view.merge import Write, canonical, merge, unreachable
-from autotag.view.results import Deleted, ModelVersion, Rejected, Tagged
+from autotag.view.results import Deleted, ModelVersion, Rejected, Tagged, check_result
 from autotag.view.visibility import Visibility
 from models.bundle import Tag
+from models.pixels import Colour
 from tests.worlds import (
     ANIMALS,
     BEAGLE,
@@ -42,6 +45,7 @@ from tests.worlds import (
 )
 
 NOTHING = visibility_of()
+COLOURS = (Colour("green", 0.45), Colour("blue", 0.3))
 
 
 def tags(*writes: Write, now: Visibility = NOTHING) -> list[str]:
@@ -373,9 +377,42 @@ def test_cleaning_keeps_what_a_retraction_or_withdrawal_could_bring_back_and_who
 # Writes as text
 
 
-@pytest.mark.parametrize("result", [tagged(tags=(DOG, CAT), run="a"), rejected(), deleted()])
+@pytest.mark.parametrize(
+    "result", [replace(tagged(tags=(DOG, CAT), run="a"), colours=COLOURS), tagged(), rejected(), deleted()]
+)
 def test_results_read_back_equal_from_their_dict(result: Tagged | Rejected | Deleted) -> None:
     assert results.from_dict(json.loads(json.dumps(results.to_dict(result)))) == result
+
+
+def test_a_result_that_was_stored_before_there_were_colours_has_none() -> None:
+    stored = json.loads(canonical(tagged()))
+    del stored["colours"]
+    assert results.from_dict(stored) == tagged()
+
+
+@pytest.mark.parametrize(
+    ("colours", "message"),
+    [
+        ([Colour("mauve", 0.5)], "a colour is one of black, .*, brown. Given: 'mauve'"),
+        ([Colour("red", 1.5)], "colour 'red': its share must be from 0 to 1. Given: 1.5"),
+        ([Colour("red", math.nan)], "colour 'red': its share must be from 0 to 1. Given: nan"),
+        ([Colour("red", 0.5), Colour("red", 0.2)], "a colour is listed twice: red, red"),
+    ],
+)
+def test_colours_out_of_their_bounds_are_not_written(colours: list[Colour], message: str) -> None:
+    with pytest.raises(ResultError, match=message):
+        check_result(replace(tagged(), colours=tuple(colours)))
+
+
+def test_a_view_has_the_colours_of_the_result_that_wins_whatever_people_decide() -> None:
+    older = replace(tagged(), colours=(Colour("red", 1.0),))
+    newer = replace(tagged(), computed_us=older.computed_us + 1, colours=COLOURS)
+    view = merge([older, newer, decided("remove", "dog")], NOTHING)
+    assert view is not None
+    assert view.colours == COLOURS
+    refused = merge([rejected()], NOTHING)
+    assert refused is not None
+    assert refused.colours == ()
 
 
 any_text = st.text(st.characters(codec="utf-8"), max_size=8)
@@ -402,6 +439,7 @@ def test_the_bytes_of_tags_are_the_json_of_their_dict_and_read_back_equal(
         model=ModelVersion(texts[6], texts[7], numbers[2]),
         tags=(tag, replace(tag, id="other")),
         partial=run is None,
+        colours=COLOURS if run else (),
     )
     assert json.loads(canonical(write)) == json.loads(json.dumps(results.to_dict(write)))
     assert results.from_dict(json.loads(canonical(write))) == write
