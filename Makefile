@@ -17,7 +17,7 @@ EXTRAS := worker formats cluster build parquet train s3 dev
 WORKER := build/virtualenvs/tagging
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check docs lint types bench bench-store bench-train up down clean lock debian
+.PHONY: help setup run test check docs lint types bench bench-store bench-tags bench-train up down clean lock debian
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
@@ -51,6 +51,9 @@ bench: setup ## measure against the alternatives, write bench/results.md (PHOTOS
 
 bench-store: setup ## measure the store on a real HBase, write bench/store.md
 	.venv/bin/python -m bench.store
+
+bench-tags: setup ## measure the tags of ordinary photos, write bench/tags.md (DATA=folder of everyday, photos, caltech101)
+	.venv/bin/python -m bench.tags $(DATA)
 
 up: setup ## start the local cluster (STORE=hbase: with HBase)
 	@$(AUTOTAG) cluster up

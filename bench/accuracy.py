@@ -26,6 +26,7 @@ from models.bank import ClassifierBank, Softmax
 from models.bundle import Bundle
 from models.classes import ClassTable
 from models.efficientnet import ARCHITECTURES, build_onnx
+from models.everyday_bank import EVERYDAY
 from models.network import FeatureNetwork
 from models.preprocessing import INTERPOLATIONS, PRECISIONS
 from models.quantisation import quantise
@@ -61,7 +62,7 @@ class Bundles:
             )
         folder = self._folder / f"{network}-{precision}"
         folder.mkdir()
-        return write_bundle(folder, "bench", precision, onnx, weights, network, {})
+        return write_bundle(folder, "bench", precision, onnx, weights, network, {}, without=(EVERYDAY,))
 
 
 class Answers:

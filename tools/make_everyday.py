@@ -37,11 +37,8 @@ from tools.make_classes import read_everyday, read_rows
 
 SETS = FOLDER / "sets.tsv"
 PAGE = PROJECT / "docs" / "everyday.md"
-FREQUENT = 0.05
-"""Share of photos; a class that more of them show says little, and its tags must be surer."""
-PRECISIONS = {True: (0.95, 0.9), False: (0.9, 0.8)}
-"""Minimum precision of classes that are frequent, and of the others; and a second try of those that never reach it."""
-LEAST_RECALL = 0.1
+TRIES = ((0.95, 0.3), (0.9, 0.3), (0.8, 0.1))
+"""Minimum precision and recall of each class: the first pair that it reaches."""
 
 
 @dataclass(frozen=True)
@@ -113,12 +110,11 @@ def learn(network: str, photos: Sequence[LookedAt], sets: Path, scratch: Path) -
     chosen: dict[str, tuple[Training, ClassFindings]] = {}
     with closing(open_workers()) as workers, ProgressBars() as bars:
         join(settings, bundle, training_set, inputs, workers, progress=bars)
-        for precision in sorted({one for pair in PRECISIONS.values() for one in pair}, reverse=True):
-            wanted = Wanted(precision=precision, least_recall=LEAST_RECALL)
+        for precision, least_recall in TRIES:
+            wanted = Wanted(precision=precision, least_recall=least_recall)
             done = train(training_set, bundle.classes.ancestors, wanted, workers, bars)
             for one in make_findings(done, bundle, EVERYDAY).classes:
-                share = one.quality.positives / max(one.quality.positives + one.quality.negatives, 1)
-                if precision in PRECISIONS[share > FREQUENT] and (one.id not in chosen or chosen[one.id][1].left_out):
+                if one.id not in chosen or chosen[one.id][1].left_out:
                     chosen[one.id] = done, one
     return chosen
 
@@ -173,9 +169,7 @@ def page(results: Mapping[str, Chosen], photos: Sequence[LookedAt], names: Mappi
         .format(
             photos=len(photos),
             random=sum(photo.random for photo in photos),
-            frequent=f"{FREQUENT:.0%}",
-            recall=f"{LEAST_RECALL:.0%}",
-            first=first,
+                first=first,
             kept=len(kept),
             all=len(kept) + len(left_out),
             table=_table(header, kept),

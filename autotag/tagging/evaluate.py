@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from autotag.errors import AutotagError
 from autotag.photos.reader import find_photos
 from autotag.progress import Progress, silent
+from models.bank import Softmax
 from models.bundle import Bundle
 from models.classes import ClassTable
 from models.errors import ModelError
@@ -79,9 +80,11 @@ def evaluate(
     read_pixels: Callable[[Path], NDArray[np.uint8]],
     progress: Progress = silent,
 ) -> Evaluation:
-    """Measure the bundle's classifiers, of all banks and without sums over leaves, on a folder of photos.
+    """Measure the bundle's classifiers, without sums over leaves, on a folder of photos.
 
-    A photo labelled with a parent class counts as right if the best class is below the parent.
+    The rank of a label is its rank in the bank that has it: a bank of exclusive classes, if there is one, since a photo
+    shows several classes of any other. A photo labelled with a parent class counts as right if the best class is below
+    the parent.
 
     Args:
         read_pixels: reads a photo's file as uint8 [s, s, 3], RGB, by the bundle's preprocessing. If it raises an
@@ -113,11 +116,14 @@ def evaluate(
 
 def _ranks(bundle: Bundle, features: NDArray[np.float32], labels: Sequence[str]) -> Iterator[int]:
     """Return for each photo the number of classes that score higher than the right one; all if no classifier has it."""
-    best: dict[str, NDArray[np.float32]] = {}
-    for bank in bundle.banks:
-        for id_, column in zip(bank.classifiers, bank.probabilities(features).T, strict=False):
-            best[id_] = np.maximum(best[id_], column) if id_ in best else column
-    ids, probabilities = list(best), np.stack(list(best.values()), axis=1)
-    for row, label in zip(probabilities, labels, strict=True):
-        right = [id_ == label or label in bundle.classes.ancestors(id_) for id_ in ids]
-        yield int((row > row[right].max()).sum()) if any(right) else len(ids)
+    exclusive_first = sorted(bundle.banks, key=lambda bank: not isinstance(bank.rule, Softmax))
+    scored = [(bank.classifiers, bank.probabilities(features)[:, : len(bank.classifiers)]) for bank in exclusive_first]
+    for photo, label in enumerate(labels):
+        rank = sum(len(ids) for ids, _ in scored)
+        for ids, probabilities in scored:
+            right = [id_ == label or label in bundle.classes.ancestors(id_) for id_ in ids]
+            if any(right):
+                row = probabilities[photo]
+                rank = int((row > row[right].max()).sum())
+                break
+        yield rank

