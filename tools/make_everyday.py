@@ -28,6 +28,7 @@ from autotag.training.dataset.join import Inputs, join
 from autotag.training.dataset.training_set import TrainingSet
 from autotag.training.fit.fit import Training, Wanted, train
 from autotag.training.report.findings import ClassFindings, make_findings
+from autotag.training.report.page import thumbnailer, write_report
 from models.bank import Sigmoid
 from models.classes import CLASSES, ClassTable, is_category
 from models.everyday_bank import EVERYDAY, EverydayBank
@@ -37,7 +38,7 @@ from tools.make_classes import read_everyday, read_rows
 
 SETS = FOLDER / "sets.tsv"
 PAGE = PROJECT / "docs" / "everyday.md"
-TRIES = ((0.95, 0.3), (0.9, 0.3), (0.8, 0.1))
+TRIES = ((0.97, 0.25), (0.95, 0.1), (0.9, 0.1), (0.8, 0.1))
 """Minimum precision and recall of each class: the first pair that it reaches."""
 
 
@@ -100,8 +101,8 @@ Chosen = Mapping[str, tuple[Training, ClassFindings]]
 """By class id: the training that the class is taken from, and its findings."""
 
 
-def learn(network: str, photos: Sequence[LookedAt], sets: Path, scratch: Path) -> Chosen:
-    """Train all classes for a network."""
+def learn(network: str, photos: Sequence[LookedAt], sets: Path, scratch: Path, report: Path | None) -> Chosen:
+    """Train all classes for a network; with `report`, write a report of the training into that folder."""
     bundle = build_bundle(network, root=scratch / "bundles", wheels=PROJECT / "build/wheels", without=(EVERYDAY,))
     settings = Settings(model=str(scratch / "bundles"), tagger_network_threads=1)
     listed, labels = write_labels(photos, sets, bundle.classes, scratch)
@@ -113,7 +114,11 @@ def learn(network: str, photos: Sequence[LookedAt], sets: Path, scratch: Path) -
         for precision, least_recall in TRIES:
             wanted = Wanted(precision=precision, least_recall=least_recall)
             done = train(training_set, bundle.classes.ancestors, wanted, workers, bars)
-            for one in make_findings(done, bundle, EVERYDAY).classes:
+            findings = make_findings(done, bundle, EVERYDAY)
+            if report and not chosen:
+                with thumbnailer(settings, bundle.preprocessing) as thumbnail:
+                    write_report(findings, report, thumbnail, bars)
+            for one in findings.classes:
                 if one.id not in chosen or chosen[one.id][1].left_out:
                     chosen[one.id] = done, one
     return chosen
@@ -169,7 +174,7 @@ def page(results: Mapping[str, Chosen], photos: Sequence[LookedAt], names: Mappi
         .format(
             photos=len(photos),
             random=sum(photo.random for photo in photos),
-                first=first,
+            first=first,
             kept=len(kept),
             all=len(kept) + len(left_out),
             table=_table(header, kept),
@@ -200,7 +205,8 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 @click.command()
 @click.argument("sets", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--network", "networks", multiple=True, type=click.Choice(sorted(RECIPES)), default=sorted(RECIPES))
-def main(sets: Path, networks: Sequence[str]) -> None:
+@click.option("--report", type=click.Path(file_okay=False, path_type=Path), help="Folder for reports of the trainings.")
+def main(sets: Path, networks: Sequence[str], report: Path | None) -> None:
     """Make the bank for each network from the photos in SETS; for all networks, also the page about it."""
     photos = list(looked_at())
     there = [photo for photo in photos if (sets / photo.id).exists()]
@@ -209,7 +215,8 @@ def main(sets: Path, networks: Sequence[str]) -> None:
     results: dict[str, Chosen] = {}
     for network in sorted(networks):
         with tempfile.TemporaryDirectory(prefix="everyday-", dir=PROJECT / "build") as scratch:
-            results[network] = learn(network, photos, sets.resolve(), Path(scratch))
+            pages = report and report / network
+            results[network] = learn(network, photos, sets.resolve(), Path(scratch), pages)
         bank_of(results[network]).write(network)
         kept = sum(not one.left_out for _, one in results[network].values())
         click.echo(f"{network}: {kept} of {len(results[network])} classes")
