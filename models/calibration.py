@@ -17,6 +17,8 @@ from models.moments import FOLDS
 from models.prior_shift import negative_weight, offset_shift
 from models.score_counts import ScoreCounts, ScoreHistogram
 
+LOWER_PRECISIONS = (0.9, 0.8, 0.7)
+"""Of a class that never reaches its wanted precision where it is rarer than it was; see `fit_thresholds`."""
 RELIABILITY_BINS = 10
 """Bins of probabilities for the reliability, equally wide."""
 
@@ -129,7 +131,9 @@ def fit_thresholds(
 ) -> tuple[Calibration, NDArray[np.float64], NDArray[np.float64]]:
     """Return a bank's calibration where classes are as frequent as that, and the precision and recall to expect.
 
-    At the histogram's own frequencies these are the thresholds that the bank has. Precision, NaN where no photo reaches
+    At the histogram's own frequencies these are the thresholds that the bank has. Where a class's wanted precision is
+    never reached, the first of `LOWER_PRECISIONS` that is stands in: a class in use should not end for the last
+    hundredth. Precision, NaN where no photo reaches
     the threshold, and recall are cross-fitted; each [classes].
 
     Args:
@@ -140,14 +144,17 @@ def fit_thresholds(
     positives = histogram.positives.astype(np.float64)
     negatives, imagined = histogram.negatives * weight[:, None], histogram.negative_weights * weight
 
-    def least(folds: list[int]) -> NDArray[np.float64]:
+    def least(folds: list[int], wanted: NDArray[np.float64]) -> NDArray[np.float64]:
         some, others = positives[folds].sum(axis=0), negatives[folds].sum(axis=0)
-        return least_scores(some, others, histogram.edges, histogram.precision, imagined)
+        return least_scores(some, others, histogram.edges, wanted, imagined)
 
     folds = list(range(FOLDS))
-    by_fold = np.stack([least([other for other in folds if other != fold]) for fold in folds])
+    wanted = histogram.precision
+    for lower in LOWER_PRECISIONS:
+        wanted = np.where(np.isfinite(least(folds, wanted)), wanted, np.minimum(wanted, lower))
+    by_fold = np.stack([least([other for other in folds if other != fold], wanted) for fold in folds])
     shift = offset_shift(histogram.frequencies.astype(np.float64), frequencies)
-    made = Calibration.of(slopes, offsets + shift, least(folds))
+    made = Calibration.of(slopes, offsets + shift, least(folds, wanted))
     return made, *_precision_and_recall(histogram, by_fold, weight)
 
 

@@ -161,13 +161,17 @@ def _rules(bank: ClassifierBank) -> dict[str, tuple[tuple[float, ...], float]]:
 
 
 def _quality(folder: Path) -> dict[str, float]:
-    """Return class id -> average precision of a bank, where it was measured."""
+    """Return class id -> average precision of a bank, where it was measured; 0 for a class that gives no tag now."""
     path = folder / QUALITY
     if not path.exists():
         return {}
     try:
         measured: Mapping[str, Any] = json.loads(path.read_bytes())
-        return {id_: float(facts[MEASURE]) for id_, facts in measured.items() if facts.get(MEASURE) is not None}
+        return {
+            id_: 0.0 if facts.get("threshold", 0.0) is None else float(facts[MEASURE])
+            for id_, facts in measured.items()
+            if facts.get(MEASURE) is not None
+        }
     except (ValueError, TypeError, AttributeError) as error:
         raise ModelError(f"{path}: should give the {MEASURE} of each class: {error!r}") from error
 

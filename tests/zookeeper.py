@@ -10,6 +10,8 @@ from pathlib import Path
 from string import Template
 from types import TracebackType
 
+import psutil
+
 from autotag.localcluster import storm_jars
 from autotag.settings import PROJECT
 from tests.conftest import free_ports
@@ -60,6 +62,8 @@ class ZooKeeper:
         """Let it hold its port and answer nobody, until `thaw`."""
         assert self._process
         self._process.send_signal(signal.SIGSTOP)
+        while psutil.Process(self._process.pid).status() != psutil.STATUS_STOPPED:
+            time.sleep(0.01)  # its threads stop one after another
 
     def thaw(self) -> None:
         assert self._process

@@ -66,6 +66,10 @@ def fit_thresholds(line: CommandLine, options: LikeOptions, out: Path | None, as
     for one in fitted:
         click.echo(f"bank {one.bank}: {counted(len(one.moved), 'class', 'classes')}; those that moved most:")
         print_moved(one.moved[:SHOWN])
+        ended = [moved.name for moved in one.moved if moved.after.threshold is None and moved.before.threshold]
+        if ended:
+            named = ", ".join(ended[:SHOWN]) + (", ..." if len(ended) > SHOWN else "")
+            click.echo(f"too rare here for their classifiers, and without tags from now on: {len(ended)} ({named})")
     for name in stay:
         click.echo(f"bank {name}: stays as it is; the scores that its thresholds are chosen from were not kept")
     click.echo(f"bundle  {candidate.folder}\npublish it: autotag model publish {candidate.folder}")

@@ -11,9 +11,10 @@ from autotag.cli.tag_output import tags_text, view_as_dict, with_language
 from autotag.events.times import iso_time
 from autotag.stores import open_store
 from autotag.stores.responses import FoundPhoto
-from autotag.stores.tag_names import did_you_mean, named_category, near_names
+from autotag.stores.tag_names import did_you_mean, named_category, near_names, synonym_ids
 from autotag.view.tag_order import view_ancestors
 from autotag.view.visibility import Visibility
+from models.names import vocabulary
 
 EMPTY_PAGES = 20
 """A search skips this many empty pages by itself."""
@@ -42,8 +43,7 @@ def search(
 ) -> None:
     """List the photos that have a tag, or are in a category, newest first.
 
-    TAG is a display name or an id; or, where no class and none of the photos' tags is called so, a synonym or a name
-    in any language.
+    TAG and NAME are a display name or an id; or, where no class is called so, a synonym or a name in any language.
     """
     if (tag is None) == (category is None):
         raise click.UsageError("give TAG or --category NAME" + (", not both" if tag else ""))
@@ -56,6 +56,8 @@ def search(
         if page.photos or not page.cursor:
             break
         page = store.search(tag, owner, limit, page.cursor)
+    classes = visibility.classes
+    meant = [vocabulary().name(id_, language, classes.name(id_)) for id_ in synonym_ids(tag, classes)]
     near = [] if page.photos or page.cursor or cursor else near_names(tag, visibility.classes)
     if as_json:
         photos = [found_as_dict(photo, visibility, language) for photo in page.photos]
@@ -71,6 +73,8 @@ def search(
         ]
         for photo in page.photos
     ]
+    if meant:
+        click.echo(f"{tag!r} is taken for {' or '.join(map(repr, meant))}", err=True)
     if rows:
         print_table(rows, ["score", "version", "owner", "photo", "tags"])
     elif not page.cursor:

@@ -85,11 +85,11 @@ class StoreReader(StoreBase):
         """Return photos that have a tag or are in a category, newest content first.
 
         Costs at most 12 x `limit` entries of the index and 4 x `limit` photos, however many there are and however far
-        the index is behind; for a synonym, those of a search for one photo more.
+        the index is behind.
 
         Args:
-            tag: the tag's or category's display name, in any case, or its id. Where no class and none of the photos'
-                tags is called so, a synonym, or a name in any language.
+            tag: the tag's or category's display name, in any case, or its id. Where no class is called so, a synonym or
+                a name in any language, besides people's own tags of that name.
             owner: None searches the photos of all owners, in an embedded store only.
             cursor: the cursor of the page before.
 
@@ -105,17 +105,8 @@ class StoreReader(StoreBase):
                 "one server"
             )
         visibility = self.runs.read()
-        ids = tag_ids(tag, visibility)
+        ids = [*tag_ids(tag, visibility), *synonym_ids(tag, visibility.classes)]
         after = None if cursor is None else _read_cursor(cursor)
-        synonyms = synonym_ids(tag, visibility.classes)
-        if synonyms and not self._page(ids, owner, 1, None, visibility).photos:  # a person's own tag has precedence
-            ids = synonyms
-        return self._page(ids, owner, limit, after, visibility)
-
-    def _page(
-        self, ids: Collection[str], owner: str | None, limit: int, after: bytes | None, visibility: Visibility
-    ) -> Page:
-        """Return at most `limit` photos that have one of these tags, after a position of the index."""
         found: list[FoundPhoto] = []
         for _ in range(SEARCH_ROUNDS):
             entries = self._entries_after(ids, owner, after, limit)

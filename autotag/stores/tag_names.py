@@ -71,7 +71,14 @@ def synonym_ids(word: str, classes: ClassTable) -> list[str]:
 
     Empty for the id or display name of a class: it means that class alone.
     """
-    return [] if classes.find(word) else [id_ for id_ in vocabulary().find(word) if id_ in classes]
+    if classes.find(word):
+        return []
+    for text in (word, word.removesuffix("s")):  # "dogs" finds dog
+        if text != word and (id_ := classes.find(text)):
+            return [id_]
+        if found := [id_ for id_ in vocabulary().find(text) if id_ in classes]:
+            return found
+    return []
 
 
 def near_names(word: str, classes: ClassTable, others: Iterable[str] = ()) -> list[str]:
@@ -83,16 +90,16 @@ def near_names(word: str, classes: ClassTable, others: Iterable[str] = ()) -> li
 
 
 def named_category(category: str, visibility: Visibility) -> str:
-    """Return the id of the category whose display name, in any case, or id, with or without its beginning, is given.
+    """Return the id of the category of this name, in any case and language, or id, with or without its beginning.
 
     Raises:
         UnknownCategoryError: there is none.
     """
     classes = visibility.classes
-    for text in (category, CATEGORY + category.casefold().removeprefix(CATEGORY)):
-        found = classes.find(text)
-        if found and is_category(found):
-            return found
+    named = [classes.find(text) for text in (category, CATEGORY + category.casefold().removeprefix(CATEGORY))]
+    for id_ in [*named, *synonym_ids(category, classes)]:
+        if id_ and is_category(id_):
+            return id_
     raise UnknownCategoryError(category, [classes.name(id_) for id_ in classes.ids if is_category(id_)])
 
 

@@ -12,7 +12,7 @@ import pytest
 from models.bank import ClassifierBank, Sigmoid
 from models.bundle import BANKS, CLASSES, Bundle
 from models.classes import ClassTable
-from models.compare import compare
+from models.compare import compare, share_worse
 from models.errors import ModelError
 from tests.model_files import CLASS_ROWS, write_small_bundle
 
@@ -83,6 +83,14 @@ def test_quality_is_compared_where_both_were_measured(tmp_path: Path) -> None:
     after = rewritten(after, {"n3": {"average_precision": 0.625}, "n11": {"average_precision": 0.5}, "n4": {}})
     bank = compare(before, after).banks["more"]
     assert (bank.better, bank.worse) == ({"n3": (0.5, 0.625)}, {"n11": (0.75, 0.5)})
+
+
+def test_a_class_without_a_threshold_has_become_worse(tmp_path: Path) -> None:
+    before, after = pair(tmp_path)
+    measured = {"average_precision": 0.9, "threshold": 0.5}
+    before = rewritten(before, {"n3": measured})
+    assert share_worse(before, rewritten(after, {"n3": measured})) == 0.0
+    assert share_worse(before, rewritten(after, {"n3": {**measured, "threshold": None}})) == 1.0
 
 
 @pytest.mark.parametrize("quality", [[], {"n3": 1}, {"n3": {"average_precision": "good"}}])

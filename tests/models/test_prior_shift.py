@@ -124,6 +124,20 @@ def test_a_class_too_rare_for_its_scores_has_no_threshold() -> None:
     assert recall[0] == 0
 
 
+def test_a_class_that_misses_its_precision_by_little_keeps_tags_at_a_lower_one() -> None:
+    counts = counts_of(*drawn(3000, 0.3, seed=5))
+    ones = np.ones(1)
+    made, _ = calibrate(counts, 0.97, ones)
+    histogram = counts.histogram(ones, np.array([0.3]), 0.97)
+    share = np.array([0.01])
+    strict, _ = calibrate(counts, 0.97, ones, share)
+    assert not np.isfinite(strict.least_scores[0])
+    found, precision, recall = fit_thresholds(histogram, made.slopes, made.offsets, share)
+    assert found.thresholds[0] < 1
+    assert 0.6 < precision[0] < 0.97
+    assert recall[0] > 0.05
+
+
 def test_what_thresholds_for_one_mix_give_on_another_is_foretold() -> None:
     counts, other = counts_of(*drawn(20_000, 0.3, seed=2)), np.array([0.03])
     made, _ = calibrate(counts, WANTED, np.ones(1))
