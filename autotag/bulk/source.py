@@ -28,6 +28,10 @@ MAX_LINE_BYTES = 4 * 1024 * 1024
 BUFFER_BYTES = 1024 * 1024
 
 
+BACKFILL = "job.json"
+"""The file that tells a backfill's folder, which is no folder of tags."""
+
+
 @dataclass(frozen=True)
 class Source:
     """A file, or the files of a folder in the order of their names, with their sizes in bytes."""
@@ -43,6 +47,8 @@ class Source:
         Raises:
             InputError: the path cannot be read, or has no file of a kind that can be loaded.
         """
+        if (path / BACKFILL).is_file():
+            raise InputError(f"{shown(path)}: is the folder of a backfill; its tags are in {path / 'tags'}: load that")
         try:
             found = sorted(path.iterdir(), key=lambda one: os.fsencode(one.name)) if path.is_dir() else [path]
             if path.is_dir():

@@ -644,6 +644,7 @@ def test_the_commands_load_publish_list_retract_and_clean(program: Program, stor
         (["load", "r1", "{folder}/gone.jsonl"], 2, "does not exist"),
         (["load", "r1", "{folder}/config.json", "more"], 2, "unexpected extra argument"),
         (["load", "r1", "{folder}/store.db"], 2, "no file, or folder of files, that ends in .jsonl"),
+        (["load", "r1", "{folder}/job"], 2, "is the folder of a backfill; its tags are in {folder}/job/tags"),
         (["load", "../r1", "{folder}/config.json"], 1, "a run's name has 1 to 100 letters"),
         (["publish", "r9"], 1, "there is no run 'r9'"),
     ],
@@ -651,9 +652,11 @@ def test_the_commands_load_publish_list_retract_and_clean(program: Program, stor
 def test_wrong_use_ends_with_2_and_a_failure_with_1_and_one_line(
     program: Program, store: PhotoStore, tmp_path: Path, arguments: list[str], code: int, says: str
 ) -> None:
+    (tmp_path / "job" / "tags").mkdir(parents=True)
+    (tmp_path / "job" / "job.json").write_text("{}")
     done = program(*(argument.format(folder=tmp_path) for argument in arguments))
     assert (done.returncode, done.stdout) == (code, "")
-    assert says in done.stderr
+    assert says.format(folder=tmp_path) in done.stderr
     assert "Traceback" not in done.stderr
 
 
