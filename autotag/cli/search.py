@@ -73,7 +73,7 @@ def search(
         ]
         for photo in page.photos
     ]
-    if meant:
+    if meant and tag.casefold() not in (name.casefold() for name in meant):
         click.echo(f"{tag!r} is taken for {' or '.join(map(repr, meant))}", err=True)
     if rows:
         print_table(rows, ["score", "version", "owner", "photo", "tags"])

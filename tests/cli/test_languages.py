@@ -171,5 +171,6 @@ def test_the_columns_of_a_table_are_straight_in_japanese(capsys: pytest.CaptureF
 def test_a_plural_and_a_category_in_any_language_are_understood(run: Run) -> None:
     assert found(run("search", "dogs", "--json")) == ["p"]
     assert run("search", "dogs").stderr == "'dogs' is taken for 'dog'\n"
+    assert run("search", "hund", "--lang", "de").stderr == ""
     assert found(run("search", "--category", "Tiere", "--json")) == ["p"]
     assert found(run("search", "--category", "Animals", "--json")) == ["p"]
