@@ -1,8 +1,8 @@
 """The bank "everyday": classifiers of what people's photos show, for each network that a bundle is built from.
 
 tools/make_everyday.py trains them; docs/everyday.md says on what, and how good each class is. The files of a network
-are in models/everyday: `<network>.npz` (weights float16), `<network>.json` (class ids and their quality) and, where
-they were counted, `<network>.counts.npz` (scores; see score_counts.py).
+are in models/everyday: `<network>.npz` (weights float16), `<network>.json` (class ids and their quality) and
+`<network>.counts.npz` (scores; see score_counts.py).
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class EverydayBank:
     rule: Sigmoid
     quality: Mapping[str, Any]
     """By class id; see `autotag.training.fit.candidate.ClassQuality`."""
-    histogram: ScoreHistogram | None = None
-    """From which thresholds for other photos are chosen; None if it was not kept."""
+    histogram: ScoreHistogram
+    """From which thresholds for other photos are chosen."""
 
     @classmethod
     def open(cls, network: str) -> EverydayBank:
@@ -50,13 +50,14 @@ class EverydayBank:
         try:
             arrays = arrays_from((FOLDER / f"{network}.npz").read_bytes())
             facts = json.loads((FOLDER / f"{network}.json").read_text(encoding="utf-8"))
+            counts = FOLDER / f"{network}.{COUNTS}"
             return cls(
                 facts["classes"],
                 arrays["weights"].astype(np.float32),
                 arrays["biases"],
                 Sigmoid(arrays["a"], arrays["b"], arrays["thresholds"]),
                 facts["quality"],
-                _histogram(FOLDER / f"{network}.{COUNTS}", len(facts["classes"])),
+                ScoreHistogram.from_bytes(counts.read_bytes(), str(counts), len(facts["classes"])),
             )
         except (OSError, ValueError, KeyError) as error:
             raise ModelError(f"{FOLDER}: the classifiers of {network!r} cannot be read: {error!r}") from error
@@ -75,10 +76,4 @@ class EverydayBank:
         )
         facts = {"classes": list(self.class_ids), "quality": dict(self.quality)}
         (folder / f"{network}.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-        (folder / f"{network}.{COUNTS}").unlink(missing_ok=True)
-        if self.histogram:
-            (folder / f"{network}.{COUNTS}").write_bytes(self.histogram.to_bytes())
-
-
-def _histogram(path: Path, classes: int) -> ScoreHistogram | None:
-    return ScoreHistogram.from_bytes(path.read_bytes(), str(path), classes) if path.exists() else None
+        (folder / f"{network}.{COUNTS}").write_bytes(self.histogram.to_bytes())

@@ -144,8 +144,7 @@ def write_bundle(
         target = folder / BANKS / EVERYDAY
         ClassifierBank.write(target, EVERYDAY, key, bank.class_ids, bank.weights, bank.biases, bank.rule)
         (target / QUALITY).write_text(json.dumps(bank.quality, indent=1) + "\n", encoding="utf-8")
-        if bank.histogram:
-            (target / COUNTS).write_bytes(bank.histogram.to_bytes())
+        (target / COUNTS).write_bytes(bank.histogram.to_bytes())
     return Bundle.seal(folder, name, key, precision, architecture.preprocessing, made)
 
 
