@@ -15,7 +15,6 @@ from threadpoolctl import threadpool_limits
 
 from autotag.photos.decode_main import decode_photo
 from bench.processes import CONTEXT, settings_for
-from models.bank_product import has_bf16
 from models.bundle import Bundle
 from models.network import FeatureNetwork
 
@@ -57,9 +56,7 @@ def _measure(model: Path, photos: Sequence[Path], barrier: Barrier, results: Any
     network = FeatureNetwork.open(bundle.network_path, bundle.precision, threads=1)
     features = network.features(pixels)
     count = len(photos)
-    if bundle.precision != "f32" and has_bf16():
-        for bank in bundle.banks:
-            bank.use_bf16()
+    bundle.use_bf16()
 
     def ms(work: Callable[[], object]) -> float:
         barrier.wait()

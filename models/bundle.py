@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from models import manifest
 from models.bank import ClassifierBank
+from models.bank_product import has_bf16
 from models.bundle_folder import CURRENT, current, folder_name, installed, make_current, parse_folder_name
 from models.classes import ClassTable
 from models.errors import ModelError
@@ -155,6 +156,16 @@ class Bundle:
         network = {"key": network_key, "precision": precision, "preprocessing": preprocessing.to_dict()}
         write_manifest(folder, name, network, made)
         return Bundle.open(folder)
+
+    def use_bf16(self, threads: int = 1) -> None:
+        """Score in bf16 from now on, if the network computes so and this CPU has it; see bank_product.py.
+
+        Args:
+            threads: number of cores that one product may use.
+        """
+        if self.precision != "f32" and has_bf16():
+            for bank in self.banks:
+                bank.use_bf16(threads)
 
     def self_check(self, features: NDArray[np.float32]) -> None:
         """Make sure that a loaded network computes here what it did where the bundle was made, and that banks score it.

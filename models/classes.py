@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from models.errors import ModelError
+from models.text_tables import read_text_table
 
 CLASSES = Path(__file__).with_name("classes.tsv")
 """ImageNet's 1,000 classes in index order, then the everyday classes, all those above them, and the categories; written
@@ -51,19 +52,8 @@ class ClassTable:
         Raises:
             ModelError: the file cannot be read or is not such a table; the message names the line.
         """
-        try:
-            lines = path.read_text(encoding="utf-8").split("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ModelError(f"{path}: cannot be read: {error}") from error
-        rows = []
-        for number, line in enumerate(lines, 1):
-            if not line or line[0] == "#":
-                continue
-            fields = line.split("\t")
-            if len(fields) != 3:
-                raise ModelError(f"{path}, line {number}: needs id, name and parents. Given: {line!r}")
-            rows.append((fields[0], fields[1], fields[2].split(",") if fields[2] else []))
-        return cls(rows, str(path))
+        rows = read_text_table(path, "id, name and parents")
+        return cls(((id_, name, parents.split(",") if parents else []) for id_, name, parents in rows), str(path))
 
     def write(self, path: Path, comment: str = "") -> None:
         """Write `comment`, then a line for each class: id, name and parents (with commas), separated by tabs."""

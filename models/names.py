@@ -9,6 +9,7 @@ from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 
 from models.errors import ModelError
+from models.text_tables import read_text_table
 
 NAMES = Path(__file__).with_name("names.tsv")
 """The names of the classes of classes.tsv; written by tools/make_names.py."""
@@ -64,19 +65,8 @@ class Vocabulary:
         Raises:
             ModelError: the file cannot be read or is not such a table; the message names the line or the class.
         """
-        try:
-            lines = path.read_text(encoding="utf-8").split("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ModelError(f"{path}: cannot be read: {error}") from error
-        rows = []
-        for number, line in enumerate(lines, 1):
-            if not line or line[0] == "#":
-                continue
-            fields = line.split("\t")
-            if len(fields) != 3:
-                raise ModelError(f"{path}, line {number}: needs class id, language and names. Given: {line!r}")
-            rows.append((fields[0], fields[1], fields[2].split(",")))
-        return cls(rows, str(path))
+        rows = read_text_table(path, "class id, language and names")
+        return cls(((id_, language, names.split(",")) for id_, language, names in rows), str(path))
 
     def name(self, id_: str, language: str, default: str) -> str:
         """Return the name of a class in a language; `default`, its English name, where there is none."""

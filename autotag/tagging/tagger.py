@@ -17,7 +17,6 @@ from autotag.photos.source import EVENT_SOURCE, PhotoSource
 from autotag.settings import Settings
 from autotag.view.results import ModelVersion
 from autotag.view.tag_order import top_tags
-from models.bank_product import has_bf16
 from models.bundle import Bundle, Tag
 from models.network import FeatureNetwork
 from models.pixels import Colour, pixel_facts
@@ -99,9 +98,7 @@ class Tagger:
             extractor = beside.extractor
         else:
             extractor = FeatureExtractor(bundle, settings, source)
-        if bundle.precision != "f32" and has_bf16():
-            for bank in bundle.banks:
-                bank.use_bf16(settings.tagger_network_threads)
+        bundle.use_bf16(settings.tagger_network_threads)
         bundle.self_check(extractor.probe)
         extractor.reader.start()
         return cls(bundle, extractor, settings)
